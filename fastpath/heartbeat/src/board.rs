@@ -1,0 +1,178 @@
+//! The board: words that the fast path and the control plane of one node share.
+//!
+//! It is plain atomics with a fixed layout, so that the shared map can hold it and the simulator can
+//! run it; all accesses are sequentially consistent, because the seal rests on the order of two pairs
+//! (PROTOCOL 5.3b): control stores `frozen[n]`, then loads `heard[n]`; fast stores `heard[n]`, then loads
+//! `frozen[n]` when it builds a beat. Either the beat goes without the echo, or control sees the fresh `heard`.
+//!
+//! Who writes: each word has one writer, named in its comment.
+
+use base::Instant;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use wire::{Incarnation, NODES_MAX, NodeId, NodeSet, Stint};
+
+/// Most services whose generation the board shows.
+pub const SERVICES_MAX: usize = 64;
+
+/// The shared words. All zero is the state before the first beat.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Board {
+    /// Fast: end of the own lease, ns; 0 = closed. A start zeroes it before the first frame.
+    lease_end: AtomicU64,
+    /// Control: the own stint that is closed for good (R-SELF), 0 = none; fast never clears it.
+    closed: AtomicU64,
+    /// Control: the own stint by applied entries, 0 = no member.
+    stint: AtomicU64,
+    /// Control: grows while control makes progress.
+    progress: AtomicU64,
+    /// Control: nonzero while this node owns a service, so that peers answer its beats at once.
+    owner: AtomicU64,
+    /// Control: nodes whose votes make the majority (configured voters), low and high half.
+    voters: [AtomicU64; 2],
+    /// Fast: receipt of the last beat of each node that was made echoable, ns.
+    heard: [AtomicU64; NODES_MAX],
+    /// Control: the stint of each node that must not be echoed any more, 0 = none.
+    frozen: [AtomicU64; NODES_MAX],
+    /// Control: each node's stint by applied entries, 0 = no member.
+    stints: [AtomicU64; NODES_MAX],
+    /// Control: the life that holds each slot's vote by applied entries, 0 = none.
+    roster: [AtomicU32; NODES_MAX],
+    /// Control: generation of each service that this node holds open, 0 = not here.
+    open: [AtomicU64; SERVICES_MAX],
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            lease_end: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            stint: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            owner: AtomicU64::new(0),
+            voters: [const { AtomicU64::new(0) }; 2],
+            heard: [const { AtomicU64::new(0) }; NODES_MAX],
+            frozen: [const { AtomicU64::new(0) }; NODES_MAX],
+            stints: [const { AtomicU64::new(0) }; NODES_MAX],
+            roster: [const { AtomicU32::new(0) }; NODES_MAX],
+            open: [const { AtomicU64::new(0) }; SERVICES_MAX],
+        }
+    }
+}
+
+impl Board {
+    // Fast writes.
+
+    /// Stores the end of the own lease.
+    pub fn set_lease_end(&self, end: Instant) {
+        self.lease_end.store(end.0, SeqCst);
+    }
+    /// Stores the receipt of a beat *before* its echo may be built.
+    pub fn set_heard(&self, node: NodeId, at: Instant) {
+        self.heard[node.index()].store(at.0, SeqCst);
+    }
+
+    // Control writes.
+
+    /// Freezes the echoes of one stint (R-ACK 1) and returns the last receipt that may have been echoed.
+    pub fn freeze(&self, node: NodeId, stint: Stint) -> Instant {
+        self.frozen[node.index()].store(stint.0, SeqCst);
+        self.heard(node)
+    }
+    /// Takes a freeze back: the entry was truncated (R-ACK 3), or the stint is over.
+    pub fn unfreeze(&self, node: NodeId) {
+        self.frozen[node.index()].store(0, SeqCst);
+    }
+    /// Closes the own lease for one stint (R-SELF).
+    pub fn close(&self, stint: Stint) {
+        self.closed.store(stint.0, SeqCst);
+    }
+    /// Takes a close back: the own Remove was truncated.
+    pub fn reopen(&self) {
+        self.closed.store(0, SeqCst);
+    }
+    /// Publishes the own stint by applied entries.
+    pub fn set_stint(&self, stint: Stint) {
+        self.stint.store(stint.0, SeqCst);
+    }
+    /// Publishes a peer's stint by applied entries.
+    pub fn set_peer_stint(&self, node: NodeId, stint: Stint) {
+        self.stints[node.index()].store(stint.0, SeqCst);
+    }
+    /// Publishes the life that holds a slot's vote.
+    pub fn set_roster(&self, node: NodeId, incarnation: Incarnation) {
+        self.roster[node.index()].store(incarnation.0, SeqCst);
+    }
+    /// Publishes the configured voters.
+    pub fn set_voters(&self, voters: NodeSet) {
+        self.voters[0].store(voters.0 as u64, SeqCst);
+        self.voters[1].store((voters.0 >> 64) as u64, SeqCst);
+    }
+    /// Says whether this node owns a service.
+    pub fn set_owner(&self, owner: bool) {
+        self.owner.store(u64::from(owner), SeqCst);
+    }
+    /// Publishes the generation of a service held open here; 0 closes.
+    pub fn set_open(&self, service: usize, generation: u64) {
+        if let Some(word) = self.open.get(service) {
+            word.store(generation, SeqCst);
+        }
+    }
+    /// Control lives.
+    pub fn make_progress(&self) {
+        self.progress.fetch_add(1, SeqCst);
+    }
+
+    // Both read.
+
+    /// End of the own lease; zero = closed.
+    pub fn lease_end(&self) -> Instant {
+        Instant(self.lease_end.load(SeqCst))
+    }
+    /// The own stint that is closed.
+    pub fn closed(&self) -> Stint {
+        Stint(self.closed.load(SeqCst))
+    }
+    /// The own stint.
+    pub fn stint(&self) -> Stint {
+        Stint(self.stint.load(SeqCst))
+    }
+    /// True while this node may act as a member at `now`: not closed, and the lease runs.
+    pub fn lease_holds(&self, now: Instant) -> bool {
+        let stint = self.stint();
+        stint.is_member() && self.closed() != stint && now < self.lease_end()
+    }
+    /// Last receipt of `node` that was made echoable.
+    pub fn heard(&self, node: NodeId) -> Instant {
+        Instant(self.heard[node.index()].load(SeqCst))
+    }
+    /// The frozen stint of `node`.
+    pub fn frozen(&self, node: NodeId) -> Stint {
+        Stint(self.frozen[node.index()].load(SeqCst))
+    }
+    /// A peer's stint by applied entries.
+    pub fn peer_stint(&self, node: NodeId) -> Stint {
+        Stint(self.stints[node.index()].load(SeqCst))
+    }
+    /// The life that holds a slot's vote, 0 = none.
+    pub fn roster(&self, node: NodeId) -> Incarnation {
+        Incarnation(self.roster[node.index()].load(SeqCst))
+    }
+    /// The configured voters.
+    pub fn voters(&self) -> NodeSet {
+        let half = |i: usize| u128::from(self.voters[i].load(SeqCst));
+        NodeSet(half(0) | half(1) << 64)
+    }
+    /// True while this node owns a service.
+    pub fn owner(&self) -> bool {
+        self.owner.load(SeqCst) != 0
+    }
+    /// Generation of a service held open here, 0 = not here.
+    pub fn open(&self, service: usize) -> u64 {
+        self.open.get(service).map_or(0, |word| word.load(SeqCst))
+    }
+    /// Control's progress count.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(SeqCst)
+    }
+}
