@@ -1,0 +1,121 @@
+//! "Is it fine, and if not, why and what to do": one rule for `ng status`, its exit code and others who ask.
+
+use crate::{Member, MemberState, Phase, Service, Severity, Status};
+use serde::{Deserialize, Serialize};
+
+/// The verdict.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// True if every service runs and the next failure would be survived as promised.
+    pub fine: bool,
+    /// What is not fine, worst first.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is not fine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// How bad.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Status {
+    /// The verdict on this state.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let mut problems = Vec::new();
+        if !self.quorum.held {
+            let remedy = self.quorum_remedy();
+            let message = format!("no quorum: {}", self.quorum.why);
+            problems.push(Problem { severity: Severity::Critical, message, remedy });
+        }
+        for service in &self.services {
+            problems.extend(service_problem(service, self.quorum.held));
+        }
+        for member in &self.members {
+            problems.extend(member_problem(member));
+        }
+        for alarm in &self.alarms {
+            let (message, remedy) = (alarm.message.clone(), alarm.remedy.clone());
+            // A daemon may raise an alarm for what was found above already.
+            if !problems.iter().any(|p: &Problem| p.message == message) {
+                problems.push(Problem { severity: alarm.severity, message, remedy });
+            }
+        }
+        problems.sort_by_key(|p| p.severity.rank());
+        Health { fine: problems.iter().all(|p| p.severity == Severity::Notice), problems }
+    }
+
+    fn quorum_remedy(&self) -> String {
+        let absent: Vec<&str> = self
+            .members
+            .iter()
+            .filter(|m| m.state == MemberState::Down || m.state == MemberState::Suspect)
+            .map(|m| m.name.as_str())
+            .collect();
+        if absent.is_empty() {
+            "wait a moment: the nodes are agreeing; if it stays, look at the links in `ng members`"
+                .into()
+        } else {
+            format!("bring back {}, or the links to them", absent.join(", "))
+        }
+    }
+}
+
+fn service_problem(service: &Service, quorum: bool) -> Option<Problem> {
+    let name = &service.name;
+    let owner = service.owner.as_deref().unwrap_or("nobody");
+    let (severity, what, remedy) = match service.phase {
+        Phase::Running | Phase::Unknown => return None,
+        Phase::Starting => (Severity::Warning, format!("is starting on {owner}"), "wait".into()),
+        Phase::Stopping => (Severity::Warning, format!("is stopping on {owner}"), "wait".into()),
+        // Without a quorum nothing runs (S8): the quorum is the thing to repair.
+        Phase::Idle if !quorum => {
+            (Severity::Critical, "does not run".into(), "restore the quorum first".into())
+        }
+        Phase::Idle => (Severity::Critical, "does not run".into(), format!("ng why {name}")),
+        Phase::WaitingForFence => (
+            Severity::Critical,
+            format!("waits for proof that {owner} is off"),
+            format!(
+                "switch {owner} off and say so with `ng confirm-off {owner}`, or start it again"
+            ),
+        ),
+        Phase::Failed => (Severity::Critical, "has failed".into(), format!("ng why {name}")),
+    };
+    let reason =
+        if service.reason.is_empty() { String::new() } else { format!(": {}", service.reason) };
+    Some(Problem { severity, message: format!("service {name} {what}{reason}"), remedy })
+}
+
+fn member_problem(member: &Member) -> Option<Problem> {
+    let name = &member.name;
+    let reason =
+        if member.reason.is_empty() { String::new() } else { format!(": {}", member.reason) };
+    let (what, remedy) = match member.state {
+        MemberState::Member => {
+            let down: Vec<&str> =
+                member.links.iter().filter(|l| !l.up).map(|l| l.link.as_str()).collect();
+            if down.is_empty() {
+                return None;
+            }
+            let message = format!("node {name} is not heard on link {}", down.join(", "));
+            let remedy = "check cable, switch and firewall of that link".into();
+            return Some(Problem { severity: Severity::Warning, message, remedy });
+        }
+        MemberState::Suspect => ("is silent", format!("check {name} and its links")),
+        MemberState::Joining => ("is joining", "wait".into()),
+        MemberState::Down => ("is down", format!("start {name}, or repair it")),
+        MemberState::Unknown => return None,
+    };
+    Some(Problem {
+        severity: Severity::Warning,
+        message: format!("node {name} {what}{reason}"),
+        remedy,
+    })
+}
