@@ -1,2 +1,49 @@
-//! Being built.
-fn main() {}
+//! Developer commands: `cargo xtask demo | test | check | sim | bench`.
+//!
+//! They only call what a person could call by hand, and print each command line before it runs.
+
+mod bench;
+mod check;
+mod demo;
+mod layers;
+mod machine;
+mod run;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "NetGuard's developer commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Three nodes, two links, a client: ten power cuts of the active node, with the timeline of each.
+    Demo(demo::Arguments),
+    /// Everything that proves the product on this machine, in tiers.
+    Test(test::Arguments),
+    /// What a change must pass: format, clippy, tidy, deny, documents.
+    Check(check::Arguments),
+    /// The deterministic simulator: `--seeds N --from S`.
+    Sim(test::SimArguments),
+    /// Measurements: `bench failover --trials N [--json]`.
+    Bench(bench::Arguments),
+}
+
+fn main() {
+    let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Sim(arguments) => test::sim(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+    };
+    if let Err(error) = result {
+        eprintln!("\nxtask: {error:#}");
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask test [unit|sim|system]`: everything that proves the product on this machine.
+
+use crate::run::{as_root, cargo, output, run as run_command, target_dir};
+use crate::{demo, machine};
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Which tiers.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The tiers to run, in this order; all of them if none is named.
+    #[arg(value_enum)]
+    tiers: Vec<Tier>,
+    /// Only system tests whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// Beside the code: no sleeping, no ports, no root.
+    Unit,
+    /// Scenario files, and 300 seeds of the simulator.
+    Sim,
+    /// The real daemons in network namespaces (root).
+    System,
+}
+
+/// How many seeds.
+#[derive(clap::Args)]
+pub(crate) struct SimArguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 300)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Anything else goes to the simulator as it is.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+/// Runs the tiers.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let all = [Tier::Unit, Tier::Sim, Tier::System];
+    let tiers = if arguments.tiers.is_empty() { &all[..] } else { &arguments.tiers };
+    for tier in tiers {
+        let begin = Instant::now();
+        let name = match tier {
+            Tier::Unit => unit().map(|()| "unit"),
+            Tier::Sim => sim(&SimArguments { seeds: 300, from: 1, more: vec![] }).map(|()| "sim"),
+            Tier::System => system(arguments.only.as_deref()).map(|()| "system"),
+        }?;
+        eprintln!("\n✔ test {name}: {:.0} s", begin.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn unit() -> Result<()> {
+    // The system tests of the bed have a tier of their own.
+    let list = ["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--quiet"];
+    let mut tests = cargo(&list);
+    tests.args(["--exclude", "ng-testbed"]);
+    run_command(tests)?;
+    let bed = ["test", "--package", "ng-testbed", "--locked", "--lib", "--bins", "--quiet"];
+    run_command(cargo(&bed))?;
+    run_command(cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))
+}
+
+/// Runs seeds of the simulator.
+pub(crate) fn sim(arguments: &SimArguments) -> Result<()> {
+    let (seeds, from) = (arguments.seeds.to_string(), arguments.from.to_string());
+    let mut list = vec!["run", "--release", "--locked", "--quiet", "--package", "ng-sim", "--"];
+    list.extend(["--seeds", &seeds, "--from", &from]);
+    list.extend(arguments.more.iter().map(String::as_str));
+    run_command(cargo(&list))
+}
+
+fn system(only: Option<&str>) -> Result<()> {
+    machine::provide(machine::BED)?;
+    demo::build(demo::CLUSTER)?;
+    let program = system_test_program()?;
+    let mut list = vec!["--bin-dir".to_owned(), target_dir().join("release").display().to_string()];
+    list.extend(only.map(str::to_owned));
+    run_command(as_root(program, &list, demo::WHY)?)
+}
+
+/// Builds the system tests and asks cargo where they are.
+fn system_test_program() -> Result<PathBuf> {
+    let list = ["test", "--release", "--locked", "--package", "ng-testbed", "--test", "system"];
+    let mut build = cargo(&list);
+    build.args(["--no-run", "--message-format=json"]);
+    output(build)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "system")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo did not say where it built the system tests")
+}
