@@ -1,0 +1,183 @@
+//! The driver of one floating address.
+
+use crate::announce::Announcer;
+use crate::destroy::{Destroyer, Ended};
+use crate::error::AddressError;
+use crate::interface::{self, Interface};
+use crate::message;
+use crate::netlink::Netlink;
+use base::Instant;
+use std::net::IpAddr;
+
+/// What is configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// The interface it goes on.
+    pub interface: String,
+}
+
+/// What a release did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Released {
+    /// The connections ended; `None` if this kernel cannot end them.
+    pub ended: Option<Ended>,
+}
+
+/// One floating address, its sockets open and its messages built, so that a start takes three system calls.
+#[derive(Debug)]
+pub struct FloatingAddress {
+    spec: Address,
+    netlink: Netlink,
+    destroyer: Option<Destroyer>,
+    ready: Option<Ready>,
+}
+
+/// Everything that depends on the interface; made anew when the interface changes.
+#[derive(Debug)]
+struct Ready {
+    interface: Interface,
+    add: Vec<u8>,
+    delete: Vec<u8>,
+    announcer: Option<Announcer>,
+}
+
+impl FloatingAddress {
+    /// Opens the sockets and, if the interface is there already, prepares the messages. A missing interface is
+    /// no error yet: it may come before the first start.
+    pub fn open(spec: Address) -> Result<Self, AddressError> {
+        let longest = if spec.address.is_ipv4() { 32 } else { 128 };
+        if spec.prefix > longest {
+            return Err(AddressError::Prefix { address: spec.address, prefix: spec.prefix });
+        }
+        let netlink = Netlink::route()?;
+        let destroyer = Destroyer::open()?;
+        let mut this = Self { spec, netlink, destroyer, ready: None };
+        match this.prepare() {
+            Ok(()) | Err(AddressError::NoInterface { .. } | AddressError::InterfaceDown { .. }) => {
+            }
+            Err(e) => return Err(e),
+        }
+        keep_secondaries(&this.spec);
+        Ok(this)
+    }
+
+    /// What is configured.
+    #[must_use]
+    pub const fn spec(&self) -> &Address {
+        &self.spec
+    }
+    /// False if this kernel cannot end the connections of a released address.
+    #[must_use]
+    pub const fn ends_connections(&self) -> bool {
+        self.destroyer.is_some()
+    }
+
+    /// Adds the address and announces it. An address that is already there is as good as added.
+    pub fn start(&mut self, now: Instant) -> Result<(), AddressError> {
+        match self.add() {
+            // The interface was made anew since the messages were built.
+            Err(e) if e.errno() == Some(libc::ENODEV) => {
+                self.ready = None;
+                self.add()?;
+            }
+            other => other?,
+        }
+        if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
+            announcer.start(now);
+        }
+        Ok(())
+    }
+
+    /// Takes the address away at once; connections stay, they go on should the address come back.
+    pub fn withdraw(&mut self) -> Result<(), AddressError> {
+        if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
+            announcer.stop();
+        }
+        let Some(ready) = &mut self.ready else { return Ok(()) };
+        match self.netlink.request(&mut ready.delete, "remove the address") {
+            Ok(()) => Ok(()),
+            Err(e) => match e.errno() {
+                // Not there, or its interface is gone: what was wanted.
+                Some(libc::EADDRNOTAVAIL) => Ok(()),
+                Some(libc::ENODEV) => {
+                    self.ready = None;
+                    Ok(())
+                }
+                _ => Err(e),
+            },
+        }
+    }
+
+    /// Takes the address away for good and ends its connections.
+    pub fn stop(&mut self) -> Result<Released, AddressError> {
+        self.withdraw()?;
+        let address = self.spec.address;
+        let ended = self.destroyer.as_mut().map(|d| d.destroy(address)).transpose()?;
+        Ok(Released { ended })
+    }
+
+    /// When [`FloatingAddress::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Instant> {
+        self.ready.as_ref()?.announcer.as_ref()?.poll_deadline()
+    }
+    /// Repeats the announcement if it is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
+            announcer.handle_timeout(now);
+        }
+    }
+
+    fn add(&mut self) -> Result<(), AddressError> {
+        if self.ready.is_none() {
+            self.prepare()?;
+        }
+        let Some(ready) = &mut self.ready else { return Err(self.no_interface()) };
+        match self.netlink.request(&mut ready.add, "add the address") {
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), AddressError> {
+        let found = interface::interfaces(&mut self.netlink)?
+            .into_iter()
+            .find(|i| i.name == self.spec.interface)
+            .ok_or_else(|| self.no_interface())?;
+        let Address { address, prefix, .. } = self.spec;
+        if !found.up {
+            return Err(AddressError::InterfaceDown { name: found.name, address });
+        }
+        self.ready = Some(Ready {
+            add: message::new_address(address, prefix, found.index),
+            delete: message::delete_address(address, prefix, found.index),
+            announcer: Announcer::open(address, &found)?,
+            interface: found,
+        });
+        Ok(())
+    }
+
+    fn no_interface(&self) -> AddressError {
+        AddressError::NoInterface { name: self.spec.interface.clone(), address: self.spec.address }
+    }
+
+    /// The interface as it was when the messages were built.
+    #[must_use]
+    pub fn interface(&self) -> Option<&Interface> {
+        self.ready.as_ref().map(|r| &r.interface)
+    }
+}
+
+/// Without this setting the kernel takes all addresses of a subnet away together with the first: releasing one
+/// service would silently take another's address. Where /proc is read-only the distribution has to set it.
+fn keep_secondaries(spec: &Address) {
+    let plain = !spec.interface.contains(['/', '.']);
+    if spec.address.is_ipv4() && plain {
+        let path = format!("/proc/sys/net/ipv4/conf/{}/promote_secondaries", spec.interface);
+        let _ = std::fs::write(path, "1");
+    }
+}
