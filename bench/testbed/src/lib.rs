@@ -1,1 +1,17 @@
-//! Being built.
+//! The system test bed: real daemons in network namespaces, real power cuts, a client that watches.
+
+pub mod bed;
+pub mod error;
+pub mod namespace;
+pub mod netlink;
+pub mod observer;
+pub mod os;
+pub mod power;
+pub mod probe;
+pub mod process;
+pub mod programs;
+pub mod record;
+pub mod responder;
+pub mod run;
+pub mod stall;
+pub mod topology;
