@@ -12,8 +12,8 @@ pub struct Failovers {
     pub failovers: Vec<Failover>,
 }
 
-/// One node's end as the answering node saw it. All `_ns` are its CLOCK_BOOTTIME; a stamp is absent if the
-/// node did not see that step (it was not alive then, or the step has not come yet).
+/// One node's end as the answering node saw it. All `_ns` are its CLOCK_BOOTTIME; a stamp is absent
+/// if the node did not see that step (it was not alive then, or the step has not come yet).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Failover {
@@ -73,7 +73,8 @@ pub struct FailoverService {
     pub to: Option<String>,
     /// What the right to start rests on (S3).
     pub evidence: Option<Evidence>,
-    /// When the new owner told its drivers to start. Known on the new owner only, as the two that follow.
+    /// When the new owner told its drivers to start. Known on the new owner only, as the two that
+    /// follow.
     pub run_ns: Option<u64>,
     /// When the drivers began.
     pub driver_began_ns: Option<u64>,

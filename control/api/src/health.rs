@@ -1,4 +1,5 @@
-//! "Is it fine, and if not, why and what to do": one rule for `ng status`, its exit code and others who ask.
+//! "Is it fine, and if not, why and what to do": one rule for `ng status`, its exit code and others
+//! who ask.
 
 use crate::{Member, MemberState, Phase, Service, Severity, Status};
 use serde::{Deserialize, Serialize};

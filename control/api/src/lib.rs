@@ -1,13 +1,16 @@
 //! Messages of the local socket: one JSON object per line, in both directions.
 //!
-//! A request is `{"version":1,"id":7,"request":{"kind":"status"}}`; its reply carries the same `id` and
-//! either `"answer"` or `"error"`. After [`Request::Watch`] lines with `"event"` follow until the client hangs up.
+//! A request is `{"version":1,"id":7,"request":{"kind":"status"}}`; its reply carries the same `id`
+//! and either `"answer"` or `"error"`. After [`Request::Watch`] lines with `"event"` follow until
+//! the client hangs up.
 //!
-//! Compatibility: fields are only added, never renamed or reused; a reader ignores fields it does not know, and
-//! reads a value of a closed set that it does not know as `unknown`. [`VERSION`] grows only when that does not do.
+//! Compatibility: fields are only added, never renamed or reused; a reader ignores fields it does
+//! not know, and reads a value of a closed set that it does not know as `unknown`. [`VERSION`]
+//! grows only when that does not do.
 //!
-//! Units are in the names: `_ns` is CLOCK_BOOTTIME of the answering node in nanoseconds (comparable between the
-//! stamps of one node, and between nodes only if they share a kernel), `unix_ms` is wall clock and only for display.
+//! Units are in the names: `_ns` is CLOCK_BOOTTIME of the answering node in nanoseconds (comparable
+//! between the stamps of one node, and between nodes only if they share a kernel), `unix_ms` is
+//! wall clock and only for display.
 #![forbid(unsafe_code)]
 
 mod event;

@@ -51,7 +51,7 @@ pub fn parse_request(line: &[u8]) -> Result<RequestLine, Box<Reply>> {
     let id = envelope.id;
     if envelope.version != VERSION {
         let message = format!(
-            "this daemon speaks version {VERSION} of the local messages, the request is of version {}",
+            "this daemon speaks version {VERSION} of the local messages, not {}",
             envelope.version
         );
         let remedy = "use ng and client libraries of the daemon's release";

@@ -39,7 +39,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<String>,
     },
-    /// The operator asserts that a node is switched off (evidence for S3 and S8): [`crate::ConfirmedOff`].
+    /// The operator asserts that a node is switched off (evidence for S3 and S8):
+    /// [`crate::ConfirmedOff`].
     ConfirmOff {
         /// The node that is off.
         node: String,

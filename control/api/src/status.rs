@@ -144,7 +144,8 @@ pub struct Member {
     pub stint: Option<u64>,
     /// Why it is in that state, or empty.
     pub reason: String,
-    /// When the last beat was heard on any link, milliseconds ago; absent for the node itself or if never.
+    /// When the last beat was heard on any link, milliseconds ago; absent for the node itself or if
+    /// never.
     pub heard_ms_ago: Option<f64>,
     /// Per link, in the order of the configuration; empty for the node itself.
     pub links: Vec<LinkState>,
@@ -301,7 +302,8 @@ pub enum Severity {
     Notice,
     /// A service does not run, or the promise is broken.
     Critical,
-    /// Something is lost that the next failure would need; what a newer daemon calls otherwise is read as this.
+    /// Something is lost that the next failure would need; what a newer daemon calls otherwise is
+    /// read as this.
     #[serde(other)]
     Warning,
 }
