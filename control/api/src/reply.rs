@@ -164,3 +164,27 @@ pub enum ErrorCode {
     #[serde(other)]
     Unknown,
 }
+
+impl ErrorCode {
+    /// The code as it stands in the message.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad-request",
+            Self::Version => "version",
+            Self::UnknownRequest => "unknown-request",
+            Self::UnknownService => "unknown-service",
+            Self::UnknownNode => "unknown-node",
+            Self::NotAMember => "not-a-member",
+            Self::NotEligible => "not-eligible",
+            Self::AlreadyThere => "already-there",
+            Self::NoQuorum => "no-quorum",
+            Self::NodeIsAlive => "node-is-alive",
+            Self::Busy => "busy",
+            Self::Timeout => "timeout",
+            Self::Permission => "permission",
+            Self::Internal => "internal",
+            Self::Unknown => "unknown",
+        }
+    }
+}

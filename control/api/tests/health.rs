@@ -1,0 +1,79 @@
+//! "Is it fine": what `ng status` says first, and what its exit code rests on.
+
+use ng_api::{Alarm, LinkState, Member, MemberState, Phase, Quorum, Service, Severity, Status};
+
+fn member(name: &str) -> Member {
+    Member { name: name.into(), state: MemberState::Member, ..Member::default() }
+}
+
+fn good() -> Status {
+    let quorum = Quorum { held: true, have: 3, need: 2, why: "all".into() };
+    let members = ["n1", "n2", "n3"].map(member).into();
+    let service = Service { name: "vip".into(), phase: Phase::Running, ..Service::default() };
+    Status { quorum, members, services: vec![service], ..Status::default() }
+}
+
+#[test]
+fn a_whole_cluster_is_fine_and_a_notice_does_not_change_that() {
+    let mut status = good();
+    assert!(status.health().fine && status.health().problems.is_empty());
+    status.alarms.push(alarm(Severity::Notice, "no real-time priority"));
+    let health = status.health();
+    assert!(health.fine);
+    assert_eq!(health.problems.len(), 1, "it is told all the same");
+}
+
+fn alarm(severity: Severity, message: &str) -> Alarm {
+    let (code, remedy) = ("test".into(), "do".into());
+    Alarm { code, severity, message: message.into(), remedy, since_unix_ms: 1 }
+}
+
+#[test]
+fn each_fault_is_told_with_a_remedy() {
+    type Change = fn(&mut Status);
+    let cases: [(Change, &str, &str); 8] = [
+        (|s| s.members[1].state = MemberState::Down, "node n2 is down", "start n2"),
+        (|s| s.members[1].state = MemberState::Suspect, "node n2 is silent", "check n2"),
+        (|s| s.members[1].state = MemberState::Joining, "node n2 is joining", "wait"),
+        (
+            |s| s.members[1].links = vec![LinkState { link: "blue".into(), up: false }],
+            "node n2 is not heard on link blue",
+            "cable",
+        ),
+        (|s| s.services[0].phase = Phase::Failed, "service vip has failed", "ng why vip"),
+        (|s| s.services[0].phase = Phase::Idle, "service vip does not run", "ng why vip"),
+        (
+            |s| {
+                s.services[0].phase = Phase::WaitingForFence;
+                s.services[0].owner = Some("n2".into());
+            },
+            "waits for proof that n2 is off",
+            "ng confirm-off n2",
+        ),
+        (|s| s.alarms.push(alarm(Severity::Warning, "two machines are n2")), "two machines", "do"),
+    ];
+    for (change, message, remedy) in cases {
+        let mut status = good();
+        change(&mut status);
+        let health = status.health();
+        assert!(!health.fine, "{message}");
+        assert_eq!(health.problems.len(), 1, "{:?}", health.problems);
+        assert!(health.problems[0].message.contains(message), "{:?}", health.problems);
+        assert!(health.problems[0].remedy.contains(remedy), "{:?}", health.problems);
+    }
+}
+
+#[test]
+fn without_quorum_that_is_said_first_and_names_who_is_missing() {
+    let mut status = good();
+    status.quorum = Quorum { held: false, have: 1, need: 2, why: "1 of 3 votes".into() };
+    status.members[1].state = MemberState::Down;
+    status.members[2].state = MemberState::Suspect;
+    status.services[0].phase = Phase::Idle;
+    let health = status.health();
+    assert_eq!(health.problems[0].message, "no quorum: 1 of 3 votes");
+    assert_eq!(health.problems[0].remedy, "bring back n2, n3, or the links to them");
+    assert_eq!(health.problems[1].remedy, "restore the quorum first");
+    let ranks: Vec<u8> = health.problems.iter().map(|p| p.severity.rank()).collect();
+    assert!(ranks.is_sorted(), "worst first: {ranks:?}");
+}
