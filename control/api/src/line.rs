@@ -44,6 +44,10 @@ pub fn parse_request(line: &[u8]) -> Result<RequestLine, Box<Reply>> {
         let message = format!("the request is longer than {REQUEST_LINE_MAX} bytes");
         return refuse(0, ErrorCode::BadRequest, message, shape);
     }
+    // The parser would take a list for the fields in their order; that is nowhere promised.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return refuse(0, ErrorCode::BadRequest, "not a request: no JSON object".into(), shape);
+    }
     let envelope: Envelope = match serde_json::from_slice(line) {
         Ok(envelope) => envelope,
         Err(e) => return refuse(0, ErrorCode::BadRequest, format!("not a request: {e}"), shape),
