@@ -1,0 +1,239 @@
+//! The state machine of membership: committed entries in, views out.
+//!
+//! The first entries of an era are one batch, `Cold` and its Admits. They make one view, not one for each
+//! Admit: otherwise the node that happens to stand first in the batch would be offered every service.
+
+use crate::view::{JoinCause, Joined, Left, LeftCause, Member, View};
+use alloc::collections::BTreeMap;
+use core::mem;
+use wire::entry::RemovalCause;
+use wire::{Entry, EntryKind, Incarnation, Life, NodeId, Op, Stint};
+
+/// The last admission of a node in this era.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Admission {
+    /// The life that was admitted.
+    pub incarnation: Incarnation,
+    /// Where in the log.
+    pub op: Op,
+}
+
+/// The last removal of a node in this era.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Removal {
+    /// The membership that ended.
+    pub member: Member,
+    /// Where in the log.
+    pub op: Op,
+    /// Why.
+    pub cause: RemovalCause,
+}
+
+/// Proof that a life can do nothing any more; it ends with the next admission of the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// The life that was proven to be off; every earlier one is over as well.
+    pub incarnation: Incarnation,
+    /// Where in the log.
+    pub op: Op,
+}
+
+/// Membership by the committed log.
+#[derive(Clone, Debug, Default)]
+pub struct Membership {
+    view: View,
+    admitted: BTreeMap<NodeId, Admission>,
+    removed: BTreeMap<NodeId, Removal>,
+    fenced: BTreeMap<NodeId, Fence>,
+    /// Admits of the era's first batch that are still to come.
+    forming: u8,
+}
+
+impl Membership {
+    /// No era yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one committed entry; returns the view if it made one.
+    pub fn apply(&mut self, op: Op, entry: &Entry) -> Option<&View> {
+        let before = self.view.number;
+        match entry.kind {
+            EntryKind::Cold { era, admits } => self.begin_era(op, era, admits),
+            EntryKind::Admit { node, incarnation } => self.admit(op, Life { node, incarnation }),
+            EntryKind::Remove { node, incarnation, stint, cause } => {
+                self.remove(op, Member { life: Life { node, incarnation }, stint }, cause);
+            }
+            EntryKind::Fenced { node, incarnation, .. } => {
+                self.fenced.insert(node, Fence { incarnation, op });
+            }
+            EntryKind::Noop | EntryKind::Request { .. } => {}
+        }
+        let made = self.view.number != before && !self.is_forming();
+        made.then_some(&self.view)
+    }
+
+    /// The present view.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+    /// True while the era's first batch is not complete: nothing may be decided on half a view.
+    #[must_use]
+    pub const fn is_forming(&self) -> bool {
+        self.forming > 0
+    }
+    /// The last admission of `node` in this era.
+    #[must_use]
+    pub fn admission(&self, node: NodeId) -> Option<Admission> {
+        self.admitted.get(&node).copied()
+    }
+    /// The last removal of `node` in this era.
+    #[must_use]
+    pub fn removal(&self, node: NodeId) -> Option<Removal> {
+        self.removed.get(&node).copied()
+    }
+    /// Proof that `node` is off, if there is one and no later admission.
+    #[must_use]
+    pub fn fence(&self, node: NodeId) -> Option<Fence> {
+        self.fenced.get(&node).copied()
+    }
+
+    fn begin_era(&mut self, op: Op, era: u32, admits: u8) {
+        let members = mem::take(&mut self.view.members);
+        let gone = |member| Left { member, cause: LeftCause::EraEnded };
+        *self = Self { forming: admits, ..Self::default() };
+        self.view.number = op;
+        self.view.era = era;
+        self.view.left = members.into_values().map(gone).collect();
+    }
+
+    fn admit(&mut self, op: Op, life: Life) {
+        let node = life.node;
+        let cause = match self.admitted.get(&node) {
+            _ if self.is_forming() => JoinCause::ColdStart,
+            Some(earlier) if earlier.incarnation == life.incarnation => JoinCause::Returned,
+            _ => JoinCause::NewLife,
+        };
+        if self.is_forming() {
+            self.forming -= 1;
+        } else {
+            self.view.joined.clear();
+            self.view.left.clear();
+        }
+        let member = Member { life, stint: Stint(op.0) };
+        if let Some(replaced) = self.view.members.insert(node, member) {
+            self.view.left.push(Left { member: replaced, cause: LeftCause::Replaced });
+        }
+        self.view.joined.push(Joined { member, cause });
+        self.view.number = op;
+        self.admitted.insert(node, Admission { incarnation: life.incarnation, op });
+        self.fenced.remove(&node);
+    }
+
+    /// A removal of a stint that is over already says nothing new.
+    fn remove(&mut self, op: Op, member: Member, cause: RemovalCause) {
+        if !self.view.has(member) {
+            return;
+        }
+        let node = member.life.node;
+        self.view.members.remove(&node);
+        self.view.joined.clear();
+        self.view.left.clear();
+        self.view.left.push(Left { member, cause: LeftCause::Removed(cause) });
+        self.view.number = op;
+        self.removed.insert(node, Removal { member, op, cause });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Membership;
+    use crate::view::{JoinCause, LeftCause};
+    use wire::entry::{FenceProof, RemovalCause};
+    use wire::{Entry, EntryKind, Incarnation, Life, NodeId, Op, Stint, Term};
+
+    fn node(n: u8) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    fn entry(kind: EntryKind) -> Entry {
+        let life = Life { node: node(1), incarnation: Incarnation(1) };
+        Entry { term: Term { era: 1, counter: 1, life }, level: 1, kind }
+    }
+
+    fn admit(n: u8, i: u32) -> Entry {
+        entry(EntryKind::Admit { node: node(n), incarnation: Incarnation(i) })
+    }
+
+    fn remove(n: u8, i: u32, stint: u64) -> Entry {
+        let (node, incarnation, stint) = (node(n), Incarnation(i), Stint(stint));
+        entry(EntryKind::Remove { node, incarnation, stint, cause: RemovalCause::Silent })
+    }
+
+    fn three() -> Membership {
+        let mut m = Membership::new();
+        assert!(m.apply(Op(1), &entry(EntryKind::Cold { era: 1, admits: 3 })).is_none());
+        assert!(m.apply(Op(2), &admit(1, 1)).is_none());
+        assert!(m.apply(Op(3), &admit(2, 1)).is_none());
+        assert!(m.is_forming());
+        assert!(m.apply(Op(4), &admit(3, 1)).is_some());
+        m
+    }
+
+    #[test]
+    fn a_cold_start_is_one_view_with_all_its_lives() {
+        let m = three();
+        let view = m.view();
+        assert_eq!((view.number, view.era, view.members.len()), (Op(4), 1, 3));
+        assert!(view.joined.iter().all(|j| j.cause == JoinCause::ColdStart));
+        assert_eq!(view.member(node(2)).unwrap().stint, Stint(3));
+    }
+
+    #[test]
+    fn a_view_names_who_went_and_who_came_and_why() {
+        let mut m = three();
+        let view = m.apply(Op(5), &remove(2, 1, 3)).unwrap();
+        assert_eq!(view.left[0].cause, LeftCause::Removed(RemovalCause::Silent));
+        assert_eq!(view.members.len(), 2);
+        let view = m.apply(Op(6), &admit(2, 1)).unwrap();
+        assert_eq!((view.joined[0].cause, view.left.len()), (JoinCause::Returned, 0));
+        m.apply(Op(7), &remove(2, 1, 6)).unwrap();
+        let view = m.apply(Op(8), &admit(2, 2)).unwrap();
+        assert_eq!(view.joined[0].cause, JoinCause::NewLife);
+        assert_eq!(m.removal(node(2)).unwrap().op, Op(7));
+    }
+
+    #[test]
+    fn a_removal_of_an_ended_stint_changes_nothing() {
+        let mut m = three();
+        m.apply(Op(5), &remove(2, 1, 3));
+        m.apply(Op(6), &admit(2, 1));
+        assert!(m.apply(Op(7), &remove(2, 1, 3)).is_none(), "the stint of op 3 is over");
+        assert!(m.view().member(node(2)).is_some());
+    }
+
+    #[test]
+    fn the_proof_of_a_fence_ends_with_the_next_admission() {
+        let mut m = three();
+        m.apply(Op(5), &remove(2, 1, 3));
+        let proof = FenceProof::Operator;
+        let fenced = EntryKind::Fenced { node: node(2), incarnation: Incarnation(1), proof };
+        assert!(m.apply(Op(6), &entry(fenced)).is_none());
+        assert_eq!(m.fence(node(2)).unwrap().op, Op(6));
+        m.apply(Op(7), &admit(2, 2));
+        assert_eq!(m.fence(node(2)), None);
+    }
+
+    #[test]
+    fn another_era_forgets_the_members_of_the_last() {
+        let mut m = three();
+        m.apply(Op(1), &entry(EntryKind::Cold { era: 2, admits: 2 }));
+        m.apply(Op(2), &admit(1, 2));
+        let view = m.apply(Op(3), &admit(2, 2)).unwrap();
+        assert_eq!((view.era, view.members.len(), view.left.len()), (2, 2, 3));
+        assert!(view.left.iter().all(|l| l.cause == LeftCause::EraEnded));
+        assert_eq!(m.admission(node(3)), None);
+    }
+}
