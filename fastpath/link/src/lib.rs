@@ -1,1 +1,26 @@
-//! Being built.
+//! Links: how frames get to the peers and back. One trait, one back end (UDP), one decorator that loses
+//! frames on purpose.
+//!
+//! A link never waits and never fails for good: what cannot be sent is counted, and the detector sees the
+//! silence that follows. After opening it allocates nothing.
+//!
+//! * [`link`](mod@link): the trait, destinations, counts.
+//! * [`settings`]: what a link must be told.
+//! * [`error`]: why a link cannot be opened, with the remedy.
+//! * [`udp`]: the UDP back end.
+//! * [`loss`]: seeded loss, doubles and disorder over any link, for tests.
+//! * `batch`: recvmmsg and sendmmsg; `options`: socket options. The unsafe code is there.
+
+mod batch;
+pub mod error;
+pub mod link;
+pub mod loss;
+mod options;
+pub mod settings;
+pub mod udp;
+
+pub use error::OpenError;
+pub use link::{Counts, Destination, Link};
+pub use loss::{Faults, Lossy};
+pub use settings::{Mode, Settings};
+pub use udp::{BATCH, UdpLink};

@@ -1,0 +1,74 @@
+//! Why a link cannot be opened.
+
+use std::io;
+use std::net::SocketAddr;
+use wire::LinkId;
+
+/// Each names the link and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Somebody else has the port.
+    #[error(
+        "link {link}: UDP port {} on {} is taken by another program; stop it \
+         (ss -lunp shows it), or set another port in netguard.toml on all nodes",
+        own.port(), own.ip()
+    )]
+    InUse {
+        /// The link.
+        link: LinkId,
+        /// What was to be bound.
+        own: SocketAddr,
+    },
+    /// The address is not this host's.
+    #[error(
+        "link {link}: no interface of this host has the address {}; \
+         correct the node's address in netguard.toml, or bring the interface up first",
+        own.ip()
+    )]
+    NotLocal {
+        /// The link.
+        link: LinkId,
+        /// What was to be bound.
+        own: SocketAddr,
+    },
+    /// The interface is gone.
+    #[error("link {link}: the interface of {} (index {interface}) is gone; bring it up first", own.ip())]
+    NoInterface {
+        /// The link.
+        link: LinkId,
+        /// Its own address.
+        own: SocketAddr,
+        /// The interface's index.
+        interface: u32,
+    },
+    /// A privilege is missing.
+    #[error("link {link}: may not {doing}: {source}; start as root or with CAP_NET_RAW")]
+    Forbidden {
+        /// The link.
+        link: LinkId,
+        /// What was tried.
+        doing: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Addresses of both families, or a group that is none.
+    #[error(
+        "link {link}: {field} does not fit the other addresses of the link; correct netguard.toml"
+    )]
+    Mismatch {
+        /// The link.
+        link: LinkId,
+        /// Which setting.
+        field: &'static str,
+    },
+    /// Anything else the system says.
+    #[error("link {link}: cannot {doing}: {source}")]
+    System {
+        /// The link.
+        link: LinkId,
+        /// What was tried.
+        doing: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
