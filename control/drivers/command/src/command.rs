@@ -51,6 +51,12 @@ impl CommandDriver {
         Self { spec, record, running: None }
     }
 
+    /// What is configured.
+    #[must_use]
+    pub const fn spec(&self) -> &Command {
+        &self.spec
+    }
+
     /// Starts the command for one generation of its service.
     pub fn start(&mut self, generation: u64) -> Result<(), CommandError> {
         if self.running.is_some() {

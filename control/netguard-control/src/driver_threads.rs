@@ -1,0 +1,175 @@
+//! One thread per service, so that a resource that hangs holds up no other.
+//!
+//! A takeover runs in here, so the threads have a real-time priority (below the event loop's); the processes they
+//! start do not inherit it.
+
+use crate::journal::Journal;
+use crate::part::Part;
+use crate::service_driver::ServiceDriver;
+use crate::system::{self, Poll, Wake};
+use base::Duration;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use driver::{Job, Outcome};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use wire::ServiceId;
+
+/// Jobs that may wait at one service.
+const JOBS_MAX: usize = 64;
+/// Outcomes that may wait at the event loop.
+const OUTCOMES_MAX: usize = 1_024;
+/// SCHED_FIFO priority of the driver threads.
+pub const PRIORITY: u8 = 30;
+/// The stack of a driver thread; all of it is locked in memory.
+const STACK: usize = 256 * 1024;
+
+/// Something for a driver thread to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Order {
+    Run(Job),
+    /// Stop what is up, and end.
+    Shutdown,
+}
+
+/// All driver threads.
+#[derive(Debug)]
+pub struct DriverThreads {
+    threads: Vec<Handle>,
+    outcomes: Receiver<Outcome>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    orders: Sender<Order>,
+    wake: Arc<Wake>,
+    thread: JoinHandle<()>,
+}
+
+impl DriverThreads {
+    /// Starts a thread for each service, in their order. `wake` is woken with every outcome.
+    pub fn start(
+        services: Vec<Vec<Box<dyn Part>>>,
+        wake: &Arc<Wake>,
+        journal: &Journal,
+    ) -> io::Result<Self> {
+        let (to, outcomes) = bounded(OUTCOMES_MAX);
+        let mut threads = Vec::with_capacity(services.len());
+        for (number, parts) in (0u16..).zip(services) {
+            let (orders, from) = bounded(JOBS_MAX);
+            let own = Arc::new(Wake::new()?);
+            let mut worker = Worker {
+                driver: ServiceDriver::new(ServiceId(number), parts),
+                orders: from,
+                wake: Arc::clone(&own),
+                outcomes: to.clone(),
+                wake_loop: Arc::clone(wake),
+                journal: journal.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("service-{number}"))
+                .stack_size(STACK)
+                .spawn(move || worker.run())?;
+            threads.push(Handle { orders, wake: own, thread });
+        }
+        Ok(Self { threads, outcomes })
+    }
+
+    /// Hands a job to its service; false if too many wait there already, or there is no such service.
+    pub fn run(&self, job: Job) -> bool {
+        let service = match job {
+            Job::Start(right) => right.service(),
+            Job::Stop { service, .. }
+            | Job::Withdraw { service, .. }
+            | Job::Restore { service, .. } => service,
+        };
+        let Some(handle) = self.threads.get(usize::from(service.0)) else { return false };
+        let taken = handle.orders.try_send(Order::Run(job)).is_ok();
+        handle.wake.wake();
+        taken
+    }
+
+    /// The next outcome, if there is one.
+    pub fn poll_outcome(&self) -> Option<Outcome> {
+        self.outcomes.try_recv().ok()
+    }
+
+    /// Stops all services; returns the numbers of those that did not stop within `limit`.
+    pub fn shutdown(self, limit: Duration) -> Vec<ServiceId> {
+        let until = system::now() + limit;
+        for handle in &self.threads {
+            // A full queue would be jobs that came before; the thread gets to this one in the end.
+            let _ =
+                handle.orders.send_timeout(Order::Shutdown, std::time::Duration::from_millis(10));
+            handle.wake.wake();
+        }
+        let mut late = Vec::new();
+        for (number, handle) in (0u16..).zip(self.threads) {
+            while !handle.thread.is_finished() && system::now() < until {
+                // Outcomes are drained so that no thread waits for room.
+                while self.outcomes.try_recv().is_ok() {}
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            if !handle.thread.is_finished() {
+                late.push(ServiceId(number));
+            }
+        }
+        late
+    }
+}
+
+struct Worker {
+    driver: ServiceDriver,
+    orders: Receiver<Order>,
+    wake: Arc<Wake>,
+    outcomes: Sender<Outcome>,
+    wake_loop: Arc<Wake>,
+    journal: Journal,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        // Not allowed is told once, by the start of the daemon.
+        let _ = system::realtime(PRIORITY);
+        let mut poll = Poll::default();
+        loop {
+            self.wake.clear();
+            while let Ok(order) = self.orders.try_recv() {
+                match order {
+                    Order::Run(job) => {
+                        let outcome = self.driver.handle_job(job, system::now);
+                        self.tell(outcome);
+                    }
+                    Order::Shutdown => {
+                        if let Some(outcome) = self.driver.handle_shutdown(system::now) {
+                            self.tell(outcome);
+                        }
+                        return;
+                    }
+                }
+            }
+            let now = system::now();
+            self.driver.handle_timeout(now);
+            if let Some(death) = self.driver.poll_death(now) {
+                self.tell(death);
+            }
+            poll.clear();
+            poll.add(self.wake.fd());
+            for fd in self.driver.watch_fds() {
+                poll.add(fd);
+            }
+            let limit = self.driver.poll_deadline().map(|at| at.since(system::now()));
+            if let Err(e) = poll.wait(limit) {
+                // Out of kernel memory at worst: go on looking, at a pace that lets others live.
+                self.journal.say(format!("a driver thread cannot wait: {e}"));
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// The event loop drains outcomes every cycle; should it not, the thread waits with what it knows.
+    fn tell(&self, outcome: Outcome) {
+        let _ = self.outcomes.send(outcome);
+        self.wake_loop.wake();
+    }
+}

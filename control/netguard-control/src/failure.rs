@@ -1,0 +1,151 @@
+//! Why the daemon ends, each with one message and a documented exit code.
+
+use crate::state::StateError;
+use config::{Report, UnknownNode};
+use driver_address::AddressError;
+use driver_command::CommandError;
+use std::io;
+use std::net::IpAddr;
+
+/// Everything that ends a start or a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration or the key is not usable. The report has places and remedies.
+    #[error("{0}")]
+    Config(Report),
+    /// The configuration has no node of that name.
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
+    UnknownNode(#[from] UnknownNode),
+    /// A number that the configuration should have refused.
+    #[error("node id {id} is not in 1..=128: correct `id`")]
+    NodeNumber {
+        /// The number.
+        id: u8,
+    },
+    /// The node's address is not on this machine.
+    #[error(
+        "{address}, the address of node {node} on link {link}, is not on this machine: {}",
+        which_node(candidates)
+    )]
+    NotHere {
+        /// The node that was asked for.
+        node: String,
+        /// Its address.
+        address: IpAddr,
+        /// The link.
+        link: String,
+        /// Nodes that have an address here.
+        candidates: Vec<String>,
+    },
+    /// Not started by netguard-fast, or by one of another release.
+    #[error(
+        "{what}: netguard-control is started by netguard-fast, which hands it these descriptors; \
+         start netguard-fast instead"
+    )]
+    NotInherited {
+        /// What is wrong.
+        what: String,
+    },
+    /// The shared map does not fit.
+    #[error("{0}")]
+    Map(#[from] shm::MapError),
+    /// Fast does not take the set-up.
+    #[error("{0}")]
+    Setup(#[from] shm::SetupError),
+    /// Durable state.
+    #[error("{0}")]
+    State(#[from] StateError),
+    /// Addresses could not be listed or removed.
+    #[error("{0}")]
+    Address(#[from] AddressError),
+    /// Left-over processes could not be removed.
+    #[error("{0}")]
+    Command(#[from] CommandError),
+    /// The local socket cannot be opened.
+    #[error("cannot open {path}: {source}; check the run directory and its owner")]
+    Socket {
+        /// The socket.
+        path: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A newer life of this node is known: this one must not go on (R-LIFE).
+    #[error(
+        "the cluster knows a newer life of this node (number {highest}): is the same node id or a \
+         copy of its state directory in use on another machine?"
+    )]
+    Superseded {
+        /// The highest known life.
+        highest: u32,
+    },
+    /// The state directory is behind what the cluster knows (R-RENUMBER).
+    #[error(
+        "the cluster knows life {highest} of this node, the state directory was behind; it is \
+         corrected, start again"
+    )]
+    Renumbered {
+        /// The highest known life.
+        highest: u32,
+    },
+    /// The kernel refused something that never fails.
+    #[error("cannot {doing}: {source}")]
+    Kernel {
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// 1 internal, 2 configuration or usage, 3 socket or address taken, 4 privilege missing, 5 run or state
+    /// directory or map unusable, 6 superseded by a newer life.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_)
+            | Self::UnknownNode(_)
+            | Self::NodeNumber { .. }
+            | Self::NotHere { .. }
+            | Self::NotInherited { .. } => 2,
+            Self::Socket { source, .. } if source.kind() == io::ErrorKind::AddrInUse => 3,
+            Self::Address(AddressError::Privilege { .. }) => 4,
+            Self::Map(_) | Self::State(_) | Self::Socket { .. } => 5,
+            Self::Command(CommandError::Record { .. }) => 5,
+            Self::Superseded { .. } | Self::Renumbered { .. } => 6,
+            Self::Address(_) | Self::Command(_) | Self::Setup(_) | Self::Kernel { .. } => 1,
+        }
+    }
+
+    /// For `map_err`.
+    pub fn kernel(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Kernel { doing, source }
+    }
+}
+
+fn which_node(candidates: &[String]) -> String {
+    match candidates {
+        [] => "correct `addresses`, or add the address to its interface first".into(),
+        [one] => format!("this machine has addresses of node {one}; was --node {one} meant?"),
+        several => format!("this machine has addresses of nodes {}", several.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+
+    #[test]
+    fn a_wrong_node_name_is_told_with_the_one_that_was_meant() {
+        let failure = |candidates: &[&str]| Failure::NotHere {
+            node: "n2".into(),
+            address: "10.77.1.2".parse().unwrap(),
+            link: "blue".into(),
+            candidates: candidates.iter().map(|c| (*c).to_owned()).collect(),
+        };
+        let text = failure(&["n1"]).to_string();
+        assert!(text.contains("10.77.1.2") && text.contains("--node n1"), "{text}");
+        assert!(failure(&[]).to_string().contains("add the address"));
+        assert_eq!(failure(&[]).exit_code(), 2);
+    }
+}
