@@ -1,0 +1,54 @@
+//! One file per command; each makes the object that `-o json` prints, and a text from it.
+
+mod config;
+mod failovers;
+mod key;
+mod members;
+mod orders;
+#[cfg(test)]
+mod samples;
+mod stat;
+mod status;
+mod watch;
+mod why;
+
+use crate::args::{Args, Command, ConfigCommand, KeyCommand, ServiceCommand};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use netguard::Client;
+use std::time::Duration;
+
+type Done = Result<Exit, Failure>;
+
+/// Does what the command line says.
+pub(crate) fn run(args: &Args, output: &Output) -> Done {
+    match &args.command {
+        Command::Status => status::run(&mut connect(args)?, output),
+        Command::Members => members::run(&mut connect(args)?, output),
+        Command::Failovers { limit } => failovers::run(&mut connect(args)?, *limit, output),
+        Command::Service(ServiceCommand::Move { service, node, wait }) => {
+            let watch = if *wait { Some(connect(args)?.watch()?) } else { None };
+            orders::move_service(&mut connect(args)?, service, node, watch, output)
+        }
+        Command::Why { service } => why::run(&mut connect(args)?, service.as_deref(), output),
+        Command::ConfirmOff { node, yes } => {
+            orders::may_confirm(node, *yes, output)?;
+            orders::confirm_off(&mut connect(args)?, node, output)
+        }
+        Command::Watch => watch::run(connect(args)?, output),
+        Command::Config(ConfigCommand::Check { file, node, skip_key }) => {
+            config::check(file, node.as_deref(), *skip_key, output)
+        }
+        Command::Stat { all, trace } => stat::run(&args.run_dir, *all, *trace, output),
+        Command::Key(KeyCommand::New { file }) => key::new(file, output),
+    }
+}
+
+fn connect(args: &Args) -> Result<Client, Failure> {
+    let mut client = match &args.socket {
+        Some(path) => Client::connect(path)?,
+        None => Client::connect_in(&args.run_dir)?,
+    };
+    client.set_timeout(Duration::from_secs(args.timeout));
+    Ok(client)
+}

@@ -1,0 +1,105 @@
+//! `ng members`: the nodes and their links.
+
+use super::Done;
+use super::status::word;
+use crate::failure::Exit;
+use crate::output::Output;
+use crate::text::{Paint, Table, Tone};
+use api::{Member, MemberState, Members};
+use netguard::Client;
+
+pub(super) fn run(client: &mut Client, output: &Output) -> Done {
+    let members = client.members()?;
+    output.answer(&members, |paint| show(&members, paint));
+    Ok(Exit::Fine)
+}
+
+fn show(members: &Members, paint: Paint) -> String {
+    let quorum = &members.quorum;
+    let held = if quorum.held {
+        paint.tone(Tone::Good, "quorum")
+    } else {
+        paint.tone(Tone::Bad, "NO QUORUM")
+    };
+    format!(
+        "view {} as {} sees it; {held}: votes {}, needed {} ({})\n\n{}",
+        members.view,
+        members.node,
+        quorum.have,
+        quorum.need,
+        paint.tone(Tone::Plain, &quorum.why),
+        member_rows(&members.members).show(paint)
+    )
+}
+
+/// The table of nodes, which `ng status` shows too.
+pub(super) fn member_rows(members: &[Member]) -> Table {
+    let mut table = Table::new(&["ID", "NODE", "STATE", "LIFE", "VOTE", "HEARD", "LINKS", ""]);
+    for member in members {
+        let vote = match (member.voter, member.witness) {
+            (true, true) => "witness",
+            (true, false) => "yes",
+            (false, _) => "no",
+        };
+        let heard = match member.heard_ms_ago {
+            _ if member.me => "this node".into(),
+            Some(ms) if ms < 10_000.0 => format!("{ms:.1} ms ago"),
+            Some(ms) => format!("{:.0} s ago", ms / 1000.0),
+            None => "never".into(),
+        };
+        let life = if member.life == 0 { "-".into() } else { member.life.to_string() };
+        table.row(vec![
+            (Tone::Plain, member.id.to_string()),
+            (Tone::Strong, member.name.clone()),
+            (state_tone(member.state), word(&member.state)),
+            (Tone::Plain, life),
+            (Tone::Plain, vote.into()),
+            (Tone::Plain, heard),
+            links(member),
+            (Tone::Faint, member.reason.clone()),
+        ]);
+    }
+    table
+}
+
+const fn state_tone(state: MemberState) -> Tone {
+    match state {
+        MemberState::Member => Tone::Good,
+        MemberState::Joining | MemberState::Unknown => Tone::Warning,
+        MemberState::Suspect | MemberState::Down => Tone::Bad,
+    }
+}
+
+fn links(member: &Member) -> (Tone, String) {
+    if member.links.is_empty() {
+        return (Tone::Faint, "-".into());
+    }
+    let shown: Vec<String> = member
+        .links
+        .iter()
+        .map(|link| format!("{} {}", link.link, if link.up { "up" } else { "DOWN" }))
+        .collect();
+    let tone = if member.links.iter().all(|link| link.up) { Tone::Plain } else { Tone::Bad };
+    (tone, shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::show;
+    use crate::commands::samples::{compare, status};
+    use crate::text::Paint;
+    use api::{MemberState, Members};
+
+    #[test]
+    fn the_link_that_is_down_is_named() {
+        let mut status = status();
+        status.members[1].links[1].up = false;
+        status.members[2].state = MemberState::Joining;
+        status.members[2].reason = "catches up".into();
+        let (node, view) = ("n1".into(), 17);
+        let members = Members { node, view, quorum: status.quorum, members: status.members };
+        let shown = show(&members, Paint { colour: false });
+        assert!(shown.contains("blue up, green DOWN"), "{shown}");
+        compare("members.txt", &shown);
+    }
+}
