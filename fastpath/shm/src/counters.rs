@@ -3,7 +3,7 @@
 //! ```text
 //! word of the block   what
 //!   0 ..  63          four links, 16 words each: LinkCounter
-//!  64 .. 127          rejected frames by crate::reject_stub::Reject
+//!  64 .. 127          rejected frames by wire::Reject
 //! 128 .. 255          Counter
 //! ```
 
@@ -107,7 +107,7 @@ named! {
 }
 
 const _: () = assert!(LinkCounter::ALL.len() <= LINK_WORDS && Counter::ALL.len() <= SCALAR_WORDS);
-const _: () = assert!(crate::reject_stub::Reject::COUNT <= REJECT_WORDS);
+const _: () = assert!(wire::Reject::COUNT <= REJECT_WORDS);
 
 /// The page of numbers.
 #[repr(C)]
@@ -128,7 +128,7 @@ impl Counters {
         self.block(side)[SCALARS_AT + counter as usize].fetch_max(value, Ordering::Relaxed);
     }
     /// Adds one to the frames rejected for `reason`.
-    pub fn reject(&self, side: Side, reason: crate::reject_stub::Reject) {
+    pub fn reject(&self, side: Side, reason: wire::Reject) {
         if let Some(word) = self.block(side).get(REJECTS_AT + reason.index()) {
             word.fetch_add(1, Ordering::Relaxed);
         }
@@ -146,7 +146,7 @@ impl Counters {
         self.block(side)[SCALARS_AT + counter as usize].load(Ordering::Relaxed)
     }
     /// Frames that one process rejected for `reason`.
-    pub fn rejected(&self, side: Side, reason: crate::reject_stub::Reject) -> u64 {
+    pub fn rejected(&self, side: Side, reason: wire::Reject) -> u64 {
         self.block(side)
             .get(REJECTS_AT + reason.index())
             .map_or(0, |word| word.load(Ordering::Relaxed))
@@ -172,7 +172,7 @@ impl Counters {
                         (format!("{who}.link{n}.{}", c.name()), self.link(side, LinkId(n), c))
                     })
                 });
-                let rejects = crate::reject_stub::Reject::ALL
+                let rejects = wire::Reject::ALL
                     .iter()
                     .map(move |&r| (format!("{who}.reject.{}", r.name()), self.rejected(side, r)));
                 scalars.chain(links).chain(rejects)
@@ -202,7 +202,7 @@ mod tests {
         counters.raise(Side::Fast, Counter::DutyMaxUs, 70);
         counters.set_link(Side::Fast, LinkId(3), LinkCounter::Sent, 11);
         counters.set_link(Side::Fast, LinkId(4), LinkCounter::Sent, 12);
-        let reason = crate::reject_stub::Reject::ALL[crate::reject_stub::Reject::COUNT - 1];
+        let reason = wire::Reject::ALL[wire::Reject::COUNT - 1];
         counters.reject(Side::Control, reason);
         let all: Vec<_> = counters.iter().collect();
         let named: BTreeMap<_, _> = all.iter().cloned().collect();

@@ -34,7 +34,6 @@ pub mod layout;
 pub mod map;
 mod memory;
 pub mod reader;
-pub mod reject_stub;
 pub mod setup;
 pub mod setup_record;
 pub mod trace;
