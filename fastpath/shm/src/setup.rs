@@ -119,7 +119,7 @@ impl Setup {
         socket.read_exact(head).map_err(cut)?;
         Record::check_head(head)?;
         socket.read_exact(body).map_err(cut)?;
-        let setup = record.to_setup()?;
+        let setup = record.read()?;
         setup.check()?;
         Ok(setup)
     }

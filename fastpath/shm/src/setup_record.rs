@@ -133,7 +133,7 @@ impl Record {
     }
 
     /// The set-up; relations between fields are checked by the caller.
-    pub(crate) fn to_setup(&self) -> Result<Setup, SetupError> {
+    pub(crate) fn read(&self) -> Result<Setup, SetupError> {
         let out = |field| SetupError::OutOfRange { field };
         let node = u8::try_from(self.node).ok().and_then(NodeId::new).ok_or(out("node"))?;
         let links = self.link.get(..self.links as usize).ok_or(out("links"))?;
@@ -156,13 +156,13 @@ impl Record {
                 1 => Core::Auto,
                 n => Core::Number((n - 2).try_into().map_err(|_| out("core"))?),
             },
-            links: links.iter().map(LinkRecord::to_setup).collect::<Result<_, _>>()?,
+            links: links.iter().map(LinkRecord::read).collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl LinkRecord {
-    fn to_setup(&self) -> Result<LinkSetup, SetupError> {
+    fn read(&self) -> Result<LinkSetup, SetupError> {
         let out = |field| SetupError::OutOfRange { field };
         let mut peers = Vec::new();
         for (index, address) in self.peers.iter().enumerate() {
