@@ -1,0 +1,183 @@
+//! The decision: configuration, log state and membership in, placement and its reason out. Pure, so that
+//! every node decides the same, and `why` can ask again without doing anything.
+//!
+//! The order of questions: may the owner keep it? If not, is its end proven well enough for the service's
+//! policy (S3)? If so, which node comes first that is a member (S8) and not barred?
+
+use crate::model::{FencePolicy, Placement, ServiceSpec};
+use crate::phase::Phase;
+use crate::reason::{Bar, Choice, Reason, Trigger};
+use crate::state::{Owner, ServiceState, Wish};
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use driver::Evidence;
+use membership::Membership;
+use wire::{NodeId, NodeSet, Stint};
+
+/// What the plan looks at besides the service itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// Who is a member, and what is known of those who were.
+    pub membership: &'a Membership,
+    /// Voters that own nothing.
+    pub witnesses: NodeSet,
+    /// Members that are about to end, with the stint in which they said so.
+    pub leaving: &'a BTreeMap<NodeId, Stint>,
+}
+
+/// What is to be done with one service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Nothing.
+    Keep,
+    /// The owner is to stop it.
+    Release(Trigger),
+    /// The next generation starts.
+    Start {
+        /// Here.
+        owner: Owner,
+        /// This is known of the last owner.
+        evidence: Evidence,
+        /// Why this node.
+        choice: Choice,
+    },
+    /// Nobody may start it now.
+    Hold(Phase, Reason),
+}
+
+/// Decides for one service.
+#[must_use]
+pub fn plan(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Decision {
+    if let Some(resource) = spec.misfit() {
+        return Decision::Hold(Phase::Failed, Reason::Misfit(resource.to_string()));
+    }
+    match proof(spec, state, scene.membership) {
+        Some(evidence) => start(spec, state, scene, evidence),
+        None => match state.owner {
+            None => Decision::Hold(Phase::Idle, Reason::WaitsForNodes(unaccounted(spec, scene))),
+            Some(owner) if keeps(state, owner, scene) => stay(spec, state, owner, scene),
+            Some(owner) => {
+                let trigger = state.ending.trigger.clone().unwrap_or(Trigger::Stopped);
+                let reason = Reason::WaitsForProof { node: owner.life.node, trigger };
+                Decision::Hold(Phase::WaitingForFence, reason)
+            }
+        },
+    }
+}
+
+/// What bars `node` from having the service, if anything does.
+#[must_use]
+pub fn bar(state: &ServiceState, scene: &Scene<'_>, node: NodeId) -> Option<Bar> {
+    let Some(member) = scene.membership.view().member(node) else {
+        return Some(Bar::NotAMember);
+    };
+    if scene.witnesses.contains(node) {
+        Some(Bar::Witness)
+    } else if state.failures.contains_key(&node) {
+        Some(Bar::Failed)
+    } else if scene.leaving.get(&node) == Some(&member.stint) {
+        Some(Bar::Leaving)
+    } else {
+        None
+    }
+}
+
+/// The node to which the service should go back, if its policy and the state want that.
+#[must_use]
+pub fn fail_back(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Option<NodeId> {
+    let owner = state.owner?;
+    let settled = state.phase == Phase::Running && state.wish.is_none();
+    if spec.placement != Placement::FailBack || !settled {
+        return None;
+    }
+    let better = spec.rank(owner.life.node).unwrap_or(spec.nodes.len());
+    spec.nodes.iter().take(better).copied().find(|n| bar(state, scene, *n).is_none())
+}
+
+/// What is known of the last owner that suffices for the next one to start (S3).
+fn proof(spec: &ServiceSpec, state: &ServiceState, membership: &Membership) -> Option<Evidence> {
+    let Some(owner) = state.owner else {
+        let known = spec.fence == FencePolicy::Lease || missing(spec, membership).next().is_none();
+        return known.then_some(Evidence::NeverOwned);
+    };
+    let ending = &state.ending;
+    let lease = spec.fence == FencePolicy::Lease && !ending.stuck;
+    let stopped = ending.stopped.map(Evidence::Stopped);
+    stopped
+        .or(ending.new_life.map(Evidence::NewLife))
+        .or(ending.operator.map(Evidence::Operator))
+        .or(ending.lease_ended.filter(|_| lease).map(Evidence::LeaseEnded))
+}
+
+/// Nodes that may have run the service before this era and of which nothing is known since. The era's
+/// cold start waited for one lease, so that this matters only for services that outlive a lease.
+fn missing<'a>(
+    spec: &'a ServiceSpec,
+    membership: &'a Membership,
+) -> impl Iterator<Item = NodeId> + 'a {
+    let known = |n: NodeId| membership.admission(n).is_some() || membership.fence(n).is_some();
+    spec.nodes.iter().copied().filter(move |n| !known(*n))
+}
+
+fn unaccounted(spec: &ServiceSpec, scene: &Scene<'_>) -> Vec<NodeId> {
+    missing(spec, scene.membership).collect()
+}
+
+fn keeps(state: &ServiceState, owner: Owner, scene: &Scene<'_>) -> bool {
+    scene.membership.view().has(owner) && !state.ending.stuck
+}
+
+/// The owner lives. Does anything want it to give the service up?
+fn stay(spec: &ServiceSpec, state: &ServiceState, owner: Owner, scene: &Scene<'_>) -> Decision {
+    if !matches!(state.phase, Phase::Starting | Phase::Running) {
+        return Decision::Keep;
+    }
+    let node = owner.life.node;
+    let wish = state.wish.filter(|w| w.node() != node && bar(state, scene, w.node()).is_none());
+    match (bar(state, scene, node), wish) {
+        (Some(Bar::Failed), _) => {
+            let reason = state.failures.get(&node).map(|f| f.reason.clone()).unwrap_or_default();
+            Decision::Release(Trigger::Died(reason))
+        }
+        (Some(_), _) => Decision::Release(Trigger::Leaving),
+        (None, Some(Wish::Operator(to))) => Decision::Release(Trigger::Moved(to)),
+        (None, Some(Wish::FailBack(to))) if spec.placement == Placement::FailBack => {
+            Decision::Release(Trigger::FailBack(to))
+        }
+        (None, _) => Decision::Keep,
+    }
+}
+
+fn start(
+    spec: &ServiceSpec,
+    state: &ServiceState,
+    scene: &Scene<'_>,
+    evidence: Evidence,
+) -> Decision {
+    let view = scene.membership.view();
+    let at = |node: NodeId, choice| {
+        let owner = view.member(node)?;
+        Some(Decision::Start { owner, evidence, choice })
+    };
+    let mut barred = Vec::new();
+    let wished = state.wish.map(Wish::node).filter(|n| bar(state, scene, *n).is_none());
+    if let Some(decision) = wished.and_then(|node| at(node, Choice::Wished)) {
+        return decision;
+    }
+    for node in spec.nodes.iter().copied() {
+        match bar(state, scene, node) {
+            Some(why) => barred.push((node, why)),
+            None => {
+                let choice = Choice::Preferred { barred };
+                return at(node, choice).unwrap_or(Decision::Keep);
+            }
+        }
+    }
+    let all_failed = !barred.is_empty() && barred.iter().all(|(_, b)| *b == Bar::Failed);
+    if all_failed {
+        Decision::Hold(Phase::Failed, Reason::AllFailed)
+    } else {
+        Decision::Hold(Phase::Idle, Reason::NoCandidate(barred))
+    }
+}

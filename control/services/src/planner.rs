@@ -1,0 +1,395 @@
+//! Applies committed entries, runs the plan after each, keeps the states. Total: no entry, however wrong,
+//! panics it, because it would take all nodes at once; a report or an order that does not fit the state
+//! changes nothing.
+
+use crate::body::{Body, Report, client_of};
+use crate::model::{Placement, ServiceSpec};
+use crate::phase::{Phase, PhaseEvent};
+use crate::plan::{self, Decision, Scene};
+use crate::reason::{Bar, Reason, Trigger};
+use crate::state::{Ending, Failure, ServiceState, Wish};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use membership::Membership;
+use wire::entry::RemovalCause;
+use wire::{ClientId, Entry, EntryKind, Generation, Life, NodeId, NodeSet, Op, ServiceId, Stint};
+
+/// What an entry did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Services whose phase, owner, generation or reason changed.
+    pub changed: Vec<ServiceId>,
+    /// The answer, if the entry was a request to the planner.
+    pub answer: Option<Result<Accepted, Refusal>>,
+}
+
+/// A request that was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// The report, or the owner's own order, is noted.
+    Noted,
+    /// The service moves.
+    Moved {
+        /// Who had it.
+        from: Option<NodeId>,
+        /// Who gets it.
+        to: NodeId,
+    },
+    /// The nodes will be tried again.
+    Cleared,
+}
+
+/// A request that changes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such service.
+    #[error("there is no such service")]
+    UnknownService,
+    /// The service may not run there.
+    #[error("the node is not among the service's nodes")]
+    NotEligible(NodeId),
+    /// Witnesses own nothing.
+    #[error("the node is a witness and owns nothing")]
+    Witness(NodeId),
+    /// Only members act (S8).
+    #[error("the node is not a member")]
+    NotAMember(NodeId),
+    /// It is about to end.
+    #[error("the node is leaving")]
+    Leaving(NodeId),
+    /// The service is there, or on its way there.
+    #[error("the service already is there")]
+    AlreadyThere(NodeId),
+    /// The configuration of the service is refused.
+    #[error("the service's fence policy does not fit its resources")]
+    Misfit,
+    /// A report about another generation, or not from its owner; an order that came too late.
+    #[error("the request does not fit the state any more")]
+    OutOfDate,
+    /// Bytes that are no request.
+    #[error("the request cannot be read")]
+    Malformed,
+}
+
+#[derive(Clone, Debug)]
+struct Service {
+    spec: ServiceSpec,
+    state: ServiceState,
+}
+
+/// All services by the committed log.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    services: Vec<Service>,
+    witnesses: NodeSet,
+    leaving: BTreeMap<NodeId, Stint>,
+}
+
+impl Planner {
+    /// The services before the first entry.
+    #[must_use]
+    pub fn new(specs: Vec<ServiceSpec>, witnesses: NodeSet) -> Self {
+        let service = |spec| Service { spec, state: ServiceState::at_era(0) };
+        let services = specs.into_iter().map(service).collect();
+        Self { services, witnesses, leaving: BTreeMap::new() }
+    }
+
+    /// Applies one committed entry; `membership` has applied it already.
+    pub fn apply(&mut self, op: Op, entry: &Entry, membership: &Membership) -> Applied {
+        let answer = match &entry.kind {
+            EntryKind::Cold { era, .. } => {
+                self.begin_era(*era);
+                None
+            }
+            EntryKind::Remove { node, cause, .. } => {
+                self.note_removal(op, *node, *cause, membership);
+                None
+            }
+            EntryKind::Admit { node, incarnation } => {
+                self.note_admission(op, Life { node: *node, incarnation: *incarnation });
+                None
+            }
+            EntryKind::Fenced { node, incarnation, .. } => {
+                let life = Life { node: *node, incarnation: *incarnation };
+                self.note_fence(op, life, membership);
+                None
+            }
+            EntryKind::Request { client, body, .. } => {
+                Some(self.request(op, *client, body, membership))
+            }
+            EntryKind::Noop => None,
+        };
+        let changed =
+            if membership.is_forming() { Vec::new() } else { self.settle(op, membership) };
+        Applied { changed, answer }
+    }
+
+    /// The configured services with their states, in configured order.
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceSpec, &ServiceState)> {
+        self.services.iter().map(|s| (&s.spec, &s.state))
+    }
+    /// One service.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<(&ServiceSpec, &ServiceState)> {
+        self.services().find(|(spec, _)| spec.id == id)
+    }
+    /// What the plan looks at besides a service itself.
+    #[must_use]
+    pub const fn scene<'a>(&'a self, membership: &'a Membership) -> Scene<'a> {
+        Scene { membership, witnesses: self.witnesses, leaving: &self.leaving }
+    }
+    /// The node to which a service should go back now (policy fail-back), if there is one.
+    #[must_use]
+    pub fn fail_back(&self, id: ServiceId, membership: &Membership) -> Option<NodeId> {
+        let (spec, state) = self.service(id)?;
+        plan::fail_back(spec, state, &self.scene(membership))
+    }
+
+    /// Whether the operator may move a service to a node now.
+    pub fn check_move(
+        &self,
+        id: ServiceId,
+        to: NodeId,
+        membership: &Membership,
+    ) -> Result<(), Refusal> {
+        let (spec, state) = self.service(id).ok_or(Refusal::UnknownService)?;
+        if spec.misfit().is_some() {
+            return Err(Refusal::Misfit);
+        }
+        if self.witnesses.contains(to) {
+            return Err(Refusal::Witness(to));
+        }
+        if spec.rank(to).is_none() {
+            return Err(Refusal::NotEligible(to));
+        }
+        match plan::bar(state, &self.scene(membership), to) {
+            Some(Bar::NotAMember) => return Err(Refusal::NotAMember(to)),
+            Some(Bar::Leaving) => return Err(Refusal::Leaving(to)),
+            // An order to go where it failed is an order to try again.
+            Some(Bar::Failed | Bar::Witness) | None => {}
+        }
+        let runs = matches!(state.phase, Phase::Starting | Phase::Running);
+        let there = runs && state.owner.is_some_and(|o| o.life.node == to);
+        let underway = state.phase == Phase::Stopping && state.wish == Some(Wish::Operator(to));
+        if there || underway { Err(Refusal::AlreadyThere(to)) } else { Ok(()) }
+    }
+
+    fn begin_era(&mut self, era: u32) {
+        self.leaving.clear();
+        for service in &mut self.services {
+            service.state = ServiceState::at_era(era);
+        }
+    }
+
+    /// A removal that membership did not accept ended nothing.
+    fn note_removal(&mut self, op: Op, node: NodeId, cause: RemovalCause, membership: &Membership) {
+        let Some(removal) = membership.removal(node).filter(|r| r.op == op) else {
+            return;
+        };
+        self.leaving.remove(&node);
+        for Service { state, .. } in &mut self.services {
+            if state.owner == Some(removal.member) {
+                state.ending.lease_ended = Some(op);
+                state.ending.trigger.get_or_insert(Trigger::Removed(cause));
+            }
+        }
+    }
+
+    fn note_admission(&mut self, op: Op, life: Life) {
+        self.leaving.remove(&life.node);
+        for Service { state, .. } in &mut self.services {
+            state.failures.retain(|node, failure| {
+                *node != life.node || failure.incarnation == life.incarnation
+            });
+            let Some(owner) = state.owner.filter(|o| o.life.node == life.node) else {
+                continue;
+            };
+            if life.incarnation > owner.life.incarnation {
+                state.ending.new_life = Some(op);
+                state.ending.trigger.get_or_insert(Trigger::Restarted);
+            } else {
+                // The life that was said to be off speaks: the assertion was wrong, and ends here.
+                state.ending.operator = None;
+            }
+        }
+    }
+
+    /// Proof about a member is none: it may do a great deal after it was said to be off.
+    fn note_fence(&mut self, op: Op, life: Life, membership: &Membership) {
+        for Service { state, .. } in &mut self.services {
+            let ended = |owner: &membership::Member| {
+                owner.life.node == life.node
+                    && owner.life.incarnation <= life.incarnation
+                    && !membership.view().has(*owner)
+            };
+            if state.owner.as_ref().is_some_and(ended) {
+                state.ending.operator = Some(op);
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        op: Op,
+        client: ClientId,
+        body: &[u8],
+        membership: &Membership,
+    ) -> Result<Accepted, Refusal> {
+        match Body::decode(body).map_err(|_| Refusal::Malformed)? {
+            Body::Outcome { service, generation, report } => {
+                self.report(op, client, service, generation, report)
+            }
+            Body::Move { service, to } => self.order_move(service, to, membership),
+            Body::ClearFailures { service } => {
+                let state = self.state_mut(service).ok_or(Refusal::UnknownService)?;
+                state.failures.clear();
+                Ok(Accepted::Cleared)
+            }
+            Body::FailBack { service, generation, to } => {
+                let target = self.fail_back(service, membership);
+                let state = self.state_mut(service).ok_or(Refusal::UnknownService)?;
+                if state.generation != generation || target != Some(to) {
+                    return Err(Refusal::OutOfDate);
+                }
+                state.wish = Some(Wish::FailBack(to));
+                Ok(Accepted::Noted)
+            }
+            Body::Leave { life } => {
+                let member = membership.view().member(life.node).filter(|m| m.life == life);
+                let member = member.filter(|_| client == client_of(life));
+                let member = member.ok_or(Refusal::OutOfDate)?;
+                self.leaving.insert(life.node, member.stint);
+                Ok(Accepted::Noted)
+            }
+        }
+    }
+
+    fn order_move(
+        &mut self,
+        service: ServiceId,
+        to: NodeId,
+        membership: &Membership,
+    ) -> Result<Accepted, Refusal> {
+        self.check_move(service, to, membership)?;
+        let state = self.state_mut(service).ok_or(Refusal::UnknownService)?;
+        state.failures.remove(&to);
+        state.wish = Some(Wish::Operator(to));
+        Ok(Accepted::Moved { from: state.holder().map(|o| o.life.node), to })
+    }
+
+    /// An owner's report. Only the owner of this very generation is believed (S3).
+    fn report(
+        &mut self,
+        op: Op,
+        client: ClientId,
+        service: ServiceId,
+        generation: Generation,
+        report: Report,
+    ) -> Result<Accepted, Refusal> {
+        let state = self.state_mut(service).ok_or(Refusal::UnknownService)?;
+        let owner = state.owner.filter(|o| client_of(o.life) == client);
+        let owner = owner.filter(|_| state.generation == generation).ok_or(Refusal::OutOfDate)?;
+        let mark = |state: &mut ServiceState, reason: &String| {
+            let incarnation = owner.life.incarnation;
+            let failure = Failure { incarnation, op, reason: reason.clone() };
+            state.failures.insert(owner.life.node, failure);
+        };
+        match report {
+            Report::Started => {
+                state.phase =
+                    state.phase.on(PhaseEvent::Started).map_err(|_| Refusal::OutOfDate)?;
+                state.since = op;
+            }
+            Report::Stopped => {
+                state.ending.stopped.get_or_insert(op);
+                state.ending.trigger.get_or_insert(Trigger::Stopped);
+            }
+            Report::Failed(reason) => {
+                mark(state, &reason);
+                state.ending.stopped.get_or_insert(op);
+                state.ending.trigger.get_or_insert(Trigger::StartFailed(reason));
+            }
+            Report::Died(reason) => {
+                mark(state, &reason);
+                state.ending.trigger.get_or_insert(Trigger::Died(reason));
+            }
+            Report::Stuck(reason) => {
+                mark(state, &reason);
+                state.ending.stuck = true;
+                state.ending.trigger = Some(Trigger::Stuck(reason));
+            }
+        }
+        Ok(Accepted::Noted)
+    }
+
+    fn state_mut(&mut self, id: ServiceId) -> Option<&mut ServiceState> {
+        self.services.iter_mut().find(|s| s.spec.id == id).map(|s| &mut s.state)
+    }
+
+    /// Runs the plan for every service.
+    fn settle(&mut self, op: Op, membership: &Membership) -> Vec<ServiceId> {
+        let scene = Scene { membership, witnesses: self.witnesses, leaving: &self.leaving };
+        let mut changed = Vec::new();
+        for Service { spec, state } in &mut self.services {
+            // A wish lasts while it can be met.
+            state.wish = state.wish.filter(|w| plan::bar(state, &scene, w.node()).is_none());
+            let before = (state.phase, state.generation, state.since);
+            let decision = plan::plan(spec, state, &scene);
+            let new_reason = carry_out(state, op, spec.placement, decision);
+            if new_reason
+                || before != (state.phase, state.generation, state.since)
+                || state.since == op
+            {
+                changed.push(spec.id);
+            }
+        }
+        changed
+    }
+}
+
+/// Writes a decision into the state; true if that changed it. A decision that the table of phases does not
+/// allow is a defect of the plan; it changes nothing, on all nodes alike.
+fn carry_out(state: &mut ServiceState, op: Op, placement: Placement, decision: Decision) -> bool {
+    let (event, reason) = match decision {
+        Decision::Keep => return false,
+        Decision::Release(trigger) => {
+            let node = state.owner.map(|o| o.life.node);
+            let Some(node) = node else { return false };
+            state.ending.trigger = Some(trigger.clone());
+            (PhaseEvent::Released, Reason::Releasing { node, trigger })
+        }
+        Decision::Start { owner, evidence, choice } => {
+            let Ok(phase) = state.phase.on(PhaseEvent::Assigned) else { return false };
+            let from = state.owner.map(|o| o.life.node);
+            let trigger = state.ending.trigger.take().unwrap_or(Trigger::EraBegan);
+            let node = owner.life.node;
+            state.phase = phase;
+            state.since = op;
+            state.generation = Generation(state.generation.0.saturating_add(1));
+            state.owner = Some(owner);
+            state.evidence = Some(evidence);
+            state.ending = Ending::default();
+            state.wish = state.wish.filter(|w| {
+                placement == Placement::FailBack && *w == Wish::Operator(owner.life.node)
+            });
+            state.reason = Reason::Placed { node, from, trigger, choice };
+            return true;
+        }
+        Decision::Hold(phase, reason) => {
+            let event = match phase {
+                Phase::WaitingForFence => PhaseEvent::Unproven,
+                Phase::Failed => PhaseEvent::Exhausted,
+                _ => PhaseEvent::Unplaced,
+            };
+            (event, reason)
+        }
+    };
+    if let Ok(phase) = state.phase.on(event) {
+        state.phase = phase;
+        state.since = op;
+    }
+    let new = state.reason != reason;
+    state.reason = reason;
+    new
+}
