@@ -1,2 +1,148 @@
-//! Being built.
-fn main() {}
+//! `ng-bench-failover`: from the power cut to the first answer of the next owner, with keepalived beside it.
+//!
+//! Both run at the same time on beds of their own and are cut in turn, so that the machine's load is the same for
+//! both. A trial that overlaps a stall of the machine is void and repeated (DESIGN section 4).
+
+mod contender;
+mod keepalived;
+mod report;
+mod trial;
+
+use anyhow::{Result, bail};
+use base::Duration;
+use clap::Parser;
+use contender::Contender;
+use keepalived::Keepalived;
+use report::{Rows, Summary};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use testbed::os;
+use testbed::programs::Programs;
+use testbed::stall::StallMeter;
+use trial::Voids;
+
+/// Measures failover.
+#[derive(Parser)]
+#[command(name = "ng-bench-failover", version)]
+struct Arguments {
+    /// Valid trials of each.
+    #[arg(long, default_value_t = 200)]
+    trials: u32,
+    /// Nodes of each bed.
+    #[arg(long, default_value_t = 3)]
+    nodes: u8,
+    /// One last line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Where the raw HdrHistogram logs go.
+    #[arg(long, default_value = "bench/results/local")]
+    out: PathBuf,
+    /// Only these: `netguard`, `keepalived`.
+    #[arg(long)]
+    only: Option<String>,
+    /// The folder of the programs; default: beside this one.
+    #[arg(long)]
+    bin_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}"); // without a backtrace: what matters is in the sentence
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    os::catch_interrupts();
+    let programs = Programs::find(arguments.bin_dir.as_deref());
+    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
+    if wanted("keepalived") {
+        match Keepalived::obstacle() {
+            Some(reason) => eprintln!("no row for keepalived: {reason}"),
+            None => contenders.push(Box::new(Keepalived::start(arguments.nodes, &programs)?)),
+        }
+    }
+    if contenders.is_empty() {
+        bail!("nothing to measure");
+    }
+    let meter = StallMeter::start();
+    if !meter.is_realtime() {
+        eprintln!("no real-time priority: the stall meter also counts what other programs take");
+    }
+    let load = os::load();
+    let mut rows = Rows::default();
+    let mut voids = vec![Voids::default(); contenders.len()];
+    for number in 1..=arguments.trials {
+        for (contender, voids) in contenders.iter_mut().zip(&mut voids) {
+            one_trial(contender.as_mut(), &meter, voids, &mut rows, number)?;
+        }
+    }
+    println!("\n{}", rows.table());
+    for (contender, voids) in contenders.iter_mut().zip(&voids) {
+        println!("{}", closing_line(contender.as_mut(), voids));
+    }
+    let commit = commit();
+    rows.write_logs(&arguments.out, &format!("failover-{commit}"))?;
+    println!("raw histograms: {}", arguments.out.display());
+    if arguments.json {
+        let voids = voids.iter().map(|it| it.count).sum();
+        let rows = rows.figures();
+        let summary = Summary { bench: "failover", commit, host: host(), load, voids, rows };
+        println!("{}", serde_json::to_string(&summary)?);
+    }
+    Ok(())
+}
+
+fn one_trial(
+    contender: &mut dyn Contender,
+    meter: &StallMeter,
+    voids: &mut Voids,
+    rows: &mut Rows,
+    number: u32,
+) -> Result<()> {
+    let Some(trial) = trial::valid(contender, meter, voids)? else {
+        eprintln!("{number:>4} {:<11} given up: the machine stalls", contender.name());
+        return Ok(());
+    };
+    let total = trial.answer.received.since(trial.cut);
+    rows.add(contender.row(), total)?;
+    let mut line = format!("{number:>4} {:<11} n{} cut", contender.name(), trial.victim);
+    line.push_str(&format!(" → n{} answers {total}", trial.answer.node));
+    for (row, value) in contender.inside(&trial)? {
+        rows.add(row, value)?;
+        line.push_str(&format!(" · {row} {value}"));
+    }
+    eprintln!("{line}");
+    Ok(())
+}
+
+fn closing_line(contender: &mut dyn Contender, voids: &Voids) -> String {
+    let name = contender.name();
+    let record = contender.bed().observer().record();
+    let Voids { count, given_up, longest } = *voids;
+    let mut line = format!("{name}: {count} void trials repeated");
+    if count > 0 {
+        line.push_str(&format!(" (stalls up to {longest}, {given_up} given up)"));
+    }
+    line.push_str(&format!("; {} answers", record.answers().0));
+    let mut round_trips = record.round_trips();
+    round_trips.sort_unstable();
+    let middle = round_trips.get(round_trips.len() / 2).copied().unwrap_or(Duration::ZERO);
+    line.push_str(&format!(", round trip of a probe {middle} (median of the last trial)"));
+    line
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}, {} cores", name.trim(), os::cores().len())
+}
+
+fn commit() -> String {
+    let answer = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let text = answer.ok().filter(|it| it.status.success()).map(|it| it.stdout);
+    text.map_or_else(|| "unknown".into(), |it| String::from_utf8_lossy(&it).trim().to_owned())
+}

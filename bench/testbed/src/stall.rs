@@ -85,6 +85,7 @@ impl StallMeter {
                 std::thread::spawn(move || {
                     let pinned = os::pin(core).is_ok();
                     let _ = tell.send(os::realtime(os::PRIORITY_METER).is_ok() && pinned);
+                    drop(tell); // the answers end when all have told
                     measure(core, &stalls, &stop);
                 })
             })
