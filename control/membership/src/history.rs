@@ -65,8 +65,11 @@ impl Membership {
             EntryKind::Remove { node, incarnation, stint, cause } => {
                 self.remove(op, Member { life: Life { node, incarnation }, stint }, cause);
             }
+            // Proof about a member is none: it may do a great deal after it was said to be off.
             EntryKind::Fenced { node, incarnation, .. } => {
-                self.fenced.insert(node, Fence { incarnation, op });
+                if self.view.member(node).is_none() {
+                    self.fenced.insert(node, Fence { incarnation, op });
+                }
             }
             EntryKind::Noop | EntryKind::Request { .. } => {}
         }

@@ -97,10 +97,10 @@ pub fn fail_back(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) ->
 
 /// What is known of the last owner that suffices for the next one to start (S3).
 fn proof(spec: &ServiceSpec, state: &ServiceState, membership: &Membership) -> Option<Evidence> {
-    let Some(owner) = state.owner else {
+    if state.owner.is_none() {
         let known = spec.fence == FencePolicy::Lease || missing(spec, membership).next().is_none();
         return known.then_some(Evidence::NeverOwned);
-    };
+    }
     let ending = &state.ending;
     let lease = spec.fence == FencePolicy::Lease && !ending.stuck;
     let stopped = ending.stopped.map(Evidence::Stopped);
