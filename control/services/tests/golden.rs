@@ -224,8 +224,8 @@ fn replay(text: &str) -> String {
             out.push('\n');
         } else if line == "----" {
             skipping = true;
-            writeln!(out, "----\n{}", answer.trim_end()).unwrap();
-            answer.clear();
+            writeln!(out, "----").unwrap();
+            out.push_str(&std::mem::take(&mut answer));
         } else if !skipping {
             writeln!(out, "{line}").unwrap();
             if !line.starts_with('#') {
