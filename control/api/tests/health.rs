@@ -77,3 +77,12 @@ fn without_quorum_that_is_said_first_and_names_who_is_missing() {
     let ranks: Vec<u8> = health.problems.iter().map(|p| p.severity.rank()).collect();
     assert!(ranks.is_sorted(), "worst first: {ranks:?}");
 }
+
+#[test]
+fn a_critical_alarm_stands_before_a_lost_node() {
+    let mut status = good();
+    status.members[1].state = MemberState::Down;
+    status.alarms.push(alarm(Severity::Critical, "two machines claim to be n3"));
+    let messages: Vec<String> = status.health().problems.into_iter().map(|p| p.message).collect();
+    assert_eq!(messages, ["two machines claim to be n3", "node n2 is down"]);
+}

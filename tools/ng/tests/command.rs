@@ -142,6 +142,22 @@ fn a_move_can_be_waited_for() {
 }
 
 #[test]
+fn a_move_that_ends_elsewhere_is_a_failure() {
+    let folder = Folder::new("elsewhere");
+    let watching = r#""answer":{"kind":"watching"}"#;
+    let moved = r#""answer":{"kind":"moved","service":"vip","from":"n1","to":"n2","op":22}"#;
+    let back = r#""event":{"kind":"service","seq":1,"at_ns":1,"unix_ms":1,"service":{"name":"vip",
+        "phase":"running","owner":"n1","failed_on":[{"node":"n2","reason":"no eth0"}]}}"#;
+    let back = one_line(back);
+    let daemon = daemon(&folder, &[&[watching, &back], &[moved]]);
+    let output = ng(&["--run-dir", &folder.path(""), "service", "move", "vip", "n2", "--wait"]);
+    daemon.join().expect("both connections");
+    assert_eq!(code(&output), 1);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("vip failed on n2 and runs on n1"), "{stderr}");
+}
+
+#[test]
 fn nobody_confirms_a_death_by_accident() {
     let output = ng(&["confirm-off", "n2"]);
     assert_eq!(code(&output), 2);
