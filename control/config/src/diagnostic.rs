@@ -46,7 +46,7 @@ pub struct Diagnostic {
 pub struct Report {
     /// The file's name as the operator gave it.
     pub file: String,
-    /// The faults in the order of the file, after [`Report::sort`].
+    /// The faults in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
     text: String,
     /// The text is no TOML: what seems missing may stand where the parser lost its way.

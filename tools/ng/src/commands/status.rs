@@ -10,7 +10,7 @@ use api::{Health, MemberState, Phase, Problem, Role, Service, Severity, Status};
 use netguard::Client;
 use serde::Serialize;
 
-/// The object: the verdict's fields, then those of [`Status`].
+/// The object: the verdict's fields, then those of `Status`.
 #[derive(Serialize)]
 struct Object<'s> {
     #[serde(flatten)]
