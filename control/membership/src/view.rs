@@ -80,6 +80,11 @@ impl View {
     pub fn has(&self, member: Member) -> bool {
         self.member(member.life.node) == Some(member)
     }
+    /// True if `life` came with this view by a cold start: it is a fresh life (R-FRESH).
+    #[must_use]
+    pub fn began_with(&self, life: Life) -> bool {
+        self.joined.iter().any(|j| j.member.life == life && j.cause == JoinCause::ColdStart)
+    }
     /// The members' nodes.
     #[must_use]
     pub fn nodes(&self) -> NodeSet {

@@ -64,6 +64,12 @@ pub enum Body {
         /// The life.
         life: Life,
     },
+    /// A life that was admitted after the era's start: nothing of an earlier era runs on its node any more.
+    /// (The lives of the cold start are fresh, R-FRESH, and a start removes what is left, R-START.)
+    Clean {
+        /// The life.
+        life: Life,
+    },
 }
 
 /// The numbered client that stands for one life: outcomes are believed only from the owner's.
@@ -104,6 +110,10 @@ impl Body {
                 w.u8(5);
                 w.life(*life);
             }
+            Self::Clean { life } => {
+                w.u8(6);
+                w.life(*life);
+            }
         }
         w.0
     }
@@ -128,6 +138,7 @@ impl Body {
                 to: r.node()?,
             },
             5 => Self::Leave { life: r.life()? },
+            6 => Self::Clean { life: r.life()? },
             _ => return Err(Malformed::OutOfRange("request")),
         };
         r.finish()?;
@@ -201,7 +212,9 @@ mod tests {
         all.push(Body::Move { service, to: node });
         all.push(Body::ClearFailures { service });
         all.push(Body::FailBack { service, generation, to: node });
-        all.push(Body::Leave { life: Life { node, incarnation: Incarnation(7) } });
+        let life = Life { node, incarnation: Incarnation(7) };
+        all.push(Body::Leave { life });
+        all.push(Body::Clean { life });
         all
     }
 

@@ -24,6 +24,8 @@ pub struct Scene<'a> {
     pub witnesses: NodeSet,
     /// Members that are about to end, with the stint in which they said so.
     pub leaving: &'a BTreeMap<NodeId, Stint>,
+    /// Nodes on which nothing of an earlier era can run.
+    pub clean: NodeSet,
 }
 
 /// What is to be done with one service.
@@ -52,10 +54,10 @@ pub fn plan(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Deci
     if let Some(resource) = spec.misfit() {
         return Decision::Hold(Phase::Failed, Reason::Misfit(resource.to_string()));
     }
-    match proof(spec, state, scene.membership) {
+    match proof(spec, state, scene) {
         Some(evidence) => start(spec, state, scene, evidence),
         None => match state.owner {
-            None => Decision::Hold(Phase::Idle, Reason::WaitsForNodes(unaccounted(spec, scene))),
+            None => Decision::Hold(Phase::Idle, Reason::WaitsForNodes(missing(spec, scene))),
             Some(owner) if keeps(state, owner, scene) => stay(spec, state, owner, scene),
             Some(owner) => {
                 let trigger = state.ending.trigger.clone().unwrap_or(Trigger::Stopped);
@@ -96,9 +98,9 @@ pub fn fail_back(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) ->
 }
 
 /// What is known of the last owner that suffices for the next one to start (S3).
-fn proof(spec: &ServiceSpec, state: &ServiceState, membership: &Membership) -> Option<Evidence> {
+fn proof(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Option<Evidence> {
     if state.owner.is_none() {
-        let known = spec.fence == FencePolicy::Lease || missing(spec, membership).next().is_none();
+        let known = spec.fence == FencePolicy::Lease || missing(spec, scene).is_empty();
         return known.then_some(Evidence::NeverOwned);
     }
     let ending = &state.ending;
@@ -112,16 +114,9 @@ fn proof(spec: &ServiceSpec, state: &ServiceState, membership: &Membership) -> O
 
 /// Nodes that may have run the service before this era and of which nothing is known since. The era's
 /// cold start waited for one lease, so that this matters only for services that outlive a lease.
-fn missing<'a>(
-    spec: &'a ServiceSpec,
-    membership: &'a Membership,
-) -> impl Iterator<Item = NodeId> + 'a {
-    let known = |n: NodeId| membership.admission(n).is_some() || membership.fence(n).is_some();
-    spec.nodes.iter().copied().filter(move |n| !known(*n))
-}
-
-fn unaccounted(spec: &ServiceSpec, scene: &Scene<'_>) -> Vec<NodeId> {
-    missing(spec, scene.membership).collect()
+fn missing(spec: &ServiceSpec, scene: &Scene<'_>) -> Vec<NodeId> {
+    let fenced = |n| scene.membership.fence(n).is_some();
+    spec.nodes.iter().copied().filter(|n| !scene.clean.contains(*n) && !fenced(*n)).collect()
 }
 
 fn keeps(state: &ServiceState, owner: Owner, scene: &Scene<'_>) -> bool {

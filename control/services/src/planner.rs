@@ -84,6 +84,7 @@ pub struct Planner {
     services: Vec<Service>,
     witnesses: NodeSet,
     leaving: BTreeMap<NodeId, Stint>,
+    clean: NodeSet,
 }
 
 impl Planner {
@@ -92,7 +93,7 @@ impl Planner {
     pub fn new(specs: Vec<ServiceSpec>, witnesses: NodeSet) -> Self {
         let service = |spec| Service { spec, state: ServiceState::at_era(0) };
         let services = specs.into_iter().map(service).collect();
-        Self { services, witnesses, leaving: BTreeMap::new() }
+        Self { services, witnesses, leaving: BTreeMap::new(), clean: NodeSet::EMPTY }
     }
 
     /// Applies one committed entry; `membership` has applied it already.
@@ -107,7 +108,8 @@ impl Planner {
                 None
             }
             EntryKind::Admit { node, incarnation } => {
-                self.note_admission(op, Life { node: *node, incarnation: *incarnation });
+                let life = Life { node: *node, incarnation: *incarnation };
+                self.note_admission(op, life, membership);
                 None
             }
             EntryKind::Fenced { node, incarnation, .. } => {
@@ -137,7 +139,8 @@ impl Planner {
     /// What the plan looks at besides a service itself.
     #[must_use]
     pub const fn scene<'a>(&'a self, membership: &'a Membership) -> Scene<'a> {
-        Scene { membership, witnesses: self.witnesses, leaving: &self.leaving }
+        let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
+        Scene { membership, witnesses, leaving, clean }
     }
     /// The node to which a service should go back now (policy fail-back), if there is one.
     #[must_use]
@@ -177,6 +180,7 @@ impl Planner {
 
     fn begin_era(&mut self, era: u32) {
         self.leaving.clear();
+        self.clean = NodeSet::EMPTY;
         for service in &mut self.services {
             service.state = ServiceState::at_era(era);
         }
@@ -196,8 +200,11 @@ impl Planner {
         }
     }
 
-    fn note_admission(&mut self, op: Op, life: Life) {
+    fn note_admission(&mut self, op: Op, life: Life, membership: &Membership) {
         self.leaving.remove(&life.node);
+        if membership.view().began_with(life) {
+            self.clean.insert(life.node);
+        }
         for Service { state, .. } in &mut self.services {
             state.failures.retain(|node, failure| {
                 *node != life.node || failure.incarnation == life.incarnation
@@ -256,10 +263,13 @@ impl Planner {
                 Ok(Accepted::Noted)
             }
             Body::Leave { life } => {
-                let member = membership.view().member(life.node).filter(|m| m.life == life);
-                let member = member.filter(|_| client == client_of(life));
-                let member = member.ok_or(Refusal::OutOfDate)?;
-                self.leaving.insert(life.node, member.stint);
+                let stint = own_stint(client, life, membership).ok_or(Refusal::OutOfDate)?;
+                self.leaving.insert(life.node, stint);
+                Ok(Accepted::Noted)
+            }
+            Body::Clean { life } => {
+                own_stint(client, life, membership).ok_or(Refusal::OutOfDate)?;
+                self.clean.insert(life.node);
                 Ok(Accepted::Noted)
             }
         }
@@ -329,7 +339,8 @@ impl Planner {
 
     /// Runs the plan for every service.
     fn settle(&mut self, op: Op, membership: &Membership) -> Vec<ServiceId> {
-        let scene = Scene { membership, witnesses: self.witnesses, leaving: &self.leaving };
+        let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
+        let scene = Scene { membership, witnesses, leaving, clean };
         let mut changed = Vec::new();
         for Service { spec, state } in &mut self.services {
             // A wish lasts while it can be met.
@@ -346,6 +357,12 @@ impl Planner {
         }
         changed
     }
+}
+
+/// The stint of `life` if it is a member and speaks for itself.
+fn own_stint(client: ClientId, life: Life, membership: &Membership) -> Option<Stint> {
+    let member = membership.view().member(life.node)?;
+    (member.life == life && client == client_of(life)).then_some(member.stint)
 }
 
 /// Writes a decision into the state; true if that changed it. A decision that the table of phases does not

@@ -183,6 +183,10 @@ impl Scenario {
                 let life = self.life(self.node(words[1]));
                 self.request(client_of(life), &Body::Leave { life }, out);
             }
+            "clean" => {
+                let life = self.life(self.node(words[1]));
+                self.request(client_of(life), &Body::Clean { life }, out);
+            }
             "garbage" => {
                 let body = words[1..].iter().map(|b| b.parse().unwrap()).collect();
                 let client = operator;
