@@ -1,6 +1,7 @@
 //! The system test bed: real daemons in network namespaces, real power cuts, a client that watches.
 
 pub mod bed;
+pub mod cluster;
 pub mod error;
 pub mod namespace;
 pub mod netlink;
@@ -13,5 +14,7 @@ pub mod programs;
 pub mod record;
 pub mod responder;
 pub mod run;
+pub mod spec;
 pub mod stall;
+pub mod timeline;
 pub mod topology;

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use testbed::responder::{self, Fixed};
+use std::path::PathBuf;
+use testbed::responder::{self, Fixed, FromBoard};
 use testbed::run;
 
 #[derive(Parser)]
@@ -23,9 +24,15 @@ enum Command {
         /// The node's id, for the replies.
         #[arg(long)]
         node: u8,
-        /// Always this generation.
-        #[arg(long)]
-        generation: u64,
+        /// The map of the node's daemons, which has the generation.
+        #[arg(long, required_unless_present = "generation")]
+        map: Option<PathBuf>,
+        /// Which service's generation.
+        #[arg(long, default_value_t = 0)]
+        service: usize,
+        /// Always this generation: for owners that are not NetGuard.
+        #[arg(long, conflicts_with = "map")]
+        generation: Option<u64>,
     },
     /// Remove a run that was kept.
     Down {
@@ -38,8 +45,11 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Responder { node, generation } => {
-            Ok(responder::serve(node, &mut Fixed(generation))?)
+        Command::Responder { node, map: Some(path), service, .. } => {
+            Ok(responder::serve(node, &mut FromBoard::new(path, service))?)
+        }
+        Command::Responder { node, generation, .. } => {
+            Ok(responder::serve(node, &mut Fixed(generation.unwrap_or(0)))?)
         }
         Command::Down { run } => Ok(run::remove(&run)?),
         Command::List => {

@@ -22,7 +22,20 @@ impl Process {
     ///
     /// # Errors
     /// When the log or the program cannot be opened.
-    pub fn start(namespace: &Namespace, mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(namespace: &Namespace, command: Command, log: &Path) -> Result<Self> {
+        Self::start_as(None, namespace, command, log)
+    }
+
+    /// The same, as another user (who may then not do what root may).
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_as(
+        user: Option<u32>,
+        namespace: &Namespace,
+        mut command: Command,
+        log: &Path,
+    ) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = File::options().create(true).append(true).open(log);
         let output = output.context(log.display().to_string())?;
@@ -30,8 +43,12 @@ impl Process {
         let inside = namespace.file().try_clone().context(namespace.name())?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         command.process_group(0); // Ctrl-C is for us: we take the bed down in order
-        // SAFETY: between fork and exec only setns is called, which allocates nothing and takes no lock.
-        unsafe { command.pre_exec(move || os::enter(&inside)) };
+        let enter = move || {
+            os::enter(&inside)?;
+            user.map_or(Ok(()), os::become_user)
+        };
+        // SAFETY: between fork and exec only system calls are made, which allocate nothing and take no lock.
+        unsafe { command.pre_exec(enter) };
         let child = command.spawn().context(format!("`{name}` could not be started"))?;
         Ok(Self { name, child, log: log.to_owned() })
     }

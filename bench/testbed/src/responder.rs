@@ -6,9 +6,11 @@
 use crate::error::{Context, Result};
 use crate::os;
 use crate::probe::{PORT, Probe, Reply};
+use shm::ReadMap;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
 
 /// Where the generation in the replies comes from.
 pub trait Generations {
@@ -23,6 +25,32 @@ pub struct Fixed(pub u64);
 impl Generations for Fixed {
     fn read(&mut self) -> u64 {
         self.0
+    }
+}
+
+/// The board of the node's daemons: the word that control stores before a start's first packet. (Nothing else of the
+/// map is looked at.)
+#[derive(Debug)]
+pub struct FromBoard {
+    path: PathBuf,
+    service: usize,
+    map: Option<ReadMap>,
+}
+
+impl FromBoard {
+    /// The board in the map at `path`, which may not exist yet.
+    #[must_use]
+    pub const fn new(path: PathBuf, service: usize) -> Self {
+        Self { path, service, map: None }
+    }
+}
+
+impl Generations for FromBoard {
+    fn read(&mut self) -> u64 {
+        if !self.map.as_ref().is_some_and(ReadMap::is_current) {
+            self.map = ReadMap::open(&self.path).ok();
+        }
+        self.map.as_ref().map_or(0, |map| map.board().open(self.service))
     }
 }
 
