@@ -1,16 +1,19 @@
-//! keepalived as Debian has it, set up as well as it can be: adverts every 10 ms, real-time priority, and the limit
-//! on real-time run time raised (with its default of 10 ms keepalived is killed by the kernel under load).
+//! keepalived as Debian has it, set up as well as it can be: adverts every 10 ms, real-time
+//! priority, and the limit on real-time run time raised (with its default of 10 ms keepalived is
+//! killed by the kernel under load).
 
-use crate::contender::{Contender, Trial};
-use base::Duration;
+use base::{Duration, Instant};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use testbed::bed::{Bed, wait_until};
 use testbed::error::{BedError, Context, Result};
 use testbed::os;
+use testbed::power::Cut;
 use testbed::programs::Programs;
+use testbed::timeline::Timeline;
 use testbed::topology::{FLOATING, Shape};
+use testbed::trial::Contender;
 
 /// Where Debian puts it.
 const PROGRAM: &str = "/usr/sbin/keepalived";
@@ -35,14 +38,29 @@ impl Keepalived {
     pub(crate) fn start(nodes: u8, programs: &Programs) -> Result<Self> {
         let mut this = Self { bed: Bed::build(Shape { nodes, links: 1 }, programs.clone())? };
         for node in 1..=nodes {
-            this.revive(node)?;
+            this.launch(node)?;
         }
         Ok(this)
     }
+
+    fn launch(&mut self, node: u8) -> Result<()> {
+        let dir = self.bed.topology().run().dir().to_owned();
+        let file = dir.join(format!("n{node}-keepalived.conf"));
+        fs::write(&file, configuration(node)).context("keepalived.conf")?;
+        let mut command = Command::new(PROGRAM);
+        command.args(["--vrrp", "--dont-fork", "--log-console", "--use-file"]).arg(&file);
+        for (option, file) in [("--pid", "keepalived.pid"), ("--vrrp_pid", "vrrp.pid")] {
+            let file = dir.join(format!("n{node}-{file}"));
+            let _ = fs::remove_file(&file); // a machine that has just booted has none
+            command.arg(option).arg(file);
+        }
+        self.bed.start(node, "keepalived", command)?;
+        self.bed.start_responder(node, &["--generation", "0"])
+    }
 }
 
-/// All nodes start as backups and stay where they are (nopreempt), as our `sticky`. The priorities are the highest
-/// there are, because the wait for the master grows with what is missing to 256.
+/// All nodes start as backups and stay where they are (nopreempt), as our `sticky`. The priorities
+/// are the highest there are, because the wait for the master grows with what is missing to 256.
 fn configuration(node: u8) -> String {
     let priority = 255 - node;
     format!(
@@ -59,11 +77,7 @@ impl Contender for Keepalived {
         "keepalived"
     }
 
-    fn row(&self) -> &'static str {
-        "keepalived_cut_to_answer_ms"
-    }
-
-    fn bed(&mut self) -> &mut Bed {
+    fn bed_mut(&mut self) -> &mut Bed {
         &mut self.bed
     }
 
@@ -94,22 +108,16 @@ impl Contender for Keepalived {
         Ok(last.map_or(1, |it| it.node))
     }
 
-    fn revive(&mut self, node: u8) -> Result<()> {
-        let dir = self.bed.topology().run().dir().to_owned();
-        let file = dir.join(format!("n{node}-keepalived.conf"));
-        fs::write(&file, configuration(node)).context("keepalived.conf")?;
-        let mut command = Command::new(PROGRAM);
-        command.args(["--vrrp", "--dont-fork", "--log-console", "--use-file"]).arg(&file);
-        for (option, file) in [("--pid", "keepalived.pid"), ("--vrrp_pid", "vrrp.pid")] {
-            let file = dir.join(format!("n{node}-{file}"));
-            let _ = fs::remove_file(&file); // a machine that has just booted has none
-            command.arg(option).arg(file);
-        }
-        self.bed.start(node, "keepalived", command)?;
-        self.bed.start_responder(node, &["--generation", "0"])
+    fn cut(&mut self, node: u8) -> Result<Cut> {
+        self.bed.cut(node)
     }
 
-    fn inside(&mut self, _: &Trial) -> Result<Vec<(&'static str, Duration)>> {
-        Ok(Vec::new())
+    fn restore(&mut self, node: u8) -> Result<()> {
+        self.bed.restore(node)?;
+        self.launch(node)
+    }
+
+    fn timeline(&mut self, _: u8, _: Cut, _: Instant) -> Result<Option<Timeline>> {
+        Ok(None)
     }
 }

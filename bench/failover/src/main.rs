@@ -1,9 +1,10 @@
-//! `ng-bench-failover`: from the power cut to the first answer of the next owner, with keepalived beside it.
+//! `ng-bench-failover`: from the power cut to the first answer of the next owner, with keepalived
+//! beside it.
 //!
-//! Both run at the same time on beds of their own and are cut in turn, so that the machine's load is the same for
-//! both. A trial that overlaps a stall of the machine is void and repeated (DESIGN section 4).
+//! Both run at the same time on beds of their own and are cut in turn, so that the machine's load
+//! is the same for both. A trial that overlaps a stall of the machine is void and repeated (DESIGN
+//! section 4).
 
-mod contender;
 mod keepalived;
 mod report;
 mod trial;
@@ -11,14 +12,17 @@ mod trial;
 use anyhow::{Result, bail};
 use base::Duration;
 use clap::Parser;
-use contender::Contender;
 use keepalived::Keepalived;
 use report::{Rows, Summary};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use testbed::cluster::Cluster;
 use testbed::os;
 use testbed::programs::Programs;
+use testbed::spec::Spec;
 use testbed::stall::StallMeter;
+use testbed::topology::Shape;
+use testbed::trial::Contender;
 use trial::Voids;
 
 /// Measures failover.
@@ -60,6 +64,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let programs = Programs::find(arguments.bin_dir.as_deref());
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
     let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
+    if wanted("netguard") {
+        let spec = Spec { shape: Shape { nodes: arguments.nodes, links: 2 }, ..Spec::default() };
+        contenders.push(Box::new(Cluster::start(spec, &programs)?));
+    }
     if wanted("keepalived") {
         match Keepalived::obstacle() {
             Some(reason) => eprintln!("no row for keepalived: {reason}"),
@@ -108,13 +116,22 @@ fn one_trial(
         eprintln!("{number:>4} {:<11} given up: the machine stalls", contender.name());
         return Ok(());
     };
-    let total = trial.answer.received.since(trial.cut);
-    rows.add(contender.row(), total)?;
+    let took = trial.took();
     let mut line = format!("{number:>4} {:<11} n{} cut", contender.name(), trial.victim);
-    line.push_str(&format!(" → n{} answers {total}", trial.answer.node));
-    for (row, value) in contender.inside(&trial)? {
-        rows.add(row, value)?;
-        line.push_str(&format!(" · {row} {value}"));
+    line.push_str(&format!(" → n{} answers {took}", trial.answer.node));
+    let Some(timeline) = &trial.timeline else {
+        rows.add("keepalived_cut_to_answer_ms", took)?;
+        eprintln!("{line}");
+        return Ok(());
+    };
+    rows.add("cut_to_answer_ms", took)?;
+    if let Some(agreed) = timeline.cut_to_agreed() {
+        rows.add("cut_to_agreed_ms", agreed)?;
+        line.push_str(&format!(" · agreed {agreed}"));
+    }
+    if let Some(rest) = timeline.deadline_to_answer() {
+        rows.add("deadline_to_answer_ms", rest)?;
+        line.push_str(&format!(" · from the deadline {rest}"));
     }
     eprintln!("{line}");
     Ok(())
@@ -122,7 +139,7 @@ fn one_trial(
 
 fn closing_line(contender: &mut dyn Contender, voids: &Voids) -> String {
     let name = contender.name();
-    let record = contender.bed().observer().record();
+    let record = contender.bed_mut().observer().record();
     let Voids { count, given_up, longest } = *voids;
     let mut line = format!("{name}: {count} void trials repeated");
     if count > 0 {

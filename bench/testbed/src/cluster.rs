@@ -193,7 +193,8 @@ impl Cluster {
         map.map(|it| it.counters().filter(|(_, n)| *n > 0).collect()).unwrap_or_default()
     }
 
-    /// Waits until every live node is a member of one view, the service runs, and its owner answers at the client.
+    /// Waits until every live node is a member of one view, the service runs, and its owner answers
+    /// at the client.
     ///
     /// # Errors
     /// When that does not come about; with the first thing that was missing.
@@ -253,8 +254,8 @@ impl Cluster {
         }
     }
 
-    /// The newest record of the end of `victim` on each live node, complete: agreed everywhere, and on the new owner
-    /// with the drivers' stamps.
+    /// The newest record of the end of `victim` on each live node, complete: agreed everywhere, and
+    /// on the new owner with the drivers' stamps.
     ///
     /// # Errors
     /// When a node has no such record in time.

@@ -3,10 +3,12 @@
 pub mod bed;
 pub mod cluster;
 pub mod error;
+pub mod intruder;
 pub mod namespace;
 pub mod netlink;
 pub mod observer;
 pub mod os;
+pub mod packet;
 pub mod power;
 pub mod probe;
 pub mod process;
@@ -18,3 +20,4 @@ pub mod spec;
 pub mod stall;
 pub mod timeline;
 pub mod topology;
+pub mod trial;

@@ -1,24 +1,31 @@
-//! `netguard-testbed`: the demo, the responder that runs in every node, and the removal of what was kept.
+//! `netguard-testbed`: the demo, the responder that runs in every node, and the removal of what was
+//! kept.
+
+mod demo;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use testbed::programs::Programs;
 use testbed::responder::{self, Fixed, FromBoard};
-use testbed::run;
+use testbed::{os, run, topology};
 
+/// Clusters in network namespaces, to be looked at and broken.
 #[derive(Parser)]
-#[command(
-    name = "netguard-testbed",
-    version,
-    about = "Clusters in network namespaces, to be looked at and broken"
-)]
+#[command(name = "netguard-testbed", version)]
 struct Arguments {
+    /// The folder of the programs; default: beside this one.
+    #[arg(long, global = true)]
+    bin_dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Power cuts of the active node, again and again.
+    Demo(demo::Arguments),
     /// Answer the observer's probes (runs inside a node).
     Responder {
         /// The node's id, for the replies.
@@ -43,15 +50,31 @@ enum Command {
     List,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match perform(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}"); // without a backtrace: what matters is in the sentence
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
+        Command::Demo(demo) => {
+            os::catch_interrupts();
+            topology::possible().map_err(anyhow::Error::msg)?;
+            demo::run(demo, &Programs::find(arguments.bin_dir.as_deref()))
+        }
         Command::Responder { node, map: Some(path), service, .. } => {
-            Ok(responder::serve(node, &mut FromBoard::new(path, service))?)
+            Ok(responder::serve(*node, &mut FromBoard::new(path.clone(), *service))?)
         }
         Command::Responder { node, generation, .. } => {
-            Ok(responder::serve(node, &mut Fixed(generation.unwrap_or(0)))?)
+            Ok(responder::serve(*node, &mut Fixed(generation.unwrap_or(0)))?)
         }
-        Command::Down { run } => Ok(run::remove(&run)?),
+        Command::Down { run } => Ok(run::remove(run)?),
         Command::List => {
             for id in run::sweep() {
                 println!("{id}  swept: its process was gone");

@@ -75,7 +75,8 @@ impl Namespace {
         }
     }
 
-    /// Processes that are in it. (A thread of ours that entered it does not make our process one of them.)
+    /// Processes that are in it. (A thread of ours that entered it does not make our process one of
+    /// them.)
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

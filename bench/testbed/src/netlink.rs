@@ -1,8 +1,8 @@
 //! The switch's ports, by rtnetlink: one message, one answer.
 //!
-//! A power cut must take all links of a node at once. All its ports at the switch are in one interface group, and
-//! RTM_NEWLINK with index 0 and IFLA_GROUP (what `ip link set group` sends) changes the whole group under one
-//! lock. RTM_SETLINK knows no groups.
+//! A power cut must take all links of a node at once. All its ports at the switch are in one
+//! interface group, and RTM_NEWLINK with index 0 and IFLA_GROUP (what `ip link set group` sends)
+//! changes the whole group under one lock. RTM_SETLINK knows no groups.
 
 use crate::error::{BedError, Context, Result};
 use crate::namespace::Namespace;

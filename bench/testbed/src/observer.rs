@@ -1,16 +1,17 @@
 //! The client: one probe every millisecond to the floating address, and one straight to every node.
 //!
-//! The normal probe takes the kernel's path, as any client's packet: neighbour table, announcement and all. The
-//! direct ones carry a node's MAC address as destination, so that an old owner that still has the address is seen
-//! although nobody else would talk to it any more. Both ask from the same port; all replies come to one socket.
+//! The normal probe takes the kernel's path, as any client's packet: neighbour table, announcement
+//! and all. The direct ones carry a node's MAC address as destination, so that an old owner that
+//! still has the address is seen although nobody else would talk to it any more. Both ask from the
+//! same port; all replies come to one socket.
 
 use crate::error::{Context, Result};
 use crate::os;
+use crate::packet::PacketSocket;
 use crate::probe::{Frame, PORT, Probe, Reply, Via};
 use crate::record::{Answer, Record};
 use crate::topology::{CLIENT, CLIENT_MAC, FLOATING, Topology, mac};
 use base::{Duration, Instant};
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,7 +58,7 @@ impl Observer {
         });
         let (socket, wire) = topology.client().inside(|| {
             let socket = UdpSocket::bind(SocketAddrV4::new(CLIENT, 0)).context("observer")?;
-            Ok((socket, Wire::open()?))
+            Ok((socket, PacketSocket::sender()?))
         })?;
         let timeout = Some(std::time::Duration::from_millis(100));
         socket.set_read_timeout(timeout).context("observer")?;
@@ -131,7 +132,7 @@ impl Drop for Observer {
 
 struct Sender {
     socket: UdpSocket,
-    wire: Wire,
+    wire: PacketSocket,
     to: SocketAddrV4,
     direct: Vec<Frame>,
 }
@@ -157,7 +158,8 @@ impl Sender {
             seq += 1;
             shared.sent[seq as usize % SENT_MAX].store(now.0, Ordering::Relaxed);
             let probe = Probe { via: Via::Kernel, observer: shared.id, seq };
-            // A refused send (no neighbour, no buffer) is a probe without an answer, which is what it is.
+            // A refused send (no neighbour, no buffer) is a probe without an answer, which is what
+            // it is.
             let _ = self.socket.send_to(&probe.encode(), self.to);
             for frame in &mut self.direct {
                 self.wire.send(frame.numbered(seq));
@@ -181,40 +183,5 @@ fn receive(replies: &UdpSocket, shared: &Shared) {
         let sent = shared.sent[reply.probe.seq as usize % SENT_MAX].load(Ordering::Relaxed);
         let mut record = shared.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.handle_reply(Instant(sent), received, &reply);
-    }
-}
-
-/// Whole frames out of the client's interface.
-struct Wire {
-    socket: Socket,
-    to: SockAddr,
-}
-
-impl Wire {
-    fn open() -> Result<Self> {
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
-            .context("packet socket of the observer")?;
-        // SAFETY: the name is a valid C string.
-        let index = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: 0,
-            sll_ifindex: index as i32,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 6,
-            sll_addr: [0; 8],
-        };
-        let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: sockaddr_ll is what AF_PACKET has in its storage, and is no larger.
-        unsafe { *storage.view_as::<libc::sockaddr_ll>() = address };
-        // SAFETY: the storage holds a sockaddr_ll of exactly this length.
-        let to = unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as u32) };
-        Ok(Self { socket, to })
-    }
-
-    fn send(&self, frame: &[u8]) {
-        // As above: what cannot be sent has no answer.
-        let _ = self.socket.send_to(frame, &self.to);
     }
 }

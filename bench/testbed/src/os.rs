@@ -1,11 +1,13 @@
-//! The few system calls that the standard library does not have: clock, priority, namespaces, signals.
+//! The few system calls that the standard library does not have: clock, priority, namespaces,
+//! signals.
 
 use base::{Duration, Instant};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Priorities of the bed's own threads. The stall meter is above everything it judges (the daemons use 50 and less).
+/// Priorities of the bed's own threads. The stall meter is above everything it judges (the daemons
+/// use 50 and less).
 pub const PRIORITY_METER: i32 = 80;
 /// The observer is above the daemons: what it is late by would be counted against them.
 pub const PRIORITY_OBSERVER: i32 = 60;
@@ -18,7 +20,8 @@ pub const PRIORITY_RESPONDER: i32 = 20;
 #[must_use]
 pub fn now() -> Instant {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec for the kernel to fill; CLOCK_BOOTTIME exists since 2.6.39.
+    // SAFETY: `time` is a valid timespec for the kernel to fill; CLOCK_BOOTTIME exists since
+    // 2.6.39.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     Instant(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
@@ -68,7 +71,8 @@ pub fn ordinary() {
 /// # Errors
 /// When that core is not ours.
 pub fn pin(core: usize) -> io::Result<()> {
-    // SAFETY: an all-zero cpu_set_t is the empty set; the macros stay inside it for a core below CPU_SETSIZE.
+    // SAFETY: an all-zero cpu_set_t is the empty set; the macros stay inside it for a core below
+    // CPU_SETSIZE.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         if core >= libc::CPU_SETSIZE as usize {
@@ -99,13 +103,14 @@ pub fn enter(namespace: &impl AsRawFd) -> io::Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
 }
 
-/// Makes this process another user's, for good. Only system calls: it is used between fork and exec.
+/// Makes this process another user's, for good. Only system calls: it is used between fork and
+/// exec.
 ///
 /// # Errors
 /// When this process is not root.
 pub fn become_user(id: u32) -> io::Result<()> {
-    // SAFETY: no memory is passed but an empty list of groups. The raw calls change only the calling thread, which is
-    // the only one after a fork.
+    // SAFETY: no memory is passed but an empty list of groups. The raw calls change only the
+    // calling thread, which is the only one after a fork.
     unsafe {
         if libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) != 0
             || libc::syscall(libc::SYS_setresgid, id, id, id) != 0
@@ -120,7 +125,8 @@ pub fn become_user(id: u32) -> io::Result<()> {
 /// Sends a signal to one process.
 pub fn signal(pid: i32, signal: i32) {
     if pid > 1 {
-        // SAFETY: kill has no memory arguments; pid > 1 is one process, never a group or everything.
+        // SAFETY: kill has no memory arguments; pid > 1 is one process, never a group or
+        // everything.
         unsafe { libc::kill(pid, signal) };
     }
 }
@@ -149,8 +155,8 @@ extern "C" fn on_signal(_: libc::c_int) {
 
 /// From now on Ctrl-C and SIGTERM only set a flag, so that everything is removed on the way out.
 pub fn catch_interrupts() {
-    // SAFETY: the handler only stores to an atomic, which is async-signal-safe; the zeroed sigaction has an
-    // empty mask and no flags, so that blocking calls return EINTR.
+    // SAFETY: the handler only stores to an atomic, which is async-signal-safe; the zeroed
+    // sigaction has an empty mask and no flags, so that blocking calls return EINTR.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_signal as *const () as libc::sighandler_t;

@@ -1,4 +1,5 @@
-//! Power cuts, as a node's peers see them: all its links go dead at once, and nothing of it runs any more.
+//! Power cuts, as a node's peers see them: all its links go dead at once, and nothing of it runs
+//! any more.
 
 use crate::error::Result;
 use crate::os;
@@ -14,12 +15,14 @@ pub struct Cut {
     pub done: Instant,
 }
 
-/// Cuts the power of one node: all its ports at the switch down by one call, then SIGKILL of everything in it.
+/// Cuts the power of one node: all its ports at the switch down by one call, then SIGKILL of
+/// everything in it.
 ///
 /// # Errors
 /// When the kernel refuses to take the ports down.
 pub fn cut(topology: &Topology, node: u8) -> Result<Cut> {
-    // The thread must not lose the core between stamp and call; if it may not be real-time, the stamp is only early.
+    // The thread must not lose the core between stamp and call; if it may not be real-time, the
+    // stamp is only early.
     let realtime = os::realtime(os::PRIORITY_CUT).is_ok();
     let at = os::now();
     let result = topology.ports().set_group(group(node), false);
@@ -32,8 +35,8 @@ pub fn cut(topology: &Topology, node: u8) -> Result<Cut> {
     Ok(Cut { at, done })
 }
 
-/// Gives the power back: the addresses are those of a machine that has just booted, then the ports come up. What
-/// runs on it is the caller's to start.
+/// Gives the power back: the addresses are those of a machine that has just booted, then the ports
+/// come up. What runs on it is the caller's to start.
 ///
 /// # Errors
 /// When a set-up command or the kernel refuses.

@@ -5,9 +5,7 @@
 //! reply  (40): the probe · node u8 · 7 zero · generation u64          all little-endian
 //! ```
 
-use pnet_packet::ip::IpNextHeaderProtocols;
-use pnet_packet::ipv4::{self, MutableIpv4Packet};
-use pnet_packet::udp::MutableUdpPacket;
+use crate::packet::{HEADERS_LEN, udp};
 use std::net::SocketAddrV4;
 
 /// The UDP port that responders listen on.
@@ -18,9 +16,7 @@ pub const PROBE_LEN: usize = 24;
 pub const REPLY_LEN: usize = 40;
 
 const MAGIC: u32 = 0x4250_474e;
-const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const SEQ_AT: usize = 16;
-const HEADERS_LEN: usize = 14 + 20 + 8;
 
 /// How a probe went to its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +115,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame to one node's MAC address. The UDP checksum is 0 ("none"), so that the number can be changed in place.
+    /// A frame to one node's MAC address.
     #[must_use]
     pub fn new(
         macs: ([u8; 6], [u8; 6]),
@@ -127,28 +123,7 @@ impl Frame {
         to: SocketAddrV4,
         probe: &Probe,
     ) -> Self {
-        let mut bytes = vec![0; HEADERS_LEN + PROBE_LEN];
-        bytes[HEADERS_LEN..].copy_from_slice(&probe.encode());
-        bytes[..6].copy_from_slice(&macs.1);
-        bytes[6..12].copy_from_slice(&macs.0);
-        bytes[12..14].copy_from_slice(&ETHERTYPE_IPV4);
-        if let Some(mut ip) = MutableIpv4Packet::new(&mut bytes[14..]) {
-            ip.set_version(4);
-            ip.set_header_length(5);
-            ip.set_total_length((20 + 8 + PROBE_LEN) as u16);
-            ip.set_ttl(64);
-            ip.set_next_level_protocol(IpNextHeaderProtocols::Udp);
-            ip.set_source(*from.ip());
-            ip.set_destination(*to.ip());
-            let sum = ipv4::checksum(&ip.to_immutable());
-            ip.set_checksum(sum);
-        }
-        if let Some(mut udp) = MutableUdpPacket::new(&mut bytes[34..]) {
-            udp.set_source(from.port());
-            udp.set_destination(to.port());
-            udp.set_length((8 + PROBE_LEN) as u16);
-        }
-        Self { bytes }
+        Self { bytes: udp((macs.0, from), (macs.1, to), &probe.encode()) }
     }
 
     /// The frame for tick `seq`.

@@ -47,7 +47,8 @@ impl Process {
             os::enter(&inside)?;
             user.map_or(Ok(()), os::become_user)
         };
-        // SAFETY: between fork and exec only system calls are made, which allocate nothing and take no lock.
+        // SAFETY: between fork and exec only system calls are made, which allocate nothing and take
+        // no lock.
         unsafe { command.pre_exec(enter) };
         let child = command.spawn().context(format!("`{name}` could not be started"))?;
         Ok(Self { name, child, log: log.to_owned() })

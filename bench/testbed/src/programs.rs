@@ -10,7 +10,8 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Those of `dir`; without one, those beside the running program (tests are built one folder deeper).
+    /// Those of `dir`; without one, those beside the running program (tests are built one folder
+    /// deeper).
     #[must_use]
     pub fn find(dir: Option<&Path>) -> Self {
         if let Some(dir) = dir {

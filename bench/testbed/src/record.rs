@@ -1,8 +1,9 @@
 //! What the observer saw, and the check that there never were two owners. No I/O in here.
 //!
-//! The check (S3 as a client can see it): once a reply of generation g+1 has been received, no probe *sent later*
-//! may be answered by generation g, whichever way the probe went. Stamps are taken before the send and after the
-//! receipt, so a verdict never rests on the observer's own delay. One generation has one node.
+//! The check (S3 as a client can see it): once a reply of generation g+1 has been received, no
+//! probe *sent later* may be answered by generation g, whichever way the probe went. Stamps are
+//! taken before the send and after the receipt, so a verdict never rests on the observer's own
+//! delay. One generation has one node.
 
 use base::{Duration, Instant};
 use std::collections::BTreeMap;
@@ -82,7 +83,8 @@ impl Record {
         }
         let newer = self.first.range(answer.generation + 1..).next_back();
         let Some((newest, first)) = newer.map(|(newest, first)| (*newest, *first)) else { return };
-        // Generation 0 is a node that calls itself no owner (any more): only another node's word counts against it.
+        // Generation 0 is a node that calls itself no owner (any more): only another node's word
+        // counts against it.
         let other = answer.generation > 0 || first.node != answer.node;
         if other && answer.sent > first.received {
             let ago = answer.sent.since(first.received);
@@ -120,7 +122,8 @@ impl Record {
         self.window.iter().rev().find(|it| it.via == Via::Kernel).copied()
     }
 
-    /// Longest time between two answers to normal probes since the window began; `now` ends the last gap.
+    /// Longest time between two answers to normal probes since the window began; `now` ends the
+    /// last gap.
     #[must_use]
     pub fn longest_gap(&self, now: Instant) -> Duration {
         let open = self.last_by_kernel.map_or(Duration::ZERO, |last| now.since(last));

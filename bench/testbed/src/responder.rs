@@ -1,7 +1,9 @@
-//! What stands for the application: it answers probes to the floating address with node and generation.
+//! What stands for the application: it answers probes to the floating address with node and
+//! generation.
 //!
-//! It knows nothing of lease or gate and looks at neither: it answers whatever the kernel delivers, from the address
-//! that was asked. So an address that is still up on an old owner is answered, and seen.
+//! It knows nothing of lease or gate and looks at neither: it answers whatever the kernel delivers,
+//! from the address that was asked. So an address that is still up on an old owner is answered, and
+//! seen.
 
 use crate::error::{Context, Result};
 use crate::os;
@@ -28,8 +30,8 @@ impl Generations for Fixed {
     }
 }
 
-/// The board of the node's daemons: the word that control stores before a start's first packet. (Nothing else of the
-/// map is looked at.)
+/// The board of the node's daemons: the word that control stores before a start's first packet.
+/// (Nothing else of the map is looked at.)
 #[derive(Debug)]
 pub struct FromBoard {
     path: PathBuf,
@@ -62,14 +64,16 @@ pub fn serve(node: u8, generations: &mut impl Generations) -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("responder")?;
     let descriptor = socket.as_raw_fd();
     report_destination(descriptor).context("responder")?;
-    // Without it the figures hold what the machine's other work takes; the bed's stall meter says the same.
+    // Without it the figures hold what the machine's other work takes; the bed's stall meter says
+    // the same.
     let _ = os::realtime(os::PRIORITY_RESPONDER);
     let mut bytes = [0_u8; 256];
     loop {
         let Ok((length, path)) = receive(descriptor, &mut bytes) else { continue };
         let Some(probe) = Probe::decode(&bytes[..length]) else { continue };
         let reply = Reply { probe, node, generation: generations.read() };
-        // When the address has just gone, the kernel refuses to send from it: that is no answer, rightly.
+        // When the address has just gone, the kernel refuses to send from it: that is no answer,
+        // rightly.
         let _ = answer(descriptor, &path, &reply.encode());
     }
 }
@@ -102,8 +106,9 @@ fn report_destination(socket: RawFd) -> io::Result<()> {
 
 fn receive(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Path)> {
     let mut control = Control([0; 64]);
-    // SAFETY: zero is a valid value of all these plain C structs. Every pointer in `message` is to a live local
-    // with the length given beside it, and the kernel writes no further. CMSG_* walk inside msg_controllen.
+    // SAFETY: zero is a valid value of all these plain C structs. Every pointer in `message` is to
+    // a live local with the length given beside it, and the kernel writes no further. CMSG_* walk
+    // inside msg_controllen.
     unsafe {
         let mut client: libc::sockaddr_in = std::mem::zeroed();
         let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
@@ -136,8 +141,8 @@ fn receive(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Path)> {
 fn answer(socket: RawFd, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut control = Control([0; 64]);
     let mut client = path.client;
-    // SAFETY: as in `receive`; the kernel only reads. The control buffer has room for one in_pktinfo (28 bytes
-    // with its header), which CMSG_SPACE confirms.
+    // SAFETY: as in `receive`; the kernel only reads. The control buffer has room for one
+    // in_pktinfo (28 bytes with its header), which CMSG_SPACE confirms.
     unsafe {
         let mut vector =
             libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };

@@ -1,7 +1,8 @@
 //! A run: its name, its folder, its lock, and the removal of runs whose process is gone.
 //!
-//! Several beds stand side by side on one machine (tests, demo, bench), so every name carries the run. The
-//! folder's lock is held as long as the process lives, however it ends; a folder without a holder is left over.
+//! Several beds stand side by side on one machine (tests, demo, bench), so every name carries the
+//! run. The folder's lock is held as long as the process lives, however it ends; a folder without a
+//! holder is left over.
 
 use crate::error::{Context, Result};
 use crate::namespace::Namespace;

@@ -3,6 +3,7 @@
 use crate::error::{Context, Result};
 use crate::os;
 use crate::topology::{FLOATING, Shape, address, node_name};
+use base::Duration;
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -42,7 +43,8 @@ impl Default for Spec {
             misses: 3,
             fence: "lease".into(),
             placement: "sticky".into(),
-            // Three nodes share the cores of one machine: pinned, two of them would wait for each other.
+            // Three nodes share the cores of one machine: pinned, two of them would wait for each
+            // other.
             core: "none".into(),
             loss: None,
             more: String::new(),
@@ -51,6 +53,26 @@ impl Default for Spec {
 }
 
 impl Spec {
+    /// The interval between beats as a length of time; what the file cannot mean is zero.
+    #[must_use]
+    pub fn interval_length(&self) -> Duration {
+        let text = self.interval.trim();
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0));
+        let number = number.parse::<u64>().unwrap_or(0);
+        match unit {
+            "us" => Duration::from_micros(number),
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_millis(number.saturating_mul(1_000)),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Silence that makes a suspect.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.interval_length() * u64::from(self.misses)
+    }
+
     /// The text of `netguard.toml`.
     #[must_use]
     pub fn text(&self, key_file: &Path) -> String {
@@ -154,7 +176,16 @@ pub fn write_key(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::Spec;
+    use base::Duration;
     use std::path::Path;
+
+    #[test]
+    fn intervals_are_read_as_the_product_reads_them() {
+        let deadline = |text: &str| Spec { interval: text.into(), ..Spec::default() }.deadline();
+        assert_eq!(deadline("10ms"), Duration::from_millis(30));
+        assert_eq!(deadline("1s"), Duration::from_millis(3_000));
+        assert_eq!(deadline("soon"), Duration::ZERO);
+    }
 
     #[test]
     fn the_file_names_every_node_with_an_address_per_link() {

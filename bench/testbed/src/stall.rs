@@ -1,8 +1,9 @@
-//! The stall meter (DESIGN section 4): one SCHED_FIFO thread per core that notes when it was not run.
+//! The stall meter (DESIGN section 4): one SCHED_FIFO thread per core that notes when it was not
+//! run.
 //!
-//! A virtual machine loses its cores for 10–35 ms at times, and no program in it can do anything about that. A
-//! trial that overlaps such a stall says nothing about the product: it is void, counted, and repeated. It is never
-//! passed, and never a reason for a longer timeout.
+//! A virtual machine loses its cores for 10–35 ms at times, and no program in it can do anything
+//! about that. A trial that overlaps such a stall says nothing about the product: it is void,
+//! counted, and repeated. It is never passed, and never a reason for a longer timeout.
 
 use crate::os;
 use base::{Duration, Instant};
@@ -95,14 +96,15 @@ impl StallMeter {
         Self { stalls, stop, threads, realtime }
     }
 
-    /// False if the kernel refused real-time priority: then the meter also counts what other programs took.
+    /// False if the kernel refused real-time priority: then the meter also counts what other
+    /// programs took.
     #[must_use]
     pub const fn is_realtime(&self) -> bool {
         self.realtime
     }
 
-    /// The longest stall of more than `limit` that overlaps `from..to`. A stall is known once it is over, so ask a
-    /// little after `to`.
+    /// The longest stall of more than `limit` that overlaps `from..to`. A stall is known once it is
+    /// over, so ask a little after `to`.
     #[must_use]
     pub fn overlaps(&self, from: Instant, to: Instant, limit: Duration) -> Option<Stall> {
         let stalls = self.stalls.lock().unwrap_or_else(PoisonError::into_inner);

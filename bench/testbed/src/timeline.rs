@@ -1,4 +1,5 @@
-//! One failover put together: the cut and the first answer from the bed, the steps between from every survivor.
+//! One failover put together: the cut and the first answer from the bed, the steps between from
+//! every survivor.
 
 use api::{Failover, FailoverService};
 use base::{Duration, Instant};

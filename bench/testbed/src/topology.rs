@@ -1,4 +1,5 @@
-//! The network of a bed: a switch with one bridge per link, nodes with one interface per link, a client.
+//! The network of a bed: a switch with one bridge per link, nodes with one interface per link, a
+//! client.
 //!
 //! ```text
 //!   RUN-n1          RUN-n2          RUN-n3         RUN-client
@@ -9,8 +10,8 @@
 //!          bridge b ── n1b, n2b, n3b
 //! ```
 //!
-//! Addresses: node N has 10.77.L.N and fd77:L::N on link L (from 1); the client is 10.77.1.250. Every bed uses
-//! the same ones, because each has namespaces of its own.
+//! Addresses: node N has 10.77.L.N and fd77:L::N on link L (from 1); the client is 10.77.1.250.
+//! Every bed uses the same ones, because each has namespaces of its own.
 
 use crate::error::{BedError, Context, Result};
 use crate::namespace::Namespace;
@@ -97,7 +98,8 @@ impl Topology {
     /// Builds it.
     ///
     /// # Errors
-    /// When namespaces are not allowed, or a set-up command fails; what was made until then is removed.
+    /// When namespaces are not allowed, or a set-up command fails; what was made until then is
+    /// removed.
     pub fn build(shape: Shape) -> Result<Self> {
         let shape = Shape {
             nodes: shape.nodes.clamp(1, NODES_MAX),
@@ -153,7 +155,8 @@ impl Topology {
         &self.nodes[usize::from(node) - 1]
     }
 
-    /// Gives a node only the addresses that it was born with: those of a machine that was off are gone.
+    /// Gives a node only the addresses that it was born with: those of a machine that was off are
+    /// gone.
     ///
     /// # Errors
     /// When a command fails.
@@ -181,7 +184,8 @@ pub fn device(link: u8) -> String {
     format!("eth{}", link.saturating_sub(1))
 }
 
-/// Bridges and ports. Snooping is off: without a querier a bridge would forget the groups after minutes.
+/// Bridges and ports. Snooping is off: without a querier a bridge would forget the groups after
+/// minutes.
 fn switch_commands(shape: Shape, nodes: &[Namespace], client: &Namespace) -> Vec<String> {
     let mut lines = Vec::new();
     let mut plug =

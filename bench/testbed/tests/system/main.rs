@@ -1,9 +1,18 @@
 //! System tests: the real daemons in network namespaces. `system [--bin-dir DIR] [FILTER]…`
 //!
-//! Each test builds a bed of its own and removes it. What cannot run here is SKIP, with the reason; with
-//! `CI=true` that is a failure. Every test with an observer also checks that there never were two owners.
+//! Each test builds a bed of its own and removes it. What cannot run here is SKIP, with the reason;
+//! with
+//! `CI=true` that is a failure. Every test with an observer also checks that there never were two
+//! owners.
 
+mod arena;
 mod bed;
+mod cuts;
+mod frames;
+mod hogs;
+mod links;
+mod quorum;
+mod starts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,8 +47,18 @@ macro_rules! hold {
 fn main() -> ExitCode {
     let (programs, filters) = arguments();
     os::catch_interrupts();
-    let tests: Vec<&Test> = bed::TESTS
-        .iter()
+    let groups = [
+        bed::TESTS,
+        cuts::TESTS,
+        links::TESTS,
+        quorum::TESTS,
+        frames::TESTS,
+        starts::TESTS,
+        hogs::TESTS,
+    ];
+    let tests: Vec<&Test> = groups
+        .into_iter()
+        .flatten()
         .filter(|test| {
             filters.is_empty() || filters.iter().any(|it| test.name.contains(it.as_str()))
         })

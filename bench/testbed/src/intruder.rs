@@ -1,0 +1,56 @@
+//! Somebody else on link 1, where the client is: reads the heartbeats that pass, and sends what it
+//! likes.
+
+use crate::error::Result;
+use crate::os;
+use crate::packet::{HEADERS_LEN, PacketSocket, udp};
+use crate::spec::PORT_BEATS;
+use crate::topology::{CLIENT_MAC, Topology, address};
+use base::Duration;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// The group of link 1, and its MAC address.
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 1);
+const GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x7f, 0x4d, 0x01];
+
+/// The intruder.
+#[derive(Debug)]
+pub struct Intruder {
+    socket: PacketSocket,
+}
+
+impl Intruder {
+    /// Opens its socket in the client's namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter(topology: &Topology) -> Result<Self> {
+        let timeout = std::time::Duration::from_millis(200);
+        let socket = topology.client().inside(|| PacketSocket::reader(timeout))?;
+        Ok(Self { socket })
+    }
+
+    /// Heartbeats of one node that pass within `span`, without their Ethernet, IP and UDP headers.
+    #[must_use]
+    pub fn overhear(&self, node: u8, span: Duration) -> Vec<Vec<u8>> {
+        let end = os::now() + span;
+        let mut beats = Vec::new();
+        while os::now() < end {
+            let Some(frame) = self.socket.receive() else { continue };
+            let source = frame.get(26..30) == Some(&address(node, 1).octets()[..]);
+            let port = frame.get(36..38) == Some(&PORT_BEATS.to_be_bytes()[..]);
+            if source && port && frame.len() > HEADERS_LEN {
+                beats.push(frame[HEADERS_LEN..].to_vec());
+            }
+        }
+        beats
+    }
+
+    /// Sends a datagram to everybody, with a node's address as its source (but the client's MAC, so
+    /// that the switch does not think that the node moved).
+    pub fn send(&self, as_node: u8, port: u16, payload: &[u8]) {
+        let from = SocketAddrV4::new(address(as_node, 1), PORT_BEATS);
+        let to = SocketAddrV4::new(GROUP, port);
+        self.socket.send(&udp((CLIENT_MAC, from), (GROUP_MAC, to), payload));
+    }
+}

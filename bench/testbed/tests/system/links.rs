@@ -1,0 +1,106 @@
+//! Disturbed links: nobody fails over, and what is wrong is named.
+
+use crate::arena::Arena;
+use crate::{Test, Verdict, hold};
+use base::Duration;
+use testbed::bed::wait_until;
+use testbed::cluster::Cluster;
+use testbed::error::Result;
+use testbed::programs::Programs;
+use testbed::spec::{Spec, link_name};
+use testbed::topology::port;
+
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "link-down", run: link_down },
+    Test { name: "link-flapping", run: link_flapping },
+    Test { name: "link-loss-one-percent", run: loss },
+    Test { name: "link-duplicates", run: duplicates },
+    Test { name: "link-reordering", run: reordering },
+];
+
+const NAMED: Duration = Duration::from_millis(3_000);
+
+/// Waits until `seer` calls the link of `node` up or down, in `members`, and has an alarm for it
+/// while it is down.
+fn named(cluster: &Cluster, seer: u8, node: u8, link: u8, up: bool) -> Result<()> {
+    let what = format!(
+        "n{seer} to call {} of n{node} {}",
+        link_name(link),
+        if up { "up" } else { "down" }
+    );
+    wait_until(&what, NAMED, || {
+        let status = cluster.status(seer).map_err(|error| error.to_string())?;
+        let member = status.members.iter().find(|it| it.id == node);
+        let state = member.and_then(|it| it.links.iter().find(|it| it.link == link_name(link)));
+        let alarm = status.alarms.iter().any(|it| it.message.contains(&link_name(link)));
+        match state {
+            Some(state) if state.up == up && alarm != up => Ok(()),
+            _ => Err(format!("{state:?}, alarms {:?}", status.alarms)),
+        }
+    })
+}
+
+fn link_down(programs: &Programs) -> Result<Verdict> {
+    let mut arena = Arena::start(Spec::default(), programs)?;
+    // The second link of the owner, then the first link of another node (the client is on the first
+    // one too).
+    let owner = arena.rest.owner;
+    let other = arena.other(&[owner]);
+    for (node, link, seer) in [(owner, 2, other), (other, 1, owner)] {
+        let mut down = false;
+        let stayed = arena.stays(Duration::from_millis(2_000), |cluster, _| {
+            if !down {
+                cluster.bed().topology().ports().set_port(&port(node, link), false)?;
+                down = true;
+                named(cluster, seer, node, link, false)?;
+            }
+            Ok(())
+        })?;
+        hold!(stayed.is_ok(), "{} down: {stayed:?}", port(node, link));
+        arena.cluster.bed().topology().ports().set_port(&port(node, link), true)?;
+        named(&arena.cluster, seer, node, link, true)?;
+    }
+    arena.end()
+}
+
+fn link_flapping(programs: &Programs) -> Result<Verdict> {
+    let mut arena = Arena::start(Spec::default(), programs)?;
+    let port = port(arena.rest.owner, 2);
+    let stayed = arena.stays(Duration::from_millis(6_000), |cluster, since| {
+        // 140 ms down, 140 ms up: more than a deadline each.
+        let up = since.millis() / 140 % 2 == 1;
+        cluster.bed().topology().ports().set_port(&port, up)
+    })?;
+    hold!(stayed.is_ok(), "{stayed:?}");
+    arena.cluster.bed().topology().ports().set_port(&port, true)?;
+    arena.end()
+}
+
+fn loss(programs: &Programs) -> Result<Verdict> {
+    disturbed(programs, "seed=11,loss=0.01")
+}
+
+fn duplicates(programs: &Programs) -> Result<Verdict> {
+    disturbed(programs, "seed=12,dup=0.05")
+}
+
+fn reordering(programs: &Programs) -> Result<Verdict> {
+    disturbed(programs, "seed=13,reorder=0.05")
+}
+
+/// The daemons themselves lose, double or delay what they send, on all links alike.
+fn disturbed(programs: &Programs, what: &str) -> Result<Verdict> {
+    let spec = Spec { loss: Some(what.into()), ..Spec::default() };
+    let mut arena = Arena::start(spec, programs)?;
+    let stayed = arena.stays(Duration::from_millis(10_000), |_, _| Ok(()))?;
+    hold!(stayed.is_ok(), "{stayed:?}");
+    let disturbed: u64 = arena
+        .cluster
+        .counters(arena.rest.owner)
+        .iter()
+        .filter(|(name, _)| name.contains("disturbed"))
+        .map(|(_, count)| count)
+        .sum();
+    hold!(disturbed > 0, "nothing was disturbed: the test tests nothing");
+    arena.end()
+}
