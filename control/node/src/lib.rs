@@ -1,2 +1,36 @@
+//! One node's control part: routes between agreement, membership, planner and the edge. No policy of its own
+//! but this: a lapsed lease withdraws what is lease-bound, and what nobody may run any more is stopped.
+//!
+//! * [`action`], [`command`]: what comes out; what the operator asks.
+//! * [`node`]: the state of one life, and where its inputs go.
+//! * [`here`]: what runs on this node, driven towards what the log says.
+//! * [`lease`]: the right to act, as control sees it.
+//! * [`requests`]: numbered requests on their way into the log, and who waits for them.
+//! * [`fail_back`]: when a service may go back to the node that comes first.
+//! * [`peers`]: what the fast path says about the others.
+//! * [`timeline`]: what happened when, for each removal.
+//! * [`quorum`]: votes as this node sees them.
+//! * [`status`]: everything `ng` shows.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod action;
+pub mod command;
+pub mod fail_back;
+pub mod here;
+pub mod lease;
+pub mod node;
+pub mod peers;
+pub mod quorum;
+pub mod requests;
+pub mod status;
+pub mod timeline;
+
+pub use action::Action;
+pub use agreement::{Destination, Roster};
+pub use command::{Command, CommandDone, CommandRefused};
+pub use node::{Node, Settings};
+pub use status::{Alarm, MemberState, MemberStatus, NodeStatus, ServiceStatus, Severity};
+pub use timeline::{Failover, FailoverService};

@@ -142,6 +142,11 @@ impl Planner {
         let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
         Scene { membership, witnesses, leaving, clean }
     }
+    /// True if nothing of an earlier era can run on `node`.
+    #[must_use]
+    pub const fn is_clean(&self, node: NodeId) -> bool {
+        self.clean.contains(node)
+    }
     /// The node to which a service should go back now (policy fail-back), if there is one.
     #[must_use]
     pub fn fail_back(&self, id: ServiceId, membership: &Membership) -> Option<NodeId> {

@@ -1,0 +1,79 @@
+//! What the operator asks of a node, and what it answers.
+
+use alloc::string::String;
+use services::Refusal;
+use wire::{Life, NodeId, Op, ServiceId};
+
+/// An order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Moves a service.
+    Move {
+        /// The service.
+        service: ServiceId,
+        /// To this node.
+        to: NodeId,
+    },
+    /// The operator asserts that a node is switched off.
+    ConfirmOff {
+        /// The node.
+        node: NodeId,
+    },
+    /// Nodes where the service failed are tried again.
+    ClearFailures {
+        /// The service.
+        service: ServiceId,
+    },
+}
+
+/// An order that is in the agreed log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandDone {
+    /// The service is to stop at `from` and then to start at `to`.
+    Moved {
+        /// Who had it.
+        from: Option<NodeId>,
+        /// Who gets it.
+        to: NodeId,
+        /// Where in the log.
+        op: Op,
+    },
+    /// The assertion is agreed.
+    ConfirmedOff {
+        /// The life it is about.
+        life: Life,
+        /// Where in the log.
+        op: Op,
+    },
+    /// The failures are forgotten.
+    Cleared {
+        /// Where in the log.
+        op: Op,
+    },
+}
+
+/// An order that was not done.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommandRefused {
+    /// No majority (S8), or this node is no member.
+    #[error("no quorum: {why}")]
+    NoQuorum {
+        /// What is missing.
+        why: String,
+    },
+    /// The planner refuses it.
+    #[error(transparent)]
+    Service(#[from] Refusal),
+    /// A member cannot be off.
+    #[error("the node is a member: it cannot be off")]
+    NodeIsAlive(NodeId),
+    /// No such node is configured.
+    #[error("there is no such node")]
+    UnknownNode(NodeId),
+    /// Too many orders wait already.
+    #[error("too many orders wait already")]
+    Busy,
+    /// It was not agreed in time; it may still be.
+    #[error("it was not agreed in time; it may still be")]
+    Timeout,
+}

@@ -1,0 +1,336 @@
+//! What runs on this node. The log says what should; after every input each service is driven one step towards
+//! that, so that no order of inputs leaves anything behind: a lapse, a removal, an era's end or a move are all
+//! the same question, "is this generation still this node's, and may the node act now?"
+
+use crate::lease::Lease;
+use alloc::vec::Vec;
+use base::{Duration, Instant};
+use driver::{Done, Job, Outcome, Right};
+use membership::Member;
+use services::{Phase, Report, ServiceSpec, ServiceState};
+use wire::{Generation, ServiceId};
+
+/// A lapse that lasts so many deadlines stops what was only withdrawn: without quorum nothing runs (S8).
+pub const LAPSE_DEADLINES_MAX: u64 = 20;
+
+base::machine! {
+    /// What one service is on this node.
+    pub Local {
+        /// Nothing of it is here.
+        Absent,
+        /// The drivers bring it up.
+        Starting,
+        /// It is up.
+        Up,
+        /// Its lease-bound parts are down, or on their way, until the lease comes back.
+        Withdrawn,
+        /// The drivers take it down for good.
+        Stopping,
+        /// They could not.
+        Stuck,
+    }
+    /// What happens to it.
+    LocalEvent {
+        /// The log gives it to this node.
+        Begin: Absent => Starting;
+        /// The drivers have brought it up.
+        Started: Starting => Up;
+        /// The lease lapsed.
+        Lapse: Starting | Up => Withdrawn;
+        /// The lease is back.
+        Regain: Withdrawn => Up;
+        /// It is not this node's any more.
+        End: Starting | Up | Withdrawn => Stopping;
+        /// Nothing of it is left.
+        Gone: Starting | Up | Withdrawn | Stopping | Stuck => Absent;
+        /// It could not be taken down.
+        Jam: Starting | Up | Withdrawn | Stopping => Stuck;
+    }
+}
+
+/// What a step makes the node do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The board's word.
+    Open(ServiceId, Generation),
+    /// To the drivers.
+    Run(Job),
+    /// Into the log.
+    Report(ServiceId, Generation, Report),
+}
+
+/// One service on this node.
+#[derive(Clone, Debug)]
+struct Instance {
+    id: ServiceId,
+    /// The generation that is here, or the last one that was.
+    generation: Generation,
+    local: Local,
+    open: Generation,
+    /// Its start has been reported.
+    reported: bool,
+    /// The generation that was refused because an earlier one is in its way.
+    blocked: Generation,
+}
+
+/// What the log wants of this node for one service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Want {
+    Nothing,
+    Run(Generation),
+    Stop(Generation),
+}
+
+/// The moment in which a step is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The clock.
+    pub now: Instant,
+    /// This node's membership, if it is a member that may own something.
+    pub me: Option<Member>,
+    /// The right to act.
+    pub lease: &'a Lease,
+    /// The deadline D.
+    pub deadline: Duration,
+}
+
+/// All services on this node.
+#[derive(Clone, Debug, Default)]
+pub struct Here {
+    instances: Vec<Instance>,
+    steps: Vec<Step>,
+}
+
+impl Here {
+    /// Nothing runs.
+    pub fn new(services: impl IntoIterator<Item = ServiceId>) -> Self {
+        let instance = |id| Instance {
+            id,
+            generation: Generation(0),
+            local: Local::Absent,
+            open: Generation(0),
+            reported: false,
+            blocked: Generation(0),
+        };
+        Self { instances: services.into_iter().map(instance).collect(), steps: Vec::new() }
+    }
+
+    /// Drives every service one step towards what the log says. `mine` tells whether a state's owner is this
+    /// very life, member or not.
+    pub fn follow<'a>(
+        &mut self,
+        services: impl Iterator<Item = (&'a ServiceSpec, &'a ServiceState)>,
+        mine: impl Fn(Member) -> bool,
+        moment: &Moment<'_>,
+    ) {
+        for (instance, (spec, state)) in self.instances.iter_mut().zip(services) {
+            let owner = state.owner.filter(|o| mine(*o));
+            let want = match (moment.me, owner) {
+                (Some(me), Some(owner)) if me == owner => want(state),
+                _ => Want::Nothing,
+            };
+            instance.step(spec, state, want, moment, &mut self.steps);
+            if owner.is_some() && want != Want::Run(state.generation) {
+                instance.disown(state, &mut self.steps);
+            }
+        }
+    }
+
+    /// Takes what the drivers say.
+    pub fn handle_outcome(&mut self, outcome: &Outcome) {
+        let steps = &mut self.steps;
+        let instance = self.instances.iter_mut().find(|i| i.id == outcome.service);
+        if let Some(instance) = instance.filter(|i| i.generation == outcome.generation) {
+            instance.outcome(&outcome.result, steps);
+        }
+    }
+
+    /// What there is to do.
+    pub fn take_steps(&mut self) -> Vec<Step> {
+        core::mem::take(&mut self.steps)
+    }
+    /// True while anything is here, or on its way up or down.
+    #[must_use]
+    pub fn anything(&self) -> bool {
+        self.instances.iter().any(|i| i.local != Local::Absent)
+    }
+    /// What a service is on this node.
+    #[must_use]
+    pub fn local(&self, id: ServiceId) -> Option<(Local, Generation)> {
+        self.instances.iter().find(|i| i.id == id).map(|i| (i.local, i.generation))
+    }
+    /// When time alone makes a step necessary.
+    #[must_use]
+    pub fn deadline(&self, lease: &Lease, deadline: Duration) -> Option<Instant> {
+        let is = |a, b| self.instances.iter().any(|i| i.local == a || i.local == b);
+        if is(Local::Withdrawn, Local::Withdrawn) && lease.lapsed_at().is_some() {
+            return lease.lapsed_at().map(|at| at + deadline * LAPSE_DEADLINES_MAX);
+        }
+        is(Local::Starting, Local::Up).then(|| lease.end())
+    }
+}
+
+fn want(state: &ServiceState) -> Want {
+    match state.phase {
+        Phase::Starting | Phase::Running => Want::Run(state.generation),
+        Phase::Stopping | Phase::WaitingForFence => Want::Stop(state.generation),
+        Phase::Idle | Phase::Failed => Want::Nothing,
+    }
+}
+
+impl Instance {
+    fn step(
+        &mut self,
+        spec: &ServiceSpec,
+        state: &ServiceState,
+        want: Want,
+        moment: &Moment<'_>,
+        steps: &mut Vec<Step>,
+    ) {
+        let stint = moment.me.map(|m| m.stint).unwrap_or_default();
+        let held = moment.lease.holds(moment.now, stint);
+        let ours = want == Want::Run(self.generation);
+        match self.local {
+            Local::Absent => {
+                if let Want::Run(generation) = want
+                    && generation > self.generation
+                    && held
+                {
+                    self.begin(spec, state, steps);
+                }
+            }
+            Local::Starting | Local::Up | Local::Withdrawn if !ours => self.end(held, steps),
+            Local::Starting | Local::Up if !held => {
+                self.open(Generation(0), steps);
+                self.on(LocalEvent::Lapse);
+                let (service, generation) = (self.id, self.generation);
+                steps.push(Step::Run(Job::Withdraw { service, generation }));
+            }
+            Local::Withdrawn if held => {
+                self.open(self.generation, steps);
+                self.on(LocalEvent::Regain);
+                let (service, generation) = (self.id, self.generation);
+                steps.push(Step::Run(Job::Restore { service, generation }));
+            }
+            Local::Withdrawn => {
+                let patience = moment.deadline * LAPSE_DEADLINES_MAX;
+                let lapsed = moment.lease.lapsed_at();
+                if lapsed.is_none_or(|at| moment.now.since(at) >= patience) {
+                    self.end(held, steps);
+                }
+            }
+            Local::Stuck => {
+                // What is left of an earlier generation is in the way of the next.
+                if let Want::Run(generation) = want
+                    && generation > self.generation.max(self.blocked)
+                {
+                    self.blocked = generation;
+                    let reason = "what is left of an earlier generation could not be taken down";
+                    steps.push(Step::Report(self.id, generation, Report::Stuck(reason.into())));
+                }
+            }
+            Local::Starting | Local::Up | Local::Stopping => {}
+        }
+    }
+
+    /// The log gives this node the next generation: only with a right that S3 grants.
+    fn begin(&mut self, spec: &ServiceSpec, state: &ServiceState, steps: &mut Vec<Step>) {
+        let generation = state.generation;
+        self.generation = generation;
+        self.reported = false;
+        let right = state.evidence.map(|evidence| {
+            Right::grant(spec.id, generation, evidence, spec.fence, spec.unbound())
+        });
+        match right {
+            Some(Ok(right)) => {
+                self.on(LocalEvent::Begin);
+                self.open(generation, steps);
+                steps.push(Step::Run(Job::Start(right)));
+            }
+            // The planner does not plan this; if it did, S3 would still hold.
+            Some(Err(_)) | None => {
+                let reason = "the fence policy does not allow this start";
+                steps.push(Step::Report(self.id, generation, Report::Failed(reason.into())));
+            }
+        }
+    }
+
+    fn end(&mut self, held: bool, steps: &mut Vec<Step>) {
+        if !held {
+            self.open(Generation(0), steps);
+        }
+        self.on(LocalEvent::End);
+        let (service, generation) = (self.id, self.generation);
+        steps.push(Step::Run(Job::Stop { service, generation }));
+    }
+
+    /// The log holds this life responsible for a generation that it never began and will not begin: say so,
+    /// because others wait for it.
+    fn disown(&mut self, state: &ServiceState, steps: &mut Vec<Step>) {
+        let current = state.holder().is_some() && state.ending.stopped.is_none();
+        if current && self.local == Local::Absent && state.generation > self.generation {
+            self.generation = state.generation;
+            steps.push(Step::Report(self.id, self.generation, Report::Stopped));
+        }
+    }
+
+    fn outcome(&mut self, result: &Done, steps: &mut Vec<Step>) {
+        let (id, generation) = (self.id, self.generation);
+        let mut report = |report| steps.push(Step::Report(id, generation, report));
+        match result {
+            Done::Started => {
+                if self.local == Local::Starting {
+                    self.on(LocalEvent::Started);
+                }
+                if matches!(self.local, Local::Up | Local::Withdrawn) && !self.reported {
+                    self.reported = true;
+                    report(Report::Started);
+                }
+            }
+            Done::Stopped if self.local != Local::Absent => {
+                report(Report::Stopped);
+                self.gone(steps);
+            }
+            Done::Failed { reason } if self.local != Local::Absent => {
+                report(Report::Failed(reason.clone()));
+                // A stop that is under way ends with its own outcome.
+                if self.local != Local::Stopping {
+                    self.gone(steps);
+                }
+            }
+            Done::Stuck { reason } if self.local != Local::Absent => {
+                report(Report::Stuck(reason.clone()));
+                self.on(LocalEvent::Jam);
+                self.open(Generation(0), steps);
+            }
+            Done::Died { reason }
+                if matches!(self.local, Local::Starting | Local::Up | Local::Withdrawn) =>
+            {
+                report(Report::Died(reason.clone()));
+            }
+            Done::Withdrawn
+            | Done::Restored
+            | Done::Stopped
+            | Done::Failed { .. }
+            | Done::Stuck { .. }
+            | Done::Died { .. } => {}
+        }
+    }
+
+    fn gone(&mut self, steps: &mut Vec<Step>) {
+        self.on(LocalEvent::Gone);
+        self.open(Generation(0), steps);
+    }
+
+    fn open(&mut self, generation: Generation, steps: &mut Vec<Step>) {
+        if self.open != generation {
+            self.open = generation;
+            steps.push(Step::Open(self.id, generation));
+        }
+    }
+
+    /// Every caller has matched the state; an event that the table does not have leaves it.
+    fn on(&mut self, event: LocalEvent) {
+        self.local = self.local.on(event).unwrap_or(self.local);
+    }
+}

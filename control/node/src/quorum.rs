@@ -1,0 +1,46 @@
+//! Votes as this node sees them, with the agreement's own hindrances in words.
+
+use crate::node::Node;
+use agreement::Waiting;
+use alloc::format;
+use alloc::string::String;
+use membership::{Names, Quorum, Votes};
+use wire::NodeSet;
+
+impl Node {
+    /// The votes, and why they do or do not suffice (S8).
+    #[must_use]
+    pub fn quorum(&self) -> Quorum {
+        let votes = Votes {
+            me: self.me.node,
+            voters: self.voters,
+            heard: self.peers.heard(),
+            member: self.own_member().is_some(),
+        };
+        let hindrance = self.agreement.waiting().map(|w| words(&w, self.voters, &self.names));
+        Quorum::count(&votes, hindrance, &self.names)
+    }
+}
+
+fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
+    let absent = |have: &NodeSet| names.list(voters.iter().filter(|n| !have.contains(*n)));
+    match waiting {
+        Waiting::ColdStart { fresh, need } => format!(
+            "the cluster is starting: {} of {need} voters needed are there; not there yet: {}",
+            fresh.len(),
+            absent(fresh)
+        ),
+        Waiting::Admission => "this node is new and waits to be admitted".into(),
+        Waiting::Readmission => "this node was removed and waits to be admitted again".into(),
+        Waiting::Primary { promised, need } => format!(
+            "there is no primary: {} of {need} votes needed for one; missing: {}",
+            promised.len(),
+            absent(promised)
+        ),
+        Waiting::Acknowledgements { have, need } => format!(
+            "entries are acknowledged by {} of {need} voters needed; missing: {}",
+            have.len(),
+            absent(have)
+        ),
+    }
+}
