@@ -10,7 +10,6 @@ mod report;
 mod trial;
 
 use anyhow::{Result, bail};
-use base::Duration;
 use clap::Parser;
 use keepalived::Keepalived;
 use report::{Rows, Summary};
@@ -102,6 +101,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         let summary = Summary { bench: "failover", commit, host: host(), load, voids, rows };
         println!("{}", serde_json::to_string(&summary)?);
     }
+    let two_owners = contenders.iter_mut().map(|it| it.bed_mut().observer().record());
+    let two_owners: u64 = two_owners.map(|it| it.violation_count()).sum();
+    if two_owners > 0 {
+        bail!("two owners were seen {two_owners} times: the figures above are worth nothing");
+    }
     Ok(())
 }
 
@@ -140,15 +144,14 @@ fn one_trial(
 fn closing_line(contender: &mut dyn Contender, voids: &Voids) -> String {
     let name = contender.name();
     let record = contender.bed_mut().observer().record();
-    let Voids { count, given_up, longest } = *voids;
+    let Voids { count, given_up, longest, cut_longest } = *voids;
     let mut line = format!("{name}: {count} void trials repeated");
     if count > 0 {
         line.push_str(&format!(" (stalls up to {longest}, {given_up} given up)"));
     }
+    line.push_str(&format!("; the cut itself took {cut_longest} at most"));
     line.push_str(&format!("; {} answers", record.answers().0));
-    let mut round_trips = record.round_trips();
-    round_trips.sort_unstable();
-    let middle = round_trips.get(round_trips.len() / 2).copied().unwrap_or(Duration::ZERO);
+    let middle = record.round_trip();
     line.push_str(&format!(", round trip of a probe {middle} (median of the last trial)"));
     line
 }

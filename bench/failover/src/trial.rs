@@ -14,6 +14,8 @@ pub(crate) struct Voids {
     pub(crate) given_up: u64,
     /// The longest stall that voided one.
     pub(crate) longest: Duration,
+    /// The longest that the cut itself took, of all trials.
+    pub(crate) cut_longest: Duration,
 }
 
 /// Runs one trial, again when it is void; `None` if it stayed void.
@@ -24,6 +26,7 @@ pub(crate) fn valid(
 ) -> Result<Option<Trial>> {
     for _ in 0..=REPEATS_MAX {
         let trial = once(contender, meter)?;
+        voids.cut_longest = voids.cut_longest.max(trial.cut.done.since(trial.cut.at));
         let Some(stall) = trial.stall else { return Ok(Some(trial)) };
         voids.count += 1;
         voids.longest = voids.longest.max(stall.length());

@@ -69,6 +69,8 @@ pub(crate) fn run(arguments: &Arguments, programs: &Programs) -> Result<()> {
     let end = cluster.settle()?;
     clear();
     figures(&trials, done);
+    let round_trip = cluster.bed().observer().record().round_trip();
+    println!("(a probe's round trip in the idle bed: {round_trip})");
     let checks = checks(&cluster, &trials, budget, end.generation, begin.generation + done);
     println!("\nchecked:");
     for check in &checks {

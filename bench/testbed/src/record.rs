@@ -148,11 +148,13 @@ impl Record {
         (self.answers, self.direct_answers)
     }
 
-    /// Round trips of normal probes in the window.
+    /// The median round trip of normal probes in the window: what the bed itself costs.
     #[must_use]
-    pub fn round_trips(&self) -> Vec<Duration> {
+    pub fn round_trip(&self) -> Duration {
         let normal = self.window.iter().filter(|it| it.via == Via::Kernel);
-        normal.map(|it| it.received.since(it.sent)).collect()
+        let mut times: Vec<Duration> = normal.map(|it| it.received.since(it.sent)).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(Duration::ZERO)
     }
 
     /// Generations seen, each with its node.
@@ -207,7 +209,7 @@ mod tests {
     fn a_node_that_calls_itself_no_owner_but_answers_beside_the_owner_is_seen() {
         let mut record = Record::default();
         reply(&mut record, 1, 2, Via::Kernel, 1, 1);
-        reply(&mut record, 3, 4, Via::Kernel, 1, 0); // a lapse of its own lease: nobody else owns it
+        reply(&mut record, 3, 4, Via::Kernel, 1, 0); // its lease lapsed: nobody else owns it
         assert_eq!(record.violation_count(), 0);
         reply(&mut record, 5, 6, Via::Kernel, 2, 2);
         reply(&mut record, 7, 8, Via::Direct(1), 1, 0);

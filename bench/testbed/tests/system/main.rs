@@ -105,7 +105,8 @@ fn arguments() -> (Programs, Vec<String>) {
         if word == "--bin-dir" {
             dir = words.next().map(PathBuf::from);
         } else if !word.starts_with("--") {
-            filters.push(word); // what cargo's own test runner takes (--quiet …) means nothing here
+            // Options of cargo's own test runner (--quiet …) mean nothing here.
+            filters.push(word);
         }
     }
     (Programs::find(dir.as_deref()), filters)
