@@ -334,3 +334,231 @@ impl Instance {
         self.local = self.local.on(event).unwrap_or(self.local);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Here, LAPSE_DEADLINES_MAX, Local, Moment, Step};
+    use crate::lease::Lease;
+    use base::{Duration, Instant};
+    use driver::{Done, Evidence, FencePolicy, Job, Outcome};
+    use membership::Member;
+    use services::{Phase, Placement, Report, ServiceSpec, ServiceState};
+    use wire::{Generation, Incarnation, Life, NodeId, Op, ServiceId, Stint};
+
+    const D: Duration = Duration::from_millis(30);
+    const ID: ServiceId = ServiceId(0);
+
+    fn member(stint: u64) -> Member {
+        let life = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) };
+        Member { life, stint: Stint(stint) }
+    }
+
+    /// One service on one node, driven by hand.
+    struct Bench {
+        here: Here,
+        spec: ServiceSpec,
+        state: ServiceState,
+        me: Option<Member>,
+        lease: Lease,
+        now: Instant,
+    }
+
+    impl Bench {
+        /// Generation 1 is assigned to this node, and it holds a lease.
+        fn new() -> Self {
+            let spec = ServiceSpec {
+                id: ID,
+                name: "vip".into(),
+                nodes: vec![member(4).life.node],
+                placement: Placement::Sticky,
+                fence: FencePolicy::Lease,
+                resources: Vec::new(),
+            };
+            let mut state = ServiceState::at_era(0);
+            state.phase = Phase::Starting;
+            state.generation = Generation(1);
+            state.owner = Some(member(4));
+            state.evidence = Some(Evidence::NeverOwned);
+            let mut lease = Lease::default();
+            lease.set_end(Instant::MAX);
+            let me = Some(member(4));
+            Self { here: Here::new([ID]), spec, state, me, lease, now: Instant(1) }
+        }
+        fn follow(&mut self) -> Vec<String> {
+            let stint = self.me.map(|m| m.stint).unwrap_or_default();
+            self.lease.observe(self.now, stint);
+            let moment = Moment { now: self.now, me: self.me, lease: &self.lease, deadline: D };
+            let services = [(&self.spec, &self.state)].into_iter();
+            self.here.follow(services, |o| o.life == member(4).life, &moment);
+            self.steps()
+        }
+        fn outcome(&mut self, generation: u64, result: Done) -> Vec<String> {
+            let (service, generation) = (ID, Generation(generation));
+            let (began, ended) = (self.now, self.now);
+            self.here.handle_outcome(&Outcome { service, generation, result, began, ended });
+            self.steps()
+        }
+        fn steps(&mut self) -> Vec<String> {
+            let words = |step: &Step| match step {
+                Step::Open(_, g) => format!("open {}", g.0),
+                Step::Run(Job::Start(right)) => format!("start {}", right.generation().0),
+                Step::Run(Job::Stop { generation, .. }) => format!("stop {}", generation.0),
+                Step::Run(Job::Withdraw { generation, .. }) => format!("withdraw {}", generation.0),
+                Step::Run(Job::Restore { generation, .. }) => format!("restore {}", generation.0),
+                Step::Report(_, g, Report::Started) => format!("started {}", g.0),
+                Step::Report(_, g, Report::Stopped) => format!("stopped {}", g.0),
+                Step::Report(_, g, Report::Failed(_)) => format!("failed {}", g.0),
+                Step::Report(_, g, Report::Stuck(_)) => format!("stuck {}", g.0),
+                Step::Report(_, g, Report::Died(_)) => format!("died {}", g.0),
+            };
+            self.here.take_steps().iter().map(words).collect()
+        }
+        fn up() -> Self {
+            let mut bench = Self::new();
+            bench.follow();
+            bench.outcome(1, Done::Started);
+            bench.state.phase = Phase::Running;
+            bench
+        }
+        fn assign(&mut self, generation: u64) {
+            self.state.phase = Phase::Starting;
+            self.state.generation = Generation(generation);
+        }
+        fn local(&self) -> Local {
+            self.here.local(ID).unwrap().0
+        }
+    }
+
+    #[test]
+    fn a_start_opens_first_runs_once_and_is_reported_once() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.follow(), ["open 1", "start 1"]);
+        assert!(bench.follow().is_empty());
+        assert_eq!(bench.outcome(1, Done::Started), ["started 1"]);
+        assert!(bench.outcome(1, Done::Started).is_empty());
+    }
+
+    #[test]
+    fn without_a_lease_nothing_starts() {
+        let mut bench = Bench::new();
+        bench.lease.set_end(bench.now);
+        assert!(bench.follow().is_empty());
+        bench.lease.set_end(bench.now + D);
+        assert_eq!(bench.follow(), ["open 1", "start 1"]);
+    }
+
+    #[test]
+    fn a_lapse_withdraws_at_once_and_the_lease_restores() {
+        let mut bench = Bench::up();
+        bench.lease.set_end(bench.now + D);
+        assert!(bench.follow().is_empty());
+        assert_eq!(bench.here.deadline(&bench.lease, D), Some(bench.now + D));
+        bench.now = bench.now + D;
+        assert_eq!(bench.follow(), ["open 0", "withdraw 1"]);
+        assert!(bench.outcome(1, Done::Withdrawn).is_empty());
+        bench.lease.set_end(bench.now + D);
+        assert_eq!(bench.follow(), ["open 1", "restore 1"]);
+        assert!(bench.outcome(1, Done::Restored).is_empty());
+        assert_eq!(bench.local(), Local::Up);
+    }
+
+    #[test]
+    fn a_lapse_during_the_start_is_no_reason_to_forget_that_it_started() {
+        let mut bench = Bench::new();
+        bench.follow();
+        bench.lease.set_end(bench.now);
+        assert_eq!(bench.follow(), ["open 0", "withdraw 1"]);
+        assert_eq!(bench.outcome(1, Done::Started), ["started 1"]);
+        bench.lease.set_end(Instant::MAX);
+        assert_eq!(bench.follow(), ["open 1", "restore 1"]);
+    }
+
+    #[test]
+    fn a_lapse_that_lasts_stops_for_good_and_frees_the_service() {
+        let mut bench = Bench::up();
+        bench.lease.set_end(bench.now);
+        bench.follow();
+        let late = bench.now + D * LAPSE_DEADLINES_MAX;
+        assert_eq!(bench.here.deadline(&bench.lease, D), Some(late));
+        bench.now = late - Duration(1);
+        assert!(bench.follow().is_empty());
+        bench.now = late;
+        assert_eq!(bench.follow(), ["stop 1"]);
+        assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1"]);
+        assert!(bench.follow().is_empty(), "this generation does not start again");
+    }
+
+    #[test]
+    fn a_removal_closes_and_stops_whatever_the_lease_says() {
+        let mut bench = Bench::up();
+        bench.me = None;
+        assert_eq!(bench.follow(), ["open 0", "stop 1"]);
+        assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1"]);
+    }
+
+    #[test]
+    fn a_planned_stop_stays_open_until_nothing_is_left() {
+        let mut bench = Bench::up();
+        bench.state.phase = Phase::Stopping;
+        assert_eq!(bench.follow(), ["stop 1"]);
+        assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1", "open 0"]);
+    }
+
+    #[test]
+    fn the_next_generation_waits_for_the_end_of_the_last() {
+        let mut bench = Bench::up();
+        bench.me = None;
+        bench.follow();
+        bench.me = Some(member(9));
+        bench.state.owner = bench.me;
+        bench.assign(2);
+        assert!(bench.follow().is_empty());
+        bench.outcome(1, Done::Stopped);
+        assert_eq!(bench.follow(), ["open 2", "start 2"]);
+        assert!(bench.outcome(1, Done::Stopped).is_empty(), "late news of generation 1");
+        assert_eq!(bench.local(), Local::Starting);
+    }
+
+    #[test]
+    fn what_is_stuck_blocks_the_next_generation_and_says_so_once() {
+        let mut bench = Bench::up();
+        bench.state.phase = Phase::Stopping;
+        bench.follow();
+        let reason = String::from("netlink");
+        assert_eq!(bench.outcome(1, Done::Stuck { reason }), ["stuck 1", "open 0"]);
+        bench.assign(2);
+        assert_eq!(bench.follow(), ["stuck 2"]);
+        assert!(bench.follow().is_empty());
+        assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1"], "it was done in the end");
+        bench.state.phase = Phase::WaitingForFence;
+        assert_eq!(bench.follow(), ["stopped 2"], "generation 2 never began");
+    }
+
+    #[test]
+    fn a_generation_that_never_began_is_disowned() {
+        let mut bench = Bench::new();
+        bench.me = None;
+        assert_eq!(bench.follow(), ["stopped 1"]);
+        assert!(bench.follow().is_empty());
+        bench.me = Some(member(4));
+        assert!(bench.follow().is_empty(), "and it will not begin");
+    }
+
+    #[test]
+    fn s3_is_checked_where_the_start_is_made() {
+        let mut bench = Bench::new();
+        bench.spec.fence = FencePolicy::Fenced;
+        bench.state.evidence = Some(Evidence::LeaseEnded(Op(7)));
+        assert_eq!(bench.follow(), ["failed 1"]);
+        assert_eq!(bench.local(), Local::Absent);
+    }
+
+    #[test]
+    fn what_died_is_reported_and_stopped_by_the_log() {
+        let mut bench = Bench::up();
+        assert_eq!(bench.outcome(1, Done::Died { reason: "gone".into() }), ["died 1"]);
+        assert!(bench.follow().is_empty());
+        bench.state.phase = Phase::Stopping;
+        assert_eq!(bench.follow(), ["stop 1"]);
+    }
+}
