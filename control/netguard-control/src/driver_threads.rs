@@ -19,8 +19,6 @@ use wire::ServiceId;
 const JOBS_MAX: usize = 64;
 /// Outcomes that may wait at the event loop.
 const OUTCOMES_MAX: usize = 1_024;
-/// SCHED_FIFO priority of the driver threads.
-pub const PRIORITY: u8 = 30;
 /// The stack of a driver thread; all of it is locked in memory.
 const STACK: usize = 256 * 1024;
 
@@ -50,6 +48,7 @@ impl DriverThreads {
     /// Starts a thread for each service, in their order. `wake` is woken with every outcome.
     pub fn start(
         services: Vec<Vec<Box<dyn Part>>>,
+        priority: Option<u8>,
         wake: &Arc<Wake>,
         journal: &Journal,
     ) -> io::Result<Self> {
@@ -64,6 +63,7 @@ impl DriverThreads {
                 wake: Arc::clone(&own),
                 outcomes: to.clone(),
                 wake_loop: Arc::clone(wake),
+                priority,
                 journal: journal.clone(),
             };
             let thread = std::thread::Builder::new()
@@ -94,7 +94,7 @@ impl DriverThreads {
         self.outcomes.try_recv().ok()
     }
 
-    /// Stops all services; returns the numbers of those that did not stop within `limit`.
+    /// Stops all services that are up; returns the numbers of those that did not stop within `limit`.
     pub fn shutdown(self, limit: Duration) -> Vec<ServiceId> {
         let until = system::now() + limit;
         for handle in &self.threads {
@@ -124,13 +124,14 @@ struct Worker {
     wake: Arc<Wake>,
     outcomes: Sender<Outcome>,
     wake_loop: Arc<Wake>,
+    priority: Option<u8>,
     journal: Journal,
 }
 
 impl Worker {
     fn run(&mut self) {
         // Not allowed is told once, by the start of the daemon.
-        let _ = system::realtime(PRIORITY);
+        let _ = self.priority.map(system::realtime);
         let mut poll = Poll::default();
         loop {
             self.wake.clear();

@@ -4,6 +4,7 @@ use crate::state::StateError;
 use config::{Report, UnknownNode};
 use driver_address::AddressError;
 use driver_command::CommandError;
+use link::OpenError;
 use std::io;
 use std::net::IpAddr;
 
@@ -52,6 +53,12 @@ pub enum Failure {
     /// Fast does not take the set-up.
     #[error("{0}")]
     Setup(#[from] shm::SetupError),
+    /// A link of the agreement cannot be opened.
+    #[error("{0}")]
+    Link(#[from] link::OpenError),
+    /// The faults that a test asks for are not understood.
+    #[error("{0}")]
+    Faults(String),
     /// Durable state.
     #[error("{0}")]
     State(#[from] StateError),
@@ -87,6 +94,12 @@ pub enum Failure {
         /// The highest known life.
         highest: u32,
     },
+    /// Fast is gone; everything has been stopped.
+    #[error("netguard-fast ended; everything of this node is stopped")]
+    Orphaned,
+    /// A defect; everything has been stopped.
+    #[error("a defect in this program (see the panic message above): report it")]
+    Panic,
     /// The kernel refused something that never fails.
     #[error("cannot {doing}: {source}")]
     Kernel {
@@ -107,13 +120,23 @@ impl Failure {
             | Self::UnknownNode(_)
             | Self::NodeNumber { .. }
             | Self::NotHere { .. }
+            | Self::Faults(_)
+            | Self::Link(OpenError::NotLocal { .. } | OpenError::Mismatch { .. })
             | Self::NotInherited { .. } => 2,
+            Self::Link(OpenError::InUse { .. }) => 3,
+            Self::Link(OpenError::Forbidden { .. }) => 4,
+            Self::Link(_) => 1,
             Self::Socket { source, .. } if source.kind() == io::ErrorKind::AddrInUse => 3,
             Self::Address(AddressError::Privilege { .. }) => 4,
             Self::Map(_) | Self::State(_) | Self::Socket { .. } => 5,
             Self::Command(CommandError::Record { .. }) => 5,
             Self::Superseded { .. } | Self::Renumbered { .. } => 6,
-            Self::Address(_) | Self::Command(_) | Self::Setup(_) | Self::Kernel { .. } => 1,
+            Self::Address(_)
+            | Self::Command(_)
+            | Self::Setup(_)
+            | Self::Orphaned
+            | Self::Panic
+            | Self::Kernel { .. } => 1,
         }
     }
 

@@ -15,6 +15,9 @@ const LINES_MAX: usize = 1_024;
 /// How long the end of the program may wait for the last lines.
 const FLUSH_WAIT: Duration = Duration::from_millis(500);
 
+/// The stack of this thread; all of it is locked in memory.
+const STACK: usize = 256 * 1024;
+
 /// Takes lines; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Journal {
@@ -36,10 +39,12 @@ impl Journal {
         let dropped = Arc::new(AtomicU64::new(0));
         let (end, done) = bounded(1);
         let (count, prefix) = (Arc::clone(&dropped), format!("netguard-control {node}: "));
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
-            write_lines(&from, &count, &prefix, &mut std::io::stderr());
-            let _ = end.send(());
-        })?;
+        let thread = std::thread::Builder::new().name("journal".into()).stack_size(STACK).spawn(
+            move || {
+                write_lines(&from, &count, &prefix, &mut std::io::stderr());
+                let _ = end.send(());
+            },
+        )?;
         Ok((Self { lines, dropped }, Writer { thread, done }))
     }
     /// Hands over one line; never waits.

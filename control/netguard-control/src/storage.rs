@@ -5,9 +5,13 @@ use crate::system::Wake;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Orders that may wait; the agreement has one era on its way at a time.
 const ORDERS_MAX: usize = 8;
+
+/// The stack of this thread; all of it is locked in memory.
+const STACK: usize = 256 * 1024;
 
 /// What to store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +35,7 @@ pub enum Stored {
 #[derive(Debug)]
 pub struct Storage {
     orders: Sender<Order>,
+    under_way: Arc<AtomicUsize>,
     /// What came of the orders.
     pub results: Receiver<Stored>,
 }
@@ -40,7 +45,10 @@ impl Storage {
     pub fn start(mut state: State, wake: Arc<Wake>) -> io::Result<Self> {
         let (orders, from) = bounded::<Order>(ORDERS_MAX);
         let (to, results) = bounded(ORDERS_MAX);
-        std::thread::Builder::new().name("storage".into()).spawn(move || {
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&under_way);
+        let thread = std::thread::Builder::new().name("storage".into()).stack_size(STACK);
+        thread.spawn(move || {
             for order in from {
                 let result = match order {
                     Order::Era(era) => state.store_era(era),
@@ -50,16 +58,27 @@ impl Storage {
                     Ok(()) => Stored::Done(order),
                     Err(e) => Stored::Failed(order, e.to_string()),
                 };
-                if to.send(stored).is_err() {
+                let told = to.send(stored);
+                count.fetch_sub(1, Ordering::AcqRel);
+                if told.is_err() {
                     return;
                 }
                 wake.wake();
             }
         })?;
-        Ok(Self { orders, results })
+        Ok(Self { orders, under_way, results })
     }
     /// Hands an order over; false if too many wait already (then nothing is promised, and it is asked again).
     pub fn order(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        let taken = self.orders.try_send(order).is_ok();
+        if !taken {
+            self.under_way.fetch_sub(1, Ordering::AcqRel);
+        }
+        taken
+    }
+    /// True if nothing is on its way to the disk.
+    pub fn idle(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) == 0
     }
 }

@@ -18,10 +18,16 @@ impl Poll {
     }
     /// Adds a descriptor for this wait. The caller keeps it open until then.
     pub fn add(&mut self, fd: RawFd) -> usize {
-        self.fds.push(libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+        self.add_for(fd, true, false)
+    }
+    /// Adds a descriptor that is waited for until it has bytes, or takes them.
+    pub fn add_for(&mut self, fd: RawFd, read: bool, write: bool) -> usize {
+        let wanted = |yes: bool, event: i16| if yes { event } else { 0 };
+        let events = wanted(read, libc::POLLIN) | wanted(write, libc::POLLOUT);
+        self.fds.push(libc::pollfd { fd, events, revents: 0 });
         self.fds.len() - 1
     }
-    /// Waits until one is readable or `limit` has passed; an interrupted wait is a wait that ended.
+    /// Waits until one is ready or `limit` has passed; an interrupted wait is a wait that ended.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let time = limit.map(|d| libc::timespec {
             tv_sec: (d.nanos() / 1_000_000_000) as libc::time_t,

@@ -1,0 +1,278 @@
+//! The event loop: one thread, one wait, one reading of the clock per cycle.
+//!
+//! What came while this thread did not run is taken in before any time-out is looked at (S10), every queue is drained
+//! up to a bound, and the progress word grows with every cycle: a loop that hangs is a node that ends.
+
+use crate::effects::{Effects, MustEnd, News, Performed};
+use crate::failure::Failure;
+use crate::orders::Orders;
+use crate::server::Server;
+use crate::snapshot::{Facts, Moment, api_alarm};
+use crate::storage::Stored;
+use crate::system::{self, Poll, Signals, Wake};
+use base::{Duration, Instant};
+use driver::Done;
+use node::Node;
+use shm::{Counter, Side};
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+/// Events of fast taken per cycle.
+const EVENTS_MAX: usize = 256;
+/// Outcomes taken per cycle.
+const OUTCOMES_MAX: usize = 64;
+/// Questions answered per cycle: each builds a picture of everything.
+const ASKS_MAX: usize = 4;
+/// Distance of two looks at alarms and link counts.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Everything the loop works with.
+pub struct Daemon {
+    /// The decisions.
+    pub node: Node,
+    /// What they act on.
+    pub effects: Effects,
+    /// The local socket.
+    pub server: Server,
+    /// For the answers.
+    pub facts: Facts,
+    /// Fast wakes us.
+    pub event: Wake,
+    /// Our own threads wake us.
+    pub wake: Arc<Wake>,
+    /// Termination.
+    pub signals: Signals,
+    /// Readable when fast is gone.
+    pub parent: OwnedFd,
+    /// The loop turns at least this often.
+    pub turn: Duration,
+    /// How long a stop may take.
+    pub patience: Duration,
+}
+
+/// How a run ends.
+#[derive(Debug)]
+pub enum End {
+    /// Asked to; everything is stopped.
+    Stopped,
+    /// Fast is gone; everything is stopped.
+    Orphaned,
+    /// Not in good order.
+    Failed(Failure),
+}
+
+/// What the loop remembers from cycle to cycle.
+struct Run {
+    poll: Poll,
+    orders: Orders,
+    ending: Option<(End, Instant)>,
+    alarms: BTreeMap<&'static str, node::Alarm>,
+    look_at: Instant,
+    more: bool,
+}
+
+impl Daemon {
+    /// Runs until the end.
+    pub fn run(&mut self) -> End {
+        let mut run = Run {
+            poll: Poll::default(),
+            orders: Orders::default(),
+            ending: None,
+            alarms: BTreeMap::new(),
+            look_at: Instant::ZERO,
+            more: false,
+        };
+        loop {
+            let woke = self.wait(&mut run);
+            let now = system::now();
+            self.effects.map.board().make_progress();
+            let counters = self.effects.map.counters();
+            counters.count(Side::Control, Counter::Wakes);
+            if let Err(e) = woke {
+                self.effects.journal.say(format!("the event loop cannot wait: {e}"));
+            }
+            run.more = self.take_inputs(now, &mut run);
+            self.node.handle_timeout(now);
+            let performed = self.effects.perform(now, &mut self.node);
+            self.conclude(now, performed, &mut run);
+            if now >= run.look_at {
+                run.look_at = now + LOOK_EVERY;
+                self.look(now, &mut run);
+            }
+            let duty = system::now().since(now).micros();
+            self.effects.map.counters().raise(Side::Control, Counter::DutyMaxUs, duty);
+            if let Some(end) = self.ended(now, &mut run) {
+                return end;
+            }
+        }
+    }
+
+    fn wait(&self, run: &mut Run) -> std::io::Result<()> {
+        run.poll.clear();
+        run.poll.add(self.signals.fd());
+        run.poll.add(self.parent.as_raw_fd());
+        run.poll.add(self.event.fd());
+        run.poll.add(self.wake.fd());
+        for fd in self.effects.exchange.fds() {
+            run.poll.add(fd);
+        }
+        let limit = match self.node.poll_deadline() {
+            _ if run.more => Duration::ZERO,
+            Some(at) => at.since(system::now()).min(self.turn),
+            None => self.turn,
+        };
+        run.poll.wait(Some(limit))
+    }
+
+    /// Takes in what came; true if something may be left.
+    fn take_inputs(&mut self, now: Instant, run: &mut Run) -> bool {
+        let board_end = self.effects.map.board().lease_end();
+        let orphaned = run.poll.ready(1);
+        // Without fast nobody renews the lease, whatever its word says.
+        self.node.handle_lease(now, if orphaned { Instant::ZERO } else { board_end });
+        if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
+            self.effects.journal.say("netguard-fast is gone: everything is stopped");
+            run.ending = Some((End::Orphaned, now + self.patience));
+            self.node.handle_leave(now);
+        } else if run.poll.ready(0) && run.ending.is_none() {
+            self.effects.journal.say("asked to stop: services go elsewhere first");
+            run.ending = Some((End::Stopped, now + self.patience));
+            self.node.handle_leave(now);
+        }
+        let mut more = self.take_events(now);
+        let Self { node, effects, .. } = self;
+        let counters = effects.map.counters();
+        more |= effects.exchange.receive(now, counters, &mut |from, message| {
+            node.handle_message(now, from, message);
+        });
+        self.wake.clear();
+        while let Ok(stored) = self.effects.storage.results.try_recv() {
+            self.take_stored(now, stored);
+        }
+        more |= self.take_outcomes(now);
+        more | self.take_asks(now, run)
+    }
+
+    fn take_events(&mut self, now: Instant) -> bool {
+        self.event.clear();
+        let mut taken = 0;
+        while taken < EVENTS_MAX {
+            let Some(event) = self.effects.map.events().pop() else { break };
+            self.node.handle_event(now, event);
+            taken += 1;
+        }
+        let lost = self.effects.map.events().take_lost();
+        if lost > 0 {
+            self.effects.map.counters().add(Side::Control, Counter::EventsLost, lost);
+            self.effects.journal.say(format!(
+                "{lost} events of the fast path were lost: this process did not run for long"
+            ));
+        }
+        taken == EVENTS_MAX
+    }
+
+    fn take_stored(&mut self, now: Instant, stored: Stored) {
+        match stored {
+            Stored::Done(crate::storage::Order::Era(era)) => self.node.handle_era_stored(now, era),
+            Stored::Done(crate::storage::Order::HigherThan(_)) => {}
+            Stored::Failed(order, reason) => {
+                self.effects.journal.say(format!("cannot store {order:?}: {reason}"));
+            }
+        }
+    }
+
+    fn take_outcomes(&mut self, now: Instant) -> bool {
+        for _ in 0..OUTCOMES_MAX {
+            let Some(outcome) = self.effects.drivers.poll_outcome() else { return false };
+            if let Done::Failed { reason } | Done::Stuck { reason } | Done::Died { reason } =
+                &outcome.result
+            {
+                let (service, generation) = (outcome.service, outcome.generation);
+                let name = self.node.service(service).map(|s| s.name).unwrap_or_default();
+                self.effects.journal.say(format!("service {name}, {generation:?}: {reason}"));
+            }
+            self.node.handle_outcome(now, &outcome);
+        }
+        true
+    }
+
+    fn take_asks(&mut self, now: Instant, run: &mut Run) -> bool {
+        for _ in 0..ASKS_MAX {
+            let Ok(ask) = self.server.asks.try_recv() else { return false };
+            let token = ask.token;
+            let board = self.effects.map.board();
+            let at = Moment::at(now);
+            if let Some(body) = run.orders.handle(at, ask, &self.facts, &mut self.node, board) {
+                self.server.answer(token, body);
+            }
+        }
+        true
+    }
+
+    /// What a round of actions left: news for outside, or the end.
+    fn conclude(&mut self, now: Instant, performed: Performed, run: &mut Run) {
+        run.more |= performed.more;
+        for news in performed.news {
+            let at = Moment::at(now);
+            match news {
+                News::Reply(token, result) => {
+                    let body = run.orders.answer(token, &result, &self.facts);
+                    self.server.answer(token, body);
+                }
+                News::View(view) => {
+                    let names: Vec<_> =
+                        view.members.keys().map(|n| self.facts.node_name(*n)).collect();
+                    let (number, names) = (view.number, names.join(", "));
+                    self.effects.journal.say(format!("view {number}: {names}"));
+                    self.server.publish(now, at.unix_ms, self.facts.view(&view));
+                }
+                News::Service(id) => {
+                    let Some(status) = self.node.service(id) else { continue };
+                    let service = self.facts.service(at, &status);
+                    self.server.publish(now, at.unix_ms, api::EventKind::Service { service });
+                }
+            }
+        }
+        let Some(end) = performed.end else { return };
+        let failure = match end {
+            MustEnd::Superseded(highest) => Failure::Superseded { highest: highest.0 },
+            MustEnd::Renumbered(above) => Failure::Renumbered { highest: above.0 },
+        };
+        if !matches!(run.ending, Some((End::Failed(_), _))) {
+            self.effects.journal.say(failure.to_string());
+            run.ending = Some((End::Failed(failure), now + self.patience));
+            self.node.handle_leave(now);
+        }
+    }
+
+    /// Alarms that came or went, for those who watch; counts for `ng stat`.
+    fn look(&mut self, now: Instant, run: &mut Run) {
+        self.effects.exchange.publish_counts(self.effects.map.counters());
+        let at = Moment::at(now);
+        let alarms: BTreeMap<_, _> =
+            self.node.status(now).alarms.into_iter().map(|alarm| (alarm.code, alarm)).collect();
+        let raised = alarms.iter().filter(|(code, _)| !run.alarms.contains_key(*code));
+        let cleared = run.alarms.iter().filter(|(code, _)| !alarms.contains_key(*code));
+        for (raised, (_, alarm)) in raised.map(|a| (true, a)).chain(cleared.map(|a| (false, a))) {
+            if raised {
+                self.effects.journal.say(format!("{}; {}", alarm.message, alarm.remedy));
+            }
+            let event = api::EventKind::Alarm { raised, alarm: api_alarm(at, alarm) };
+            self.server.publish(now, at.unix_ms, event);
+        }
+        run.alarms = alarms;
+    }
+
+    fn ended(&self, now: Instant, run: &mut Run) -> Option<End> {
+        let (_, until) = run.ending.as_ref()?;
+        let left = self.node.has_left(now) && self.effects.storage.idle() && !run.more;
+        if !left && now < *until {
+            return None;
+        }
+        if !left {
+            self.effects.journal.say("not everything could be stopped in time");
+        }
+        run.ending.take().map(|(end, _)| end)
+    }
+}

@@ -1,0 +1,296 @@
+//! From arguments to a daemon that may speak. Everything that can be wrong is found before anything is changed;
+//! everything that a dead life left behind is gone before anything is sent (R-START).
+
+use crate::exchange::Exchange;
+use crate::failure::Failure;
+use crate::identity::{self, Identity};
+use crate::part::Part;
+use crate::state::State;
+use crate::system::{self, Wake};
+use base::Duration;
+use config::Resource;
+use driver::FencePolicy;
+use driver_address::{Address, FloatingAddress};
+use driver_command::{Command, CommandDriver};
+use membership::Names;
+use services::{ResourceSpec, ServiceSpec};
+use shm::{Core, Key, LinkSetup, Map, Mode, Setup};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use wire::frame::Seal;
+use wire::{ClusterId, Incarnation, Life, NodeId, Nonce, ServiceId};
+
+/// Bound of the clock's rate error, ppm (PROTOCOL 5.2).
+pub const RATE_PPM: u32 = 1_000;
+/// For the store and the read of the lease word (PROTOCOL 5.2).
+const MARGIN: Duration = Duration::from_micros(50);
+/// The only key there is, until keys rotate.
+const KEY_ID: u8 = 1;
+/// Feature level of this release.
+pub const LEVEL: u16 = 1;
+
+/// What the command line says.
+#[derive(clap::Parser, Debug)]
+#[command(version, about = "NetGuard's control daemon; netguard-fast starts it", after_help = EXITS)]
+pub struct Arguments {
+    /// The configuration
+    #[arg(long, default_value = "/etc/netguard/netguard.toml")]
+    pub config: PathBuf,
+    /// Name of this node in the configuration
+    #[arg(long)]
+    pub node: String,
+    /// Directory of the shared map and the local socket
+    #[arg(long, default_value = "/run/netguard")]
+    pub run_dir: PathBuf,
+    /// Directory of what must survive a reboot
+    #[arg(long, default_value = "/var/lib/netguard")]
+    pub state_dir: PathBuf,
+    /// Descriptor of the shared map, from netguard-fast
+    #[arg(long)]
+    pub map_fd: Option<i32>,
+    /// Descriptor of the event counter, from netguard-fast
+    #[arg(long)]
+    pub event_fd: Option<i32>,
+    /// Descriptor of the set-up socket, from netguard-fast
+    #[arg(long)]
+    pub setup_fd: Option<i32>,
+}
+
+/// Shown below `--help`.
+const EXITS: &str = "Exit codes: 0 stopped in good order, 1 internal failure, 2 bad configuration or \
+usage, 3 socket or address taken, 4 privilege missing, 5 run or state directory or map unusable, \
+6 superseded by a newer life of this node";
+
+/// What netguard-fast hands over.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The shared map.
+    pub map: Map,
+    /// Fast wakes us by it.
+    pub event: Wake,
+    /// The set-up goes there, once.
+    setup: UnixStream,
+}
+
+/// A daemon that may speak.
+pub struct Started {
+    /// Who we are.
+    pub identity: Identity,
+    /// What fast handed over.
+    pub inherited: Inherited,
+    /// This life.
+    pub me: Life,
+    /// Durable state.
+    pub state: State,
+    /// The agreement's links.
+    pub exchange: Exchange,
+    /// The resources of each service.
+    pub services: Vec<Vec<Box<dyn Part>>>,
+    /// What fast is to be told.
+    setup: Setup,
+    /// What the operator should read about the start.
+    pub notes: Vec<String>,
+}
+
+impl Started {
+    /// Lets fast send its first frame. Everything that could still fail has been done by now.
+    pub fn release(&self) -> Result<(), Failure> {
+        Ok(self.setup.send(&self.inherited.setup)?)
+    }
+}
+
+/// Takes the descriptors; says who starts this program if they are not there.
+pub fn inherit(arguments: &Arguments) -> Result<Inherited, Failure> {
+    let take = |name: &str, fd: Option<i32>| {
+        let missing = || Failure::NotInherited { what: format!("--{name} is missing") };
+        system::inherit(fd.ok_or_else(missing)?)
+            .map_err(|e| Failure::NotInherited { what: format!("--{name}: {e}") })
+    };
+    let (map, event) = (take("map-fd", arguments.map_fd)?, take("event-fd", arguments.event_fd)?);
+    let setup = take("setup-fd", arguments.setup_fd)?;
+    let map = Map::attach(map)?;
+    let event = Wake::inherited(event).map_err(Failure::kernel("use the event descriptor"))?;
+    Ok(Inherited { map, event, setup: UnixStream::from(setup) })
+}
+
+/// Everything up to the moment in which fast may be told to speak.
+pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
+    let loaded = config::load(&arguments.config).map_err(Failure::Config)?;
+    let mut notes = Vec::new();
+    if !loaded.warnings.diagnostics.is_empty() {
+        notes.push(loaded.warnings.to_string());
+    }
+    let identity = identity::resolve(loaded, &arguments.node)?;
+    let inherited = inherit(arguments)?;
+    let nonce = Nonce(system::random().map_err(Failure::kernel("read random bits"))?);
+
+    // The links first: if another daemon of this node runs, its port tells, and nothing has been touched.
+    let seal = seal(&identity);
+    let mut exchange = Exchange::open(&identity, seal, nonce)?;
+    let mut state = State::open(&arguments.state_dir)?;
+    let run_dir = arguments.run_dir.canonicalize().map_err(|source| Failure::Socket {
+        path: arguments.run_dir.display().to_string(),
+        source,
+    })?;
+    let services = resources(&identity, &run_dir)?;
+
+    for removed in driver_address::remove_leftovers(&identity.floating())? {
+        notes.push(format!("removed the left-over address {}", removed.address));
+    }
+    for record in driver_command::remove_leftovers(&run_dir)? {
+        notes.push(format!("ended left-over processes of {}", record.display()));
+    }
+    let incarnation = Incarnation(state.raise_incarnation()?);
+    let me = Life { node: identity.me, incarnation };
+    exchange.begin(me);
+    let setup = setup(&identity, me, nonce, seal);
+    Ok(Started { identity, inherited, me, state, exchange, services, setup, notes })
+}
+
+fn seal(identity: &Identity) -> Seal {
+    let hash = identity.config.config_hash();
+    Seal {
+        cluster: ClusterId(identity.config.cluster_id()),
+        key: identity.key,
+        key_id: KEY_ID,
+        // Both halves count.
+        config_hash: (hash ^ hash >> 32) as u32,
+        level: LEVEL,
+    }
+}
+
+fn setup(identity: &Identity, me: Life, nonce: Nonce, seal: Seal) -> Setup {
+    let Identity { config, links, .. } = identity;
+    let links =
+        links.iter().zip(&config.links).enumerate().map(|(number, (local, link))| LinkSetup {
+            mode: match link.mode {
+                config::Mode::Multicast { .. } => Mode::Multicast,
+                config::Mode::Broadcast => Mode::Broadcast,
+                config::Mode::Unicast => Mode::Unicast,
+            },
+            own: local.own,
+            interface: local.interface.index,
+            target: local.target,
+            port: link.port,
+            peers: identity.peers(number),
+        });
+    Setup {
+        me,
+        nonce,
+        cluster: seal.cluster,
+        key: Key(seal.key),
+        key_id: seal.key_id,
+        feature: seal.level,
+        config_hash: seal.config_hash,
+        interval: interval(identity),
+        misses: config.cluster.heartbeat_misses,
+        rate_ppm: RATE_PPM,
+        margin: MARGIN,
+        nodes: identity.nodes(|_| true),
+        priority: config.local.realtime_priority,
+        core: match config.local.core {
+            config::Core::Auto => Core::Auto,
+            config::Core::None => Core::None,
+            config::Core::Number(n) => Core::Number(n),
+        },
+        links: links.collect(),
+    }
+}
+
+/// The configured interval as the cores count it.
+pub fn interval(identity: &Identity) -> Duration {
+    Duration::from_nanos(identity.config.cluster.heartbeat_interval.as_nanos() as u64)
+}
+
+/// The longest that a service of this configuration may take to stop.
+pub fn longest_stop(identity: &Identity) -> Duration {
+    let times = identity.config.services.iter().map(|service| {
+        let stops = service.resources.iter().map(|resource| match resource {
+            Resource::Command { stop_timeout, .. } => stop_timeout.as_nanos() as u64,
+            Resource::Address { .. } => 0,
+        });
+        stops.fold(0, u64::saturating_add)
+    });
+    Duration::from_nanos(times.max().unwrap_or(0))
+}
+
+/// The services as the planner knows them.
+pub fn specs(identity: &Identity) -> Vec<ServiceSpec> {
+    let services = (0u16..).zip(&identity.config.services).map(|(number, service)| ServiceSpec {
+        id: ServiceId(number),
+        name: service.name.clone(),
+        nodes: service.nodes.iter().filter_map(|id| NodeId::new(*id)).collect(),
+        placement: match service.placement {
+            config::Placement::Sticky => services::Placement::Sticky,
+            config::Placement::FailBack => services::Placement::FailBack,
+        },
+        fence: match service.fence {
+            config::Fence::Fenced => FencePolicy::Fenced,
+            config::Fence::Lease => FencePolicy::Lease,
+        },
+        resources: service.resources.iter().map(resource_spec).collect(),
+    });
+    services.collect()
+}
+
+fn resource_spec(resource: &Resource) -> ResourceSpec {
+    ResourceSpec {
+        name: resource.name(),
+        kind: resource.kind().into(),
+        lease_bound: resource.lease_bound(),
+    }
+}
+
+/// What the cores of this life are told.
+pub fn node_settings(started: &Started) -> node::Settings {
+    let identity = &started.identity;
+    let named = |n: &config::Node| Some((NodeId::new(n.id)?, n.name.clone()));
+    node::Settings {
+        agreement: agreement::Settings {
+            me: started.me,
+            voters: identity.nodes(|_| true),
+            witnesses: identity.nodes(|node| node.witness),
+            interval: interval(identity),
+            misses: identity.config.cluster.heartbeat_misses,
+            rate_ppm: RATE_PPM,
+            era_promised: started.state.era(),
+            level: LEVEL,
+        },
+        services: specs(identity),
+        names: Names::new(identity.config.nodes.iter().filter_map(named)),
+    }
+}
+
+/// Opens the drivers of every service that may run here; a service that may not gets none.
+fn resources(identity: &Identity, run_dir: &Path) -> Result<Vec<Vec<Box<dyn Part>>>, Failure> {
+    let first_link = identity.links.first().map_or("", |link| link.interface.name.as_str());
+    let mut services = Vec::with_capacity(identity.config.services.len());
+    for service in &identity.config.services {
+        let mut parts: Vec<Box<dyn Part>> = Vec::new();
+        let here = service.nodes.contains(&identity.me.get());
+        let resources = service.resources.iter().enumerate().filter(|_| here);
+        for (number, resource) in resources {
+            parts.push(match resource {
+                Resource::Address { address, prefix, interface } => {
+                    Box::new(FloatingAddress::open(Address {
+                        address: *address,
+                        prefix: *prefix,
+                        interface: interface.clone().unwrap_or_else(|| first_link.to_owned()),
+                    })?)
+                }
+                Resource::Command { run, stop_timeout } => {
+                    let spec = Command {
+                        service: service.name.clone(),
+                        resource: number,
+                        node: identity.name.clone(),
+                        run: run.clone(),
+                        stop_timeout: *stop_timeout,
+                    };
+                    Box::new(CommandDriver::new(spec, run_dir))
+                }
+            });
+        }
+        services.push(parts);
+    }
+    Ok(services)
+}
