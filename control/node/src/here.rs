@@ -453,7 +453,7 @@ mod tests {
         bench.lease.set_end(bench.now + D);
         assert!(bench.follow().is_empty());
         assert_eq!(bench.here.deadline(&bench.lease, D), Some(bench.now + D));
-        bench.now = bench.now + D;
+        bench.now += D;
         assert_eq!(bench.follow(), ["open 0", "withdraw 1"]);
         assert!(bench.outcome(1, Done::Withdrawn).is_empty());
         bench.lease.set_end(bench.now + D);

@@ -25,7 +25,7 @@ base::machine! {
         /// The owner is to stop it.
         Released: Starting | Running => Stopping;
         /// The end of the owner's generation is not proven.
-        Unproven: Starting | Running | Stopping => WaitingForFence;
+        Unproven: Idle | Starting | Running | Stopping | Failed => WaitingForFence;
         /// Nobody owns it, and no node that may run it is there.
         Unplaced: Starting | Running | Stopping | WaitingForFence | Failed => Idle;
         /// Every node that may run it has failed.

@@ -176,12 +176,16 @@ impl Scenario {
             "fail-back" => {
                 let (service, to) = (self.service(words[1]), self.node(words[2]));
                 let (_, state) = self.planner.as_ref().unwrap().service(service).unwrap();
-                let generation = state.generation;
+                let era = state.generation.0 - state.generation.0 % GENERATIONS_PER_ERA;
+                let of = words.iter().position(|w| *w == "of").map(|i| words[i + 1]);
+                let count = of.map(|g| Generation(era + g.parse::<u64>().unwrap()));
+                let generation = count.unwrap_or(state.generation);
                 self.request(operator, &Body::FailBack { service, generation, to }, out);
             }
             "leave" => {
                 let life = self.life(self.node(words[1]));
-                self.request(client_of(life), &Body::Leave { life }, out);
+                let speaker = words.get(3).map_or(life, |n| self.life(self.node(n)));
+                self.request(client_of(speaker), &Body::Leave { life }, out);
             }
             "clean" => {
                 let life = self.life(self.node(words[1]));
