@@ -1,0 +1,190 @@
+//! The descriptors that the loop sleeps on: eventfd, pidfd, signalfd, and ppoll over them.
+
+use base::{Duration, Instant};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Takes ownership of a descriptor that a system call just returned, or its error.
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every caller passes the result of a call that makes a new descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A counter that makes its reader wake up.
+#[derive(Debug)]
+pub struct EventFd(OwnedFd);
+
+impl EventFd {
+    /// A new one, at zero.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: takes no pointer.
+        owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(Self)
+    }
+
+    /// Wakes the reader.
+    pub fn signal(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: eight bytes, alive during the call. The only error is a counter that is full, and then
+        // the reader wakes anyway.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// For handing it to a child.
+    #[must_use]
+    pub fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A descriptor that becomes readable when the child `pid` ends.
+pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers. The child has not been reaped, so the number still means it.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+    owned(fd as libc::c_int)
+}
+
+/// SIGTERM and SIGINT as a descriptor instead of an interruption.
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks both signals for this thread and those it starts, and collects them.
+    pub fn collect() -> io::Result<Self> {
+        // SAFETY: `set` is plain memory that sigemptyset initializes before it is read; all pointers are to
+        // it and outlive the calls.
+        let fd = unsafe {
+            let mut set = std::mem::zeroed::<libc::sigset_t>();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGTERM);
+            libc::sigaddset(&raw mut set, libc::SIGINT);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        };
+        owned(fd).map(Self)
+    }
+
+    /// Takes what came, so that the descriptor is no longer readable.
+    pub fn drain(&self) {
+        let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        // Two signals are collected and the kernel keeps one of each: two reads empty it.
+        for _ in 0..2 {
+            // SAFETY: the buffer is as long as the length says, alive during the call.
+            unsafe { libc::read(self.0.as_raw_fd(), record.as_mut_ptr().cast(), record.len()) };
+        }
+    }
+
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Most descriptors that are waited for: links, pidfd, signals.
+const WAIT_MAX: usize = shm::counters::LINKS_MAX + 2;
+
+/// What to wait for.
+#[derive(Debug)]
+pub struct Waiter {
+    set: [libc::pollfd; WAIT_MAX],
+    used: usize,
+}
+
+impl Default for Waiter {
+    fn default() -> Self {
+        let none = libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 };
+        Self { set: [none; WAIT_MAX], used: 0 }
+    }
+}
+
+impl Waiter {
+    /// Adds a descriptor, and returns its place. The caller keeps it open as long as the waiter is used; one
+    /// too many is not waited for.
+    pub fn add(&mut self, fd: BorrowedFd<'_>) -> usize {
+        let place = self.used;
+        if let Some(slot) = self.set.get_mut(place) {
+            slot.fd = fd.as_raw_fd();
+            self.used += 1;
+        }
+        place
+    }
+
+    /// Waits for the descriptor at `place` no longer.
+    pub fn leave(&mut self, place: usize) {
+        if let Some(slot) = self.set.get_mut(place) {
+            slot.fd = -1;
+            slot.revents = 0;
+        }
+    }
+
+    /// Sleeps until something is readable or `until` comes.
+    pub fn wait(&mut self, now: Instant, until: Instant) {
+        let Duration(ns) = until.since(now);
+        let limit = libc::timespec {
+            tv_sec: (ns / 1_000_000_000) as libc::time_t,
+            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+        };
+        // SAFETY: the first `used` entries are initialized and the kernel writes only their `revents`; the
+        // limit outlives the call; no signal mask is given.
+        let ready = unsafe {
+            libc::ppoll(
+                self.set.as_mut_ptr(),
+                self.used as libc::nfds_t,
+                &raw const limit,
+                std::ptr::null(),
+            )
+        };
+        if ready <= 0 {
+            // Time is up, or a signal that is not ours interrupted: nothing is readable.
+            for slot in &mut self.set {
+                slot.revents = 0;
+            }
+        }
+    }
+
+    /// True if the descriptor at `place` can be read, or has failed.
+    #[must_use]
+    pub fn ready(&self, place: usize) -> bool {
+        self.set.get(place).is_some_and(|slot| slot.revents != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventFd, Waiter, pidfd};
+    use crate::clock;
+    use base::Duration;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_waiter_wakes_for_what_is_readable_and_for_the_time() {
+        let (quiet, rung) = (EventFd::new().unwrap(), EventFd::new().unwrap());
+        let mut waiter = Waiter::default();
+        let quiet_at = waiter.add(quiet.0.as_fd());
+        let rung_at = waiter.add(rung.0.as_fd());
+        let start = clock::now();
+        waiter.wait(start, start + Duration::from_millis(2));
+        assert!(clock::now().since(start) >= Duration::from_millis(2));
+        assert!(!waiter.ready(quiet_at) && !waiter.ready(rung_at));
+        rung.signal();
+        waiter.wait(start, start + Duration::from_millis(60_000));
+        assert!(!waiter.ready(quiet_at) && waiter.ready(rung_at));
+        assert!(!waiter.ready(99));
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_readable() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let fd = pidfd(child.id()).unwrap();
+        let mut waiter = Waiter::default();
+        let at = waiter.add(fd.as_fd());
+        let now = clock::now();
+        waiter.wait(now, now + Duration::from_millis(10_000));
+        assert!(waiter.ready(at));
+        child.wait().unwrap();
+    }
+}
