@@ -1,8 +1,8 @@
 //! The map in the hands of the two daemons: fast makes it, control attaches by the inherited descriptor.
 //!
-//! Two locks keep a second daemon out. Fast holds a lock on the run directory. The map itself is locked
-//! through the descriptor that control inherits, so that this lock lives as long as either of them: a
-//! control that has not yet finished to withdraw its addresses must not meet its successor.
+//! A lock on the map keeps a second daemon out. It belongs to the descriptor that control inherits, so it
+//! lives as long as either of them: a control that has not yet finished to withdraw its addresses must not
+//! meet its successor. A lock on the run directory orders two daemons that start at the same moment.
 
 use crate::counters::Counters;
 use crate::error::MapError;
@@ -31,8 +31,6 @@ const PREDECESSOR_WAIT: Duration = Duration::from_secs(2);
 pub struct Map {
     memory: Memory,
     file: File,
-    /// The lock on the run directory; only fast has it.
-    _directory: Option<File>,
 }
 
 impl Map {
@@ -72,7 +70,7 @@ impl Map {
             .map_err(|source| MapError::Mapping { path: path.clone(), source })?;
         memory.shared().header.0.write(maker);
         fs::rename(&new, &path).map_err(unusable(&path, "put in place"))?;
-        Ok(Self { memory, file, _directory: Some(directory) })
+        Ok(Self { memory, file })
     }
 
     /// Control: attaches to the map whose descriptor it inherited, and keeps it from its own children.
@@ -81,7 +79,7 @@ impl Map {
         let path = PathBuf::from("the inherited map");
         memory::close_on_exec(&file).map_err(unusable(&path, "use"))?;
         let memory = map_checked(&file, &path, true)?;
-        Ok(Self { memory, file, _directory: None })
+        Ok(Self { memory, file })
     }
 
     /// A map without a file, for tests of those who use one.
@@ -93,7 +91,7 @@ impl Map {
             .map_err(|source| MapError::Mapping { path: path.clone(), source })?;
         let maker = Maker { pid: std::process::id(), started: Instant::ZERO };
         memory.shared().header.0.write(maker);
-        Ok(Self { memory, file, _directory: None })
+        Ok(Self { memory, file })
     }
 
     /// Who made the map.
