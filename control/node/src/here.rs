@@ -497,6 +497,13 @@ mod tests {
     }
 
     #[test]
+    fn a_life_that_returns_does_not_own_what_its_last_stint_had() {
+        let mut bench = Bench::up();
+        bench.me = Some(member(9));
+        assert_eq!(bench.follow(), ["stop 1"]);
+    }
+
+    #[test]
     fn a_planned_stop_stays_open_until_nothing_is_left() {
         let mut bench = Bench::up();
         bench.state.phase = Phase::Stopping;
