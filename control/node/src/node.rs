@@ -61,6 +61,8 @@ pub struct Node {
     actions: VecDeque<Action>,
     owner: bool,
     leaving: Option<Instant>,
+    /// It leaves without waiting for others any more.
+    hasty: bool,
     ended: bool,
     /// The stint in which this life said that it is clean.
     said_clean: Stint,
@@ -92,6 +94,7 @@ impl Node {
             actions: VecDeque::new(),
             owner: false,
             leaving: None,
+            hasty: false,
             ended: false,
             said_clean: Stint::NONE,
         };
@@ -110,7 +113,7 @@ impl Node {
         self.peers.note(&event);
         match event.kind {
             EventKind::Suspected { life, stint, heard } => {
-                if stint.is_member() {
+                if self.membership.view().has(Member { life, stint }) {
                     self.timelines.suspected(event.at, life, stint, heard);
                 }
                 self.agreement.handle_suspected(now, life, stint);
@@ -120,7 +123,9 @@ impl Node {
                 self.agreement.handle_trusted(now, life, stint);
             }
             EventKind::Obituary { life, stint } => {
-                self.timelines.obituary(event.at, life, stint);
+                if self.membership.view().has(Member { life, stint }) {
+                    self.timelines.obituary(event.at, life, stint);
+                }
                 self.agreement.handle_obituary(now, life, stint);
             }
             EventKind::Appeared { life } => self.agreement.handle_appeared(now, life),
@@ -204,7 +209,7 @@ impl Node {
     /// When [`Node::handle_timeout`] must be called at the latest.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Instant> {
-        let leave = self.leaving.filter(|_| self.here.anything()).map(|at| at + LEAVE_PATIENCE);
+        let leave = self.leaving.filter(|_| !self.hasty).map(|at| at + LEAVE_PATIENCE);
         [
             self.agreement.poll_deadline(),
             self.here.deadline(&self.lease, self.deadline),
@@ -396,8 +401,8 @@ impl Node {
         let member = self.own_member();
         let held = self.lease.observe(now, member.map(|m| m.stint).unwrap_or_default());
         // Who leaves hands over by the log while it can, and just stops what it has when it cannot.
-        let hasty = self.leaving.is_some_and(|at| !held || now.since(at) >= LEAVE_PATIENCE);
-        let me = member.filter(|_| !self.ended && !hasty);
+        self.hasty = self.leaving.is_some_and(|at| !held || now.since(at) >= LEAVE_PATIENCE);
+        let me = member.filter(|_| !self.ended && !self.hasty);
         let life = self.me;
         let moment = Moment { now, me, lease: &self.lease, deadline: self.deadline };
         self.here.follow(self.planner.services(), |owner| owner.life == life, &moment);

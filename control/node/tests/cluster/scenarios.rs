@@ -179,9 +179,14 @@ fn a_false_suspicion_of_the_owner_is_a_clean_failover_and_the_life_returns() {
     world.cut.insert(id(1));
     world.until("the takeover", FAILOVER, |w| w.settled(S, 2));
     assert_eq!(world.jobs(1), ["withdraw"]);
+    let before = world.node(1).own_member();
     world.cut.clear();
-    world.until("the return of the same life", SECOND, |w| w.node(1).own_member().is_some());
+    world.until("the return of the same life", SECOND, |w| {
+        w.node(1).own_member().is_some_and(|now| Some(now) != before)
+    });
     world.run(D);
+    let after = world.node(1).own_member();
+    assert_eq!(after.map(|m| m.life), before.map(|m| m.life));
     assert_eq!(world.jobs(1), ["stop"]);
     assert!(world.settled(S, 2));
 }
