@@ -55,7 +55,7 @@ pub enum Failure {
     Setup(#[from] shm::SetupError),
     /// A link of the agreement cannot be opened.
     #[error("{0}")]
-    Link(#[from] link::OpenError),
+    Link(#[from] OpenError),
     /// The faults that a test asks for are not understood.
     #[error("{0}")]
     Faults(String),
