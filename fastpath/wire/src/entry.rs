@@ -1,6 +1,7 @@
-//! Entries of the agreed log (PROTOCOL 1.3).
+//! Entries of the agreed log (PROTOCOL 1.3) and their bytes.
 
-use crate::ids::{ClientId, Incarnation, NodeId, Seq, Stint, Term};
+use crate::codec::{Malformed, Reader, Writer};
+use crate::ids::{ClientId, Incarnation, NODES_MAX, NodeId, Seq, Stint, Term};
 use alloc::vec::Vec;
 
 /// Largest body of one request that travels by datagram, in bytes.
@@ -87,4 +88,141 @@ pub enum EntryKind {
         /// How many Admits belong to the batch.
         admits: u8,
     },
+}
+
+/// The numbers of the kinds on the wire: never reused (WIRE.md).
+mod tag {
+    pub(super) const NOOP: u8 = 1;
+    pub(super) const REQUEST: u8 = 2;
+    pub(super) const REMOVE: u8 = 3;
+    pub(super) const ADMIT: u8 = 4;
+    pub(super) const FENCED: u8 = 5;
+    pub(super) const COLD: u8 = 6;
+}
+
+impl RemovalCause {
+    /// Its number on the wire.
+    const fn number(self) -> u8 {
+        match self {
+            Self::Silent => 1,
+            Self::Obituary => 2,
+            Self::Progress => 3,
+            Self::Superseded => 4,
+            Self::Operator => 5,
+        }
+    }
+
+    const fn from_number(number: u8) -> Result<Self, Malformed> {
+        Ok(match number {
+            1 => Self::Silent,
+            2 => Self::Obituary,
+            3 => Self::Progress,
+            4 => Self::Superseded,
+            5 => Self::Operator,
+            _ => return Err(Malformed::OutOfRange("removal cause")),
+        })
+    }
+}
+
+impl FenceProof {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Operator => 1,
+        }
+    }
+
+    const fn from_number(number: u8) -> Result<Self, Malformed> {
+        match number {
+            1 => Ok(Self::Operator),
+            _ => Err(Malformed::OutOfRange("fence proof")),
+        }
+    }
+}
+
+impl Entry {
+    /// Bytes that [`Entry::encode`] writes before a request's body: term, level, tag, client, seq, length.
+    const REQUEST_HEAD: usize = 13 + 2 + 1 + 8 + 8 + 4;
+    /// An upper bound of the encoded length, to cut Prepares without encoding twice.
+    #[must_use]
+    pub const fn encoded_max(&self) -> usize {
+        match &self.kind {
+            EntryKind::Request { body, .. } => Self::REQUEST_HEAD + body.len(),
+            _ => Self::REQUEST_HEAD,
+        }
+    }
+
+    /// Appends its bytes.
+    pub fn encode(&self, to: &mut Writer) {
+        to.term(self.term);
+        to.u16(self.level);
+        match &self.kind {
+            EntryKind::Noop => to.u8(tag::NOOP),
+            EntryKind::Request { client, seq, body } => {
+                to.u8(tag::REQUEST);
+                to.u64(client.0);
+                to.u64(seq.0);
+                to.bytes(body);
+            }
+            EntryKind::Remove { node, incarnation, stint, cause } => {
+                to.u8(tag::REMOVE);
+                to.node(*node);
+                to.u32(incarnation.0);
+                to.stint(*stint);
+                to.u8(cause.number());
+            }
+            EntryKind::Admit { node, incarnation } => {
+                to.u8(tag::ADMIT);
+                to.node(*node);
+                to.u32(incarnation.0);
+            }
+            EntryKind::Fenced { node, incarnation, proof } => {
+                to.u8(tag::FENCED);
+                to.node(*node);
+                to.u32(incarnation.0);
+                to.u8(proof.number());
+            }
+            EntryKind::Cold { era, admits } => {
+                to.u8(tag::COLD);
+                to.u32(*era);
+                to.u8(*admits);
+            }
+        }
+    }
+
+    /// Takes one entry.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let term = from.term()?;
+        let level = from.u16()?;
+        let kind = match from.u8()? {
+            tag::NOOP => EntryKind::Noop,
+            tag::REQUEST => EntryKind::Request {
+                client: ClientId(from.u64()?),
+                seq: Seq(from.u64()?),
+                body: from.bytes(BODY_MAX, "request body")?.to_vec(),
+            },
+            tag::REMOVE => EntryKind::Remove {
+                node: from.node()?,
+                incarnation: Incarnation(from.u32()?),
+                stint: from.stint()?,
+                cause: RemovalCause::from_number(from.u8()?)?,
+            },
+            tag::ADMIT => {
+                EntryKind::Admit { node: from.node()?, incarnation: Incarnation(from.u32()?) }
+            }
+            tag::FENCED => EntryKind::Fenced {
+                node: from.node()?,
+                incarnation: Incarnation(from.u32()?),
+                proof: FenceProof::from_number(from.u8()?)?,
+            },
+            tag::COLD => {
+                let (era, admits) = (from.u32()?, from.u8()?);
+                if admits as usize > NODES_MAX {
+                    return Err(Malformed::OutOfRange("admits of a cold start"));
+                }
+                EntryKind::Cold { era, admits }
+            }
+            _ => return Err(Malformed::OutOfRange("entry kind")),
+        };
+        Ok(Self { term, level, kind })
+    }
 }

@@ -119,6 +119,12 @@ pub struct Term {
     pub life: Life,
 }
 
+impl Term {
+    /// Below every term; the term of "before the log".
+    pub const NONE: Self =
+        Self { era: 0, counter: 0, life: Life { node: NodeId(1), incarnation: Incarnation(0) } };
+}
+
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "n{}", self.0)

@@ -1,13 +1,16 @@
-//! Agreement messages (PROTOCOL 2, 3, 6). Their bytes are in WIRE.md; each travels in one frame.
+//! Agreement messages (PROTOCOL 2, 3, 6) and their bytes; each travels in one frame. WIRE.md has the table.
 
-use crate::entry::Entry;
-use crate::ids::{ClientId, Incarnation, Life, NodeId, Op, Seq, Stint, Term};
+use crate::codec::{Malformed, Reader, Writer};
+use crate::entry::{BODY_MAX, Entry};
+use crate::ids::{ClientId, Incarnation, Life, NODES_MAX, NodeId, Op, Seq, Stint, Term};
 use alloc::vec::Vec;
 
-/// Largest encoded message in bytes; a sender cuts Prepares at [`PREPARE_TARGET`].
+/// Largest encoded message in bytes; a sender cuts Prepares and Promises at [`PREPARE_TARGET`].
 pub const MESSAGE_MAX: usize = 16 * 1024;
-/// Entries are batched into one Prepare up to this many bytes, so that it fits one Ethernet frame.
+/// Entries are batched into one message up to this many bytes, so that it fits one Ethernet frame.
 pub const PREPARE_TARGET: usize = 1_300;
+/// Most entries in one message: the smallest entry has 16 bytes.
+pub const ENTRIES_MAX: usize = MESSAGE_MAX / 16;
 
 /// One node's suspicion of one stint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -18,6 +21,15 @@ pub struct Suspicion {
     pub stint: Stint,
     /// True if an obituary of that stint is known.
     pub obituary: bool,
+}
+
+/// What an operator orders about one life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Order {
+    /// End its present stint.
+    Remove,
+    /// The operator asserts that the machine is off.
+    Fenced,
 }
 
 /// What the agreement says to its peers.
@@ -50,7 +62,7 @@ pub enum Message {
         /// That term.
         term: Term,
     },
-    /// Asks for entries from an op on.
+    /// Asks for entries from an op on. A candidate asks a promiser for more of the promised log with it.
     Fetch {
         /// The asker's term.
         term: Term,
@@ -71,25 +83,31 @@ pub enum Message {
         /// The candidate's term.
         term: Term,
     },
-    /// A voter's promise with its log tail.
+    /// A voter's promise with its log tail. A long tail comes in several; only all of it counts as a promise.
     Promise {
         /// The promised term.
         term: Term,
         /// The promiser's commit.
         commit: Op,
+        /// Its last entry.
+        last_op: Op,
+        /// That entry's term.
+        last_term: Term,
         /// Op before the first entry of `tail`.
         prev_op: Op,
-        /// Term of the entry at `prev_op`.
-        prev_term: Term,
-        /// Entries above the commit.
+        /// Entries after `prev_op`.
         tail: Vec<Entry>,
     },
-    /// A life asks to be admitted.
+    /// A life asks to be admitted, and tells fresh lives that it is there.
     Join {
         /// Op of this life's last Remove in its own log, 0 for a life never admitted.
         removed_at: Op,
         /// How far its own log goes.
         op: Op,
+        /// True if no entry of its log gives it a vote and its cold-start wait is over (R-FRESH, R-COLD-WAIT).
+        fresh: bool,
+        /// Highest era it knows or has promised, so that a cold start takes a new number (R-ERA).
+        era: u32,
     },
     /// A life higher than the frame's is known.
     Stale {
@@ -117,4 +135,226 @@ pub enum Message {
         /// The era's first term.
         term: Term,
     },
+    /// An operator's order on its way to the primary.
+    Order {
+        /// The life it is about.
+        life: Life,
+        /// What.
+        order: Order,
+    },
+}
+
+/// The numbers of the messages on the wire: never reused (WIRE.md).
+mod tag {
+    pub(super) const PREPARE: u8 = 1;
+    pub(super) const PREPARE_OK: u8 = 2;
+    pub(super) const REJECT: u8 = 3;
+    pub(super) const FETCH: u8 = 4;
+    pub(super) const SUSPECT: u8 = 5;
+    pub(super) const PROMISE_REQUEST: u8 = 6;
+    pub(super) const PROMISE: u8 = 7;
+    pub(super) const JOIN: u8 = 8;
+    pub(super) const STALE: u8 = 9;
+    pub(super) const REQUEST: u8 = 10;
+    pub(super) const COLD_REQUEST: u8 = 11;
+    pub(super) const COLD_PROMISE: u8 = 12;
+    pub(super) const ORDER: u8 = 13;
+}
+
+fn put_entries(to: &mut Writer, entries: &[Entry]) {
+    to.u32(entries.len() as u32);
+    for entry in entries {
+        entry.encode(to);
+    }
+}
+
+fn take_entries(from: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
+    let count = from.count(ENTRIES_MAX, "entries")?;
+    (0..count).map(|_| Entry::decode(from)).collect()
+}
+
+fn take_flag(from: &mut Reader<'_>, field: &'static str) -> Result<bool, Malformed> {
+    match from.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed::OutOfRange(field)),
+    }
+}
+
+impl Suspicion {
+    fn encode(&self, to: &mut Writer) {
+        to.life(self.life);
+        to.stint(self.stint);
+        to.u8(u8::from(self.obituary));
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            life: from.life()?,
+            stint: from.stint()?,
+            obituary: take_flag(from, "obituary flag")?,
+        })
+    }
+}
+
+impl Order {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Remove => 1,
+            Self::Fenced => 2,
+        }
+    }
+
+    const fn from_number(number: u8) -> Result<Self, Malformed> {
+        match number {
+            1 => Ok(Self::Remove),
+            2 => Ok(Self::Fenced),
+            _ => Err(Malformed::OutOfRange("order")),
+        }
+    }
+}
+
+impl Message {
+    /// Appends its bytes.
+    pub fn encode(&self, to: &mut Writer) {
+        match self {
+            Self::Prepare { term, prev_op, prev_term, entries, commit, release } => {
+                to.u8(tag::PREPARE);
+                to.term(*term);
+                to.op(*prev_op);
+                to.term(*prev_term);
+                to.op(*commit);
+                to.op(*release);
+                put_entries(to, entries);
+            }
+            Self::Suspect { term, number, set } => {
+                to.u8(tag::SUSPECT);
+                to.term(*term);
+                to.u64(*number);
+                to.u32(set.len() as u32);
+                for suspicion in set {
+                    suspicion.encode(to);
+                }
+            }
+            Self::Promise { term, commit, last_op, last_term, prev_op, tail } => {
+                to.u8(tag::PROMISE);
+                to.term(*term);
+                to.op(*commit);
+                to.op(*last_op);
+                to.term(*last_term);
+                to.op(*prev_op);
+                put_entries(to, tail);
+            }
+            Self::Request { client, seq, body } => {
+                to.u8(tag::REQUEST);
+                to.u64(client.0);
+                to.u64(seq.0);
+                to.bytes(body);
+            }
+            _ => self.encode_short(to),
+        }
+    }
+
+    /// The messages without lists.
+    fn encode_short(&self, to: &mut Writer) {
+        match self {
+            Self::PrepareOk { term, op } => {
+                to.u8(tag::PREPARE_OK);
+                to.term(*term);
+                to.op(*op);
+            }
+            Self::Reject { term } => Self::encode_term(to, tag::REJECT, *term),
+            Self::Fetch { term, from } => {
+                to.u8(tag::FETCH);
+                to.term(*term);
+                to.op(*from);
+            }
+            Self::PromiseRequest { term } => Self::encode_term(to, tag::PROMISE_REQUEST, *term),
+            Self::Join { removed_at, op, fresh, era } => {
+                to.u8(tag::JOIN);
+                to.op(*removed_at);
+                to.op(*op);
+                to.u8(u8::from(*fresh));
+                to.u32(*era);
+            }
+            Self::Stale { node, highest } => {
+                to.u8(tag::STALE);
+                to.node(*node);
+                to.u32(highest.0);
+            }
+            Self::ColdRequest { term } => Self::encode_term(to, tag::COLD_REQUEST, *term),
+            Self::ColdPromise { term } => Self::encode_term(to, tag::COLD_PROMISE, *term),
+            Self::Order { life, order } => {
+                to.u8(tag::ORDER);
+                to.life(*life);
+                to.u8(order.number());
+            }
+            // Written by `encode`, which calls this for nothing of the kind.
+            Self::Prepare { .. }
+            | Self::Suspect { .. }
+            | Self::Promise { .. }
+            | Self::Request { .. } => {}
+        }
+    }
+
+    fn encode_term(to: &mut Writer, tag: u8, term: Term) {
+        to.u8(tag);
+        to.term(term);
+    }
+
+    /// The message that `bytes` hold, all of them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MESSAGE_MAX {
+            return Err(Malformed::TooLong("message"));
+        }
+        let mut from = Reader::new(bytes);
+        let message = Self::decode_from(&mut from)?;
+        from.finish()?;
+        Ok(message)
+    }
+
+    fn decode_from(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match from.u8()? {
+            tag::PREPARE => {
+                let (term, prev_op, prev_term) = (from.term()?, from.op()?, from.term()?);
+                let (commit, release) = (from.op()?, from.op()?);
+                let entries = take_entries(from)?;
+                Self::Prepare { term, prev_op, prev_term, entries, commit, release }
+            }
+            tag::PREPARE_OK => Self::PrepareOk { term: from.term()?, op: from.op()? },
+            tag::REJECT => Self::Reject { term: from.term()? },
+            tag::FETCH => Self::Fetch { term: from.term()?, from: from.op()? },
+            tag::SUSPECT => {
+                let (term, number) = (from.term()?, from.u64()?);
+                let count = from.count(NODES_MAX, "suspicions")?;
+                let set = (0..count).map(|_| Suspicion::decode(from)).collect::<Result<_, _>>()?;
+                Self::Suspect { term, number, set }
+            }
+            tag::PROMISE_REQUEST => Self::PromiseRequest { term: from.term()? },
+            tag::PROMISE => {
+                let (term, commit, last_op) = (from.term()?, from.op()?, from.op()?);
+                let (last_term, prev_op) = (from.term()?, from.op()?);
+                let tail = take_entries(from)?;
+                Self::Promise { term, commit, last_op, last_term, prev_op, tail }
+            }
+            tag::JOIN => Self::Join {
+                removed_at: from.op()?,
+                op: from.op()?,
+                fresh: take_flag(from, "fresh flag")?,
+                era: from.u32()?,
+            },
+            tag::STALE => Self::Stale { node: from.node()?, highest: Incarnation(from.u32()?) },
+            tag::REQUEST => Self::Request {
+                client: ClientId(from.u64()?),
+                seq: Seq(from.u64()?),
+                body: from.bytes(BODY_MAX, "request body")?.to_vec(),
+            },
+            tag::COLD_REQUEST => Self::ColdRequest { term: from.term()? },
+            tag::COLD_PROMISE => Self::ColdPromise { term: from.term()? },
+            tag::ORDER => {
+                Self::Order { life: from.life()?, order: Order::from_number(from.u8()?)? }
+            }
+            _ => return Err(Malformed::OutOfRange("message kind")),
+        })
+    }
 }
