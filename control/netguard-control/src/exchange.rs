@@ -190,3 +190,112 @@ fn open(
     let message = Message::decode(body).map_err(|_| fail(Reject::Malformed))?;
     Ok((from, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Exchange;
+    use crate::identity::{Identity, LocalLink};
+    use base::Instant;
+    use driver_address::Interface;
+    use link::Destination;
+    use shm::{Counter, Map, Side};
+    use std::net::{IpAddr, UdpSocket};
+    use wire::frame::Seal;
+    use wire::{ClusterId, Incarnation, Life, Message, NodeId, Nonce, Reject, Term};
+
+    fn text(port: u16) -> String {
+        format!(
+            "[cluster]\nname = \"x\"\nkey_file = \"k\"\n\
+             [[link]]\nname = \"a\"\nmode = \"unicast\"\nport = {port}\n\
+             [[link]]\nname = \"b\"\nmode = \"unicast\"\nport = {}\n\
+             [[node]]\nid = 1\nname = \"n1\"\naddresses = [\"127.0.1.1\", \"127.0.2.1\"]\n\
+             [[node]]\nid = 2\nname = \"n2\"\naddresses = [\"127.0.1.2\", \"127.0.2.2\"]\n",
+            port + 10
+        )
+    }
+
+    fn exchange(id: u8, port: u16, life: u32, key: u8) -> Exchange {
+        let (config, _) = config::parse("test", &text(port)).unwrap();
+        let me = NodeId::new(id).unwrap();
+        let interface = Interface { index: 0, name: "lo".into(), mac: None, up: true };
+        let links = config.node(id).unwrap().addresses.iter().map(|own: &IpAddr| LocalLink {
+            own: *own,
+            interface: interface.clone(),
+            target: None,
+        });
+        let links = links.collect();
+        let identity = Identity { config, key: [key; 32], me, name: format!("n{id}"), links };
+        let (cluster, key_id) = (ClusterId(7), 1);
+        let seal = Seal { cluster, key: [key; 32], key_id, config_hash: 5, level: 1 };
+        let mut exchange = Exchange::open(&identity, seal, Nonce(u64::from(life))).unwrap();
+        exchange.begin(Life { node: me, incarnation: Incarnation(life) });
+        exchange
+    }
+
+    /// Some message, told apart by a number.
+    fn some(number: u32) -> Message {
+        let life = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) };
+        Message::ColdPromise { term: Term { era: number, counter: 1, life } }
+    }
+
+    /// Takes what comes within a moment.
+    fn taken(at: &mut Exchange, now: u64, map: &Map) -> Vec<(Life, Message)> {
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            at.receive(Instant(now), map.counters(), &mut |from, message| {
+                all.push((from, message))
+            });
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+        all
+    }
+
+    #[test]
+    fn a_message_goes_out_on_every_link_and_counts_once() {
+        let (mut one, mut two) = (exchange(1, 46_000, 3, 9), exchange(2, 46_000, 4, 9));
+        let map = Map::nameless().unwrap();
+        one.send(Destination::All, &some(1));
+        one.send(Destination::Node(NodeId::new(2).unwrap()), &some(2));
+        let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
+        assert_eq!(taken(&mut two, 1, &map), [(from, some(1)), (from, some(2))]);
+        assert_eq!(map.counters().rejected(Side::Control, Reject::Duplicate), 2);
+    }
+
+    #[test]
+    fn forged_and_garbage_frames_are_dropped_and_counted() {
+        let (mut stranger, mut two) = (exchange(1, 46_040, 3, 8), exchange(2, 46_040, 4, 9));
+        let map = Map::nameless().unwrap();
+        stranger.send(Destination::All, &some(1));
+        let socket = UdpSocket::bind("127.0.1.1:0").unwrap();
+        socket.send_to(&[0; 3], "127.0.1.2:46041").unwrap();
+        socket.send_to(&[0x55; 900], "127.0.1.2:46041").unwrap();
+        assert_eq!(taken(&mut two, 1, &map), []);
+        let counters = map.counters();
+        assert_eq!(counters.rejected(Side::Control, Reject::Forged), 2);
+        assert_eq!(counters.rejected(Side::Control, Reject::Truncated), 1);
+        assert_eq!(counters.rejected(Side::Control, Reject::Garbage), 1);
+    }
+
+    #[test]
+    fn a_life_that_is_over_is_told_so_but_not_for_every_frame() {
+        let mut two = exchange(2, 46_080, 4, 9);
+        let map = Map::nameless().unwrap();
+        let mut newer = exchange(1, 46_080, 6, 9);
+        newer.send(Destination::All, &some(1));
+        assert_eq!(taken(&mut two, 1, &map).len(), 1);
+        drop(newer);
+        let mut older = exchange(1, 46_080, 5, 9);
+        for n in 0..5 {
+            older.send(Destination::All, &some(n));
+        }
+        assert_eq!(taken(&mut two, 1_000, &map), []);
+        let node = NodeId::new(1).unwrap();
+        let stale = Message::Stale { node, highest: Incarnation(6) };
+        let told: Vec<_> = taken(&mut older, 1_000, &map).into_iter().map(|(_, m)| m).collect();
+        assert_eq!(told, [stale.clone()], "R-RENUMBER, once");
+        assert_eq!(map.counters().get(Side::Control, Counter::StaleAnswered), 1);
+        older.send(Destination::All, &some(9));
+        assert_eq!(taken(&mut two, 200_000_000, &map), []);
+        assert_eq!(taken(&mut older, 1, &map).len(), 1, "again after a while");
+    }
+}
