@@ -292,7 +292,7 @@ mod tests {
         let node = NodeId::new(1).unwrap();
         let stale = Message::Stale { node, highest: Incarnation(6) };
         let told: Vec<_> = taken(&mut older, 1_000, &map).into_iter().map(|(_, m)| m).collect();
-        assert_eq!(told, [stale.clone()], "R-RENUMBER, once");
+        assert_eq!(told, [stale], "R-RENUMBER, once");
         assert_eq!(map.counters().get(Side::Control, Counter::StaleAnswered), 1);
         older.send(Destination::All, &some(9));
         assert_eq!(taken(&mut two, 200_000_000, &map), []);

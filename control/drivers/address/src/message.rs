@@ -18,7 +18,7 @@ pub fn new_address(address: IpAddr, prefix: u8, interface: u32) -> Vec<u8> {
     if address.is_ipv6() {
         // Duplicate address detection would keep the address silent for more than a second; that no
         // one else has it is what the lease proves (S2, S3). The kernel still makes the local route in a worker,
-        // some 40 us after the acknowledgement; on a busy core the worker can wait for a tick (4 ms seen).
+        // some 50 us after the acknowledgement (p99 0.1 ms, also beside four busy loops).
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
