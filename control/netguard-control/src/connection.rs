@@ -99,7 +99,8 @@ impl Connection {
         self.output.extend_from_slice(text.as_bytes());
     }
 
-    /// Queues one event if this client watches; what does not fit is counted and told before the next.
+    /// Queues one event if this client watches; what does not fit is counted and told before the
+    /// next.
     pub fn tell_event(&mut self, event: &Event) {
         let Some(id) = self.watch else { return };
         if self.output.len() > EVENTS_OUT_MAX {

@@ -1,7 +1,8 @@
 //! The event loop: one thread, one wait, one reading of the clock per cycle.
 //!
-//! What came while this thread did not run is taken in before any time-out is looked at (S10), every queue is drained
-//! up to a bound, and the progress word grows with every cycle: a loop that hangs is a node that ends.
+//! What came while this thread did not run is taken in before any time-out is looked at (S10),
+//! every queue is drained up to a bound, and the progress word grows with every cycle: a loop that
+//! hangs is a node that ends.
 
 use crate::effects::{Effects, MustEnd, News, Performed};
 use crate::failure::Failure;

@@ -1,7 +1,7 @@
 //! One thread per service, so that a resource that hangs holds up no other.
 //!
-//! A takeover runs in here, so the threads have a real-time priority (below the event loop's); the processes they
-//! start do not inherit it.
+//! A takeover runs in here, so the threads have a real-time priority (below the event loop's); the
+//! processes they start do not inherit it.
 
 use crate::journal::Journal;
 use crate::part::Part;
@@ -75,7 +75,8 @@ impl DriverThreads {
         Ok(Self { threads, outcomes })
     }
 
-    /// Hands a job to its service; false if too many wait there already, or there is no such service.
+    /// Hands a job to its service; false if too many wait there already, or there is no such
+    /// service.
     pub fn run(&self, job: Job) -> bool {
         let service = match job {
             Job::Start(right) => right.service(),
@@ -94,7 +95,8 @@ impl DriverThreads {
         self.outcomes.try_recv().ok()
     }
 
-    /// Stops all services that are up; returns the numbers of those that did not stop within `limit`.
+    /// Stops all services that are up; returns the numbers of those that did not stop within
+    /// `limit`.
     pub fn shutdown(self, limit: Duration) -> Vec<ServiceId> {
         let until = system::now() + limit;
         for handle in &self.threads {
@@ -168,7 +170,8 @@ impl Worker {
         }
     }
 
-    /// The event loop drains outcomes every cycle; should it not, the thread waits with what it knows.
+    /// The event loop drains outcomes every cycle; should it not, the thread waits with what it
+    /// knows.
     fn tell(&self, outcome: Outcome) {
         let _ = self.outcomes.send(outcome);
         self.wake_loop.wake();

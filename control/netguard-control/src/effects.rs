@@ -1,7 +1,7 @@
 //! The only file that performs what the node decides.
 //!
-//! Actions are performed in the order in which they are polled. A freeze (R-ACK 1) is answered at once, before the
-//! next action: an acknowledgement that rests on it may be that action.
+//! Actions are performed in the order in which they are polled. A freeze (R-ACK 1) is answered at
+//! once, before the next action: an acknowledgement that rests on it may be that action.
 
 use crate::driver_threads::DriverThreads;
 use crate::exchange::Exchange;
@@ -88,7 +88,8 @@ impl Effects {
                 };
                 self.exchange.send(to, &message);
             }
-            // PROTOCOL 5.3b: the freeze is stored before `heard` is loaded; `Board::freeze` does both.
+            // PROTOCOL 5.3b: the freeze is stored before `heard` is loaded; `Board::freeze` does
+            // both.
             Action::Freeze { node: peer, stint } => {
                 let heard = board.freeze(peer, stint);
                 node.handle_frozen(now, peer, stint, heard);
@@ -114,7 +115,8 @@ impl Effects {
         }
     }
 
-    /// Lives and stints, for fast. The own stint comes last: a lease counts only when its basis is there.
+    /// Lives and stints, for fast. The own stint comes last: a lease counts only when its basis is
+    /// there.
     fn publish(&self, roster: &Roster) {
         let board = self.map.board();
         board.set_voters(roster.voters);

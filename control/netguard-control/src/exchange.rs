@@ -12,7 +12,8 @@ use wire::frame::{FRAME_MAX, Header, Kind, Seal};
 use wire::replay::Replay;
 use wire::{Incarnation, Life, LinkId, Message, NODES_MAX, NodeId, Nonce, Reject, Seq};
 
-/// Distance of two answers to one node whose life is over (R-RENUMBER): it may not have heard the first.
+/// Distance of two answers to one node whose life is over (R-RENUMBER): it may not have heard the
+/// first.
 const STALE_EVERY: Duration = Duration::from_millis(100);
 /// Batches taken from one link per cycle; the rest waits for the next.
 const BATCHES_MAX: usize = 4;
@@ -85,7 +86,8 @@ impl Exchange {
         self.links.iter().map(|link| link.fd().as_raw_fd())
     }
 
-    /// Sends one message on every link. What does not go out is counted there; the agreement repeats.
+    /// Sends one message on every link. What does not go out is counted there; the agreement
+    /// repeats.
     pub fn send(&mut self, to: Destination, message: &Message) {
         self.seq += 1;
         self.body.0.clear();
@@ -106,8 +108,8 @@ impl Exchange {
         }
     }
 
-    /// Takes what waits on all links, bounded, and gives every new message to `each` with its sender. True if
-    /// something may be left.
+    /// Takes what waits on all links, bounded, and gives every new message to `each` with its
+    /// sender. True if something may be left.
     pub fn receive(
         &mut self,
         now: Instant,

@@ -111,8 +111,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 1 internal, 2 configuration or usage, 3 socket or address taken, 4 privilege missing, 5 run or state
-    /// directory or map unusable, 6 superseded by a newer life.
+    /// 1 internal, 2 configuration or usage, 3 socket or address taken, 4 privilege missing, 5 run
+    /// or state directory or map unusable, 6 superseded by a newer life.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

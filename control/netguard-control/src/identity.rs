@@ -1,4 +1,5 @@
-//! Which of the configured nodes this machine is, and where its links are: found by its own addresses.
+//! Which of the configured nodes this machine is, and where its links are: found by its own
+//! addresses.
 
 use crate::failure::Failure;
 use config::{Config, Loaded, Mode};
@@ -67,7 +68,8 @@ impl Identity {
         let ids = self.config.nodes.iter().filter(|n| wanted(n)).filter_map(|n| NodeId::new(n.id));
         ids.collect()
     }
-    /// Every floating address of every service: none of them may be here before the first frame (R-START).
+    /// Every floating address of every service: none of them may be here before the first frame
+    /// (R-START).
     pub fn floating(&self) -> Vec<IpAddr> {
         let resources = self.config.services.iter().flat_map(|service| &service.resources);
         let addresses = resources.filter_map(|resource| match resource {
@@ -101,7 +103,8 @@ fn find(
     Some((*at, interface.clone()))
 }
 
-/// Names of the configured nodes whose first address is on this machine: what the operator may have meant.
+/// Names of the configured nodes whose first address is on this machine: what the operator may have
+/// meant.
 fn who_is_here(config: &Config, here: &[Assigned]) -> Vec<String> {
     let is_here = |node: &&config::Node| {
         node.addresses.iter().any(|address| here.iter().any(|a| a.address == *address))

@@ -1,7 +1,7 @@
 //! What the operator reads: lines on standard error, written by a thread that may wait.
 //!
-//! The event loop and the drivers never write themselves: a full pipe would stop a takeover. They hand lines to a
-//! bounded channel; what does not fit is counted and the count is told later.
+//! The event loop and the drivers never write themselves: a full pipe would stop a takeover. They
+//! hand lines to a bounded channel; what does not fit is counted and the count is told later.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::io::Write;

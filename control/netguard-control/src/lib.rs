@@ -1,9 +1,11 @@
 //! The control daemon: decisions come from the cores, everything that touches the world is here.
 //!
-//! * [`life`]: one life, from start to end; [`start`] and [`identity`]: from arguments to a daemon that may speak.
+//! * [`life`]: one life, from start to end; [`start`] and [`identity`]: from arguments to a daemon
+//!   that may speak.
 //! * [`daemon`]: the event loop. [`effects`]: the one file that performs what the node decides.
 //! * [`exchange`]: agreement messages on the links.
-//! * [`driver_threads`], [`service_driver`], [`part`]: a thread per service, its jobs, its resources.
+//! * [`driver_threads`], [`service_driver`], [`part`]: a thread per service, its jobs, its
+//!   resources.
 //! * [`state`], [`storage`]: what survives a power cut, and the thread that waits for the disk.
 //! * [`server`], [`connection`], [`orders`], [`snapshot`]: the local socket.
 //! * [`journal`]: lines for the operator. [`failure`]: why it ends, with exit codes.

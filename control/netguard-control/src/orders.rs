@@ -1,4 +1,5 @@
-//! Questions and orders from the local socket: answered at once, or given to the node and answered later.
+//! Questions and orders from the local socket: answered at once, or given to the node and answered
+//! later.
 
 use crate::server::Ask;
 use crate::snapshot::{Facts, Moment};
@@ -15,7 +16,8 @@ const ORDERS_MAX: usize = 64;
 pub struct Orders(BTreeMap<u64, String>);
 
 impl Orders {
-    /// Answers a question, or hands an order to the node: then the answer comes through [`Orders::answer`].
+    /// Answers a question, or hands an order to the node: then the answer comes through
+    /// [`Orders::answer`].
     pub fn handle(
         &mut self,
         at: Moment,

@@ -1,8 +1,8 @@
 //! The local socket: JSON lines from `ng` and applications, on a thread of its own.
 //!
-//! The thread owns sockets and text; it asks the event loop through a bounded channel and gets structs back. A
-//! client that sends too much, reads too slowly or says nonsense loses its connection or its events, never
-//! the daemon its time.
+//! The thread owns sockets and text; it asks the event loop through a bounded channel and gets
+//! structs back. A client that sends too much, reads too slowly or says nonsense loses its
+//! connection or its events, never the daemon its time.
 
 use crate::connection::{Connection, Input};
 use crate::system::{Poll, Wake};
@@ -26,7 +26,8 @@ const ASKS_MAX: usize = 64;
 const TELLS_MAX: usize = 1_024;
 /// Connections taken per cycle.
 const ACCEPTS_MAX: usize = 8;
-/// An order that is not agreed by then is answered "not yet, but maybe later"; below the client's own limit.
+/// An order that is not agreed by then is answered "not yet, but maybe later"; below the client's
+/// own limit.
 const ANSWER_WAIT: Duration = Duration::from_millis(4_000);
 
 /// The stack of this thread; all of it is locked in memory.

@@ -1,5 +1,5 @@
-//! From arguments to a daemon that may speak. Everything that can be wrong is found before anything is changed;
-//! everything that a dead life left behind is gone before anything is sent (R-START).
+//! From arguments to a daemon that may speak. Everything that can be wrong is found before anything
+//! is changed; everything that a dead life left behind is gone before anything is sent (R-START).
 
 use crate::exchange::Exchange;
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ pub const LEVEL: u16 = 1;
 
 /// What the command line says.
 #[derive(clap::Parser, Debug)]
-#[command(version, about = "NetGuard's control daemon; netguard-fast starts it", after_help = EXITS)]
+#[command(version, about = ABOUT, after_help = EXITS)]
 pub struct Arguments {
     /// The configuration
     #[arg(long, default_value = "/etc/netguard/netguard.toml")]
@@ -56,9 +56,11 @@ pub struct Arguments {
     pub setup_fd: Option<i32>,
 }
 
+/// Shown above `--help`.
+const ABOUT: &str = "NetGuard's control daemon; netguard-fast starts it";
 /// Shown below `--help`.
-const EXITS: &str = "Exit codes: 0 stopped in good order, 1 internal failure, 2 bad configuration or \
-usage, 3 socket or address taken, 4 privilege missing, 5 run or state directory or map unusable, \
+const EXITS: &str = "Exit codes: 0 stopped in good order, 1 internal failure, 2 bad configuration \
+or usage, 3 socket or address taken, 4 privilege missing, 5 run or state directory or map unusable, \
 6 superseded by a newer life of this node";
 
 /// What netguard-fast hands over.
@@ -124,7 +126,8 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
     let inherited = inherit(arguments)?;
     let nonce = Nonce(system::random().map_err(Failure::kernel("read random bits"))?);
 
-    // The links first: if another daemon of this node runs, its port tells, and nothing has been touched.
+    // The links first: if another daemon of this node runs, its port tells, and nothing has been
+    // touched.
     let seal = seal(&identity);
     let mut exchange = Exchange::open(&identity, seal, nonce)?;
     let mut state = State::open(&arguments.state_dir)?;

@@ -1,9 +1,10 @@
-//! What must survive a power cut: which life this is (R-LIFE), and which era was promised last (R-ERA).
+//! What must survive a power cut: which life this is (R-LIFE), and which era was promised last
+//! (R-ERA).
 //!
-//! Two small files in the state directory, each with a checksum. A new value is written beside, synced, renamed,
-//! and the directory is synced: after a power cut there is the old value or the new one. A file that is
-//! neither was damaged from outside; it is set aside under another name and the daemon does not start, because to
-//! promise an era twice could start it twice.
+//! Two small files in the state directory, each with a checksum. A new value is written beside,
+//! synced, renamed, and the directory is synced: after a power cut there is the old value or the
+//! new one. A file that is neither was damaged from outside; it is set aside under another name and
+//! the daemon does not start, because to promise an era twice could start it twice.
 
 use crate::system;
 use std::fs::{self, File};
@@ -41,8 +42,8 @@ pub enum StateError {
     },
     /// A record is damaged.
     #[error(
-        "the record {path} is damaged and was set aside as {aside}: restore it from a backup; or, if \
-         the other nodes run or all nodes are stopped, remove {directory} and start as a new node"
+        "the record {path} is damaged and was set aside as {aside}: restore it from a backup; or, \
+         if the other nodes run or all nodes are stopped, remove {directory} and start as a new node"
     )]
     Damaged {
         /// The record.
@@ -79,7 +80,8 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the directory, takes it, and reads both records. A directory without records is a new node's.
+    /// Opens the directory, takes it, and reads both records. A directory without records is a new
+    /// node's.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let fail = |source| StateError::Io { path: directory.display().to_string(), source };
         fs::create_dir_all(directory).map_err(fail)?;

@@ -1,4 +1,5 @@
-//! The thread that may wait for the disk: durable records are written here, never in the event loop.
+//! The thread that may wait for the disk: durable records are written here, never in the event
+//! loop.
 
 use crate::state::State;
 use crate::system::Wake;
@@ -68,7 +69,8 @@ impl Storage {
         })?;
         Ok(Self { orders, under_way, results })
     }
-    /// Hands an order over; false if too many wait already (then nothing is promised, and it is asked again).
+    /// Hands an order over; false if too many wait already (then nothing is promised, and it is
+    /// asked again).
     pub fn order(&self, order: Order) -> bool {
         self.under_way.fetch_add(1, Ordering::AcqRel);
         let taken = self.orders.try_send(order).is_ok();

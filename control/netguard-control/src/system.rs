@@ -38,7 +38,8 @@ impl Poll {
             fd.revents = 0;
         }
         let n = self.fds.len() as libc::nfds_t;
-        // SAFETY: the array has n entries and lives for the call, as does the timeout; no signal mask.
+        // SAFETY: the array has n entries and lives for the call, as does the timeout; no signal
+        // mask.
         let result = unsafe { libc::ppoll(self.fds.as_mut_ptr(), n, time, std::ptr::null()) };
         match io::Error::last_os_error() {
             _ if result >= 0 => Ok(()),
@@ -145,7 +146,8 @@ pub fn inherit(fd: RawFd) -> io::Result<OwnedFd> {
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: open (just checked), and handed to this process alone by its parent; each number is taken once.
+    // SAFETY: open (just checked), and handed to this process alone by its parent; each number is
+    // taken once.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

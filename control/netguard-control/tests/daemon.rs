@@ -1,5 +1,5 @@
-//! The real daemon as a child of a test that plays netguard-fast: a cluster of one node with one command. Needs no
-//! root: the links are on the loopback, and a command needs no privilege.
+//! The real daemon as a child of a test that plays netguard-fast: a cluster of one node with one
+//! command. Needs no root: the links are on the loopback, and a command needs no privilege.
 
 use api::{Answer, Phase, Reply, ReplyBody, Request};
 use base::{Duration, Instant};
@@ -66,7 +66,8 @@ impl Bench {
             command.arg(name).arg(fd.to_string());
         }
         command.stderr(Stdio::from(fs::File::create(dir.join("log")).unwrap()));
-        // SAFETY: between fork and exec only fcntl is called, on descriptors that were copied with the process.
+        // SAFETY: between fork and exec only fcntl is called, on descriptors that were copied with
+        // the process.
         unsafe {
             command.pre_exec(move || {
                 for fd in fds {

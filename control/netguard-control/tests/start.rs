@@ -1,5 +1,5 @@
-//! What an operator sees when a start cannot succeed: one message with its remedy, the documented exit code, and
-//! nothing changed. Needs no root and no network but the loopback's addresses.
+//! What an operator sees when a start cannot succeed: one message with its remedy, the documented
+//! exit code, and nothing changed. Needs no root and no network but the loopback's addresses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,9 @@
-//! Tells the neighbours where the address lives now: gratuitous ARP (RFC 5227) and unsolicited NA (RFC 4861).
+//! Tells the neighbours where the address lives now: gratuitous ARP (RFC 5227) and unsolicited NA
+//! (RFC 4861).
 //!
-//! Both ARP forms are sent, because some stacks learn only from requests and some only from replies. One frame
-//! can be lost, or come while a switch port still blocks: the frames are repeated at growing distances.
+//! Both ARP forms are sent, because some stacks learn only from requests and some only from
+//! replies. One frame can be lost, or come while a switch port still blocks: the frames are
+//! repeated at growing distances.
 
 use crate::error::AddressError;
 use crate::interface::Interface;
@@ -144,8 +146,8 @@ impl Announcer {
             self.send();
         }
     }
-    /// An announcement that cannot be sent is no reason to give the address up: it is repeated, and the
-    /// neighbours ask anew in the end. It is counted.
+    /// An announcement that cannot be sent is no reason to give the address up: it is repeated, and
+    /// the neighbours ask anew in the end. It is counted.
     fn send(&mut self) {
         for frame in &self.frames {
             if (&self.socket).write(frame).is_err() {
@@ -159,8 +161,8 @@ impl Announcer {
 fn packet_socket(index: u32) -> io::Result<Socket> {
     // Protocol 0: the kernel delivers no packet to it.
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
-    // SAFETY: the closure writes one sockaddr_ll into zeroed storage, which is larger and suitably aligned for
-    // every socket address, and sets the length to what it wrote.
+    // SAFETY: the closure writes one sockaddr_ll into zeroed storage, which is larger and suitably
+    // aligned for every socket address, and sets the length to what it wrote.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, len| {
             let link = &mut *storage.cast::<libc::sockaddr_ll>();

@@ -1,7 +1,8 @@
 //! Ends the TCP connections of a released address (NETLINK_SOCK_DIAG, SOCK_DESTROY).
 //!
-//! A connection that stays on a node without the address keeps its process waiting for minutes, and would answer
-//! with stale state should the address come back. Listeners stay: they belong to the service's own stop.
+//! A connection that stays on a node without the address keeps its process waiting for minutes, and
+//! would answer with stale state should the address come back. Listeners stay: they belong to the
+//! service's own stop.
 
 use crate::error::AddressError;
 use crate::netlink::{HEADER_LEN, Netlink};

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 pub enum AddressError {
     /// The configured interface is not there.
     #[error(
-        "interface {name} does not exist on this node: create it, or correct `interface` of {address}"
+        "interface {name} does not exist on this node: create it, or correct `interface` of \
+         {address}"
     )]
     NoInterface {
         /// The configured name.
@@ -46,7 +47,8 @@ pub enum AddressError {
     },
     /// The kernel's answer was not understood.
     #[error(
-        "the kernel's answer was not understood while trying to {doing}: report this with the kernel version"
+        "the kernel's answer was not understood while trying to {doing}: report this with the \
+         kernel version"
     )]
     Answer {
         /// What was tried.

@@ -27,7 +27,8 @@ pub struct Released {
     pub ended: Option<Ended>,
 }
 
-/// One floating address, its sockets open and its messages built, so that a start takes three system calls.
+/// One floating address, its sockets open and its messages built, so that a start takes three
+/// system calls.
 #[derive(Debug)]
 pub struct FloatingAddress {
     spec: Address,
@@ -46,8 +47,8 @@ struct Ready {
 }
 
 impl FloatingAddress {
-    /// Opens the sockets and, if the interface is there already, prepares the messages. A missing interface is
-    /// no error yet: it may come before the first start.
+    /// Opens the sockets and, if the interface is there already, prepares the messages. A missing
+    /// interface is no error yet: it may come before the first start.
     pub fn open(spec: Address) -> Result<Self, AddressError> {
         let longest = if spec.address.is_ipv4() { 32 } else { 128 };
         if spec.prefix > longest {
@@ -172,8 +173,9 @@ impl FloatingAddress {
     }
 }
 
-/// Without this setting the kernel takes all addresses of a subnet away together with the first: releasing one
-/// service would silently take another's address. Where /proc is read-only the distribution has to set it.
+/// Without this setting the kernel takes all addresses of a subnet away together with the first:
+/// releasing one service would silently take another's address. Where /proc is read-only the
+/// distribution has to set it.
 fn keep_secondaries(spec: &Address) {
     let plain = !spec.interface.contains(['/', '.']);
     if spec.address.is_ipv4() && plain {

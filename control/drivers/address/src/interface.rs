@@ -1,7 +1,7 @@
 //! Interfaces and the addresses on them, as the kernel lists them now.
 //!
-//! The answers are read attribute by attribute and what is not understood is skipped, so that a newer kernel's
-//! unknown attributes cannot stop a takeover.
+//! The answers are read attribute by attribute and what is not understood is skipped, so that a
+//! newer kernel's unknown attributes cannot stop a takeover.
 
 use crate::error::AddressError;
 use crate::message;
@@ -127,7 +127,8 @@ fn parse_address(payload: &[u8]) -> Option<Assigned> {
             _ => {}
         }
     }
-    // IFA_ADDRESS is the peer on point-to-point interfaces; the own address is IFA_LOCAL where it is given.
+    // IFA_ADDRESS is the peer on point-to-point interfaces; the own address is IFA_LOCAL where it
+    // is given.
     let interface = u32::from_ne_bytes([i0, i1, i2, i3]);
     Some(Assigned { address: local.or(remote)?, prefix, interface })
 }

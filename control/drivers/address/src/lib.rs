@@ -1,8 +1,8 @@
 //! Floating addresses: added, announced, withdrawn, and their connections cut.
 //!
-//! The takeover path is three system calls on sockets and messages prepared beforehand: one RTM_NEWADDR with its
-//! acknowledgement, then the announcement frames. Whatever else there is to do (repeats, resolving an interface
-//! anew) happens outside it.
+//! The takeover path is three system calls on sockets and messages prepared beforehand: one
+//! RTM_NEWADDR with its acknowledgement, then the announcement frames. Whatever else there is to do
+//! (repeats, resolving an interface anew) happens outside it.
 //!
 //! * [`floating`]: the driver of one address: start, withdraw, stop, repeats.
 //! * [`announce`]: gratuitous ARP and unsolicited NA frames and when to repeat them.

@@ -11,14 +11,16 @@ use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Adds `address`; "exists" comes back as its own error, so that a start is idempotent and still sees it.
+/// Adds `address`; "exists" comes back as its own error, so that a start is idempotent and still
+/// sees it.
 #[must_use]
 pub fn new_address(address: IpAddr, prefix: u8, interface: u32) -> Vec<u8> {
     let mut message = on_interface(address, prefix, interface);
     if address.is_ipv6() {
         // Duplicate address detection would keep the address silent for more than a second; that no
-        // one else has it is what the lease proves (S2, S3). The kernel still makes the local route in a worker,
-        // some 50 us after the acknowledgement (p99 0.1 ms, also beside four busy loops).
+        // one else has it is what the lease proves (S2, S3). The kernel still makes the local route
+        // in a worker, some 50 us after the acknowledgement (p99 0.1 ms, also beside four busy
+        // loops).
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
@@ -91,7 +93,8 @@ mod tests {
     fn golden_add_ipv4() {
         let bytes = new_address("10.77.1.100".parse().unwrap(), 24, 7);
         let expect = [
-            &[48u8, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0][..], // RTM_NEWADDR, create+excl+ack
+            // RTM_NEWADDR, request + acknowledge + create + exclusive.
+            &[48u8, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0][..],
             &[2, 24, 0, 0, 7, 0, 0, 0],
             &[8, 0, 2, 0, 10, 77, 1, 100],
             &[8, 0, 1, 0, 10, 77, 1, 100],

@@ -1,4 +1,5 @@
-//! The driver against a real kernel, in a network namespace of its own. Needs root; says SKIPPED without.
+//! The driver against a real kernel, in a network namespace of its own. Needs root; says SKIPPED
+//! without.
 
 use base::Instant;
 use ng_driver_address::interface::{addresses, interfaces};
@@ -9,7 +10,8 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-/// Runs `test` in a fresh namespace with the pair nga0/nga1 up; false (and SKIPPED) where that is not possible.
+/// Runs `test` in a fresh namespace with the pair nga0/nga1 up; false (and SKIPPED) where that is
+/// not possible.
 fn in_namespace(name: &str, test: fn()) {
     let done = std::thread::spawn(move || {
         // SAFETY: unshare takes no pointers; it changes only this thread, which ends with the test.
@@ -41,8 +43,9 @@ fn floating(address: &str, prefix: u8) -> Address {
     Address { address: address.parse().unwrap(), prefix, interface: "nga0".into() }
 }
 
-/// The kernel makes an IPv6 address's local route in a worker after the acknowledgement (200 tries: median 40 us,
-/// worst 4 ms, one tick of a busy core). Waits until it is there; IPv4 has it before the acknowledgement.
+/// The kernel makes an IPv6 address's local route in a worker after the acknowledgement (200 tries:
+/// median 40 us, worst 4 ms, one tick of a busy core). Waits until it is there; IPv4 has it before
+/// the acknowledgement.
 fn until_routed(address: &str) {
     let Ok(IpAddr::V6(v6)) = address.parse::<IpAddr>() else { return };
     let wanted: String = v6.octets().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -140,8 +140,9 @@ impl CommandDriver {
     }
 }
 
-/// Runs in the child before the program: a session of its own, no real-time policy, no blocked signals, and it
-/// goes when the daemon's thread goes (its own children are found by session and mark).
+/// Runs in the child before the program: a session of its own, no real-time policy, no blocked
+/// signals, and it goes when the daemon's thread goes (its own children are found by session and
+/// mark).
 fn become_ordinary(daemon: i32) -> io::Result<()> {
     let check = |result: i32| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: plain system calls; the structures they read live on this stack for the whole call.

@@ -1,4 +1,5 @@
-//! Services that are a command: started in a session of their own, watched, stopped to the last process.
+//! Services that are a command: started in a session of their own, watched, stopped to the last
+//! process.
 //!
 //! * [`command`]: the driver of one command.
 //! * [`scope`]: which processes belong to it, and how they are made to go.

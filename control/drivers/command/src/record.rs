@@ -1,8 +1,8 @@
 //! What a restarted daemon knows of the commands that an earlier one left behind.
 //!
-//! One small text file per command in the run directory: `netguard-command 1`, then pid, start time and boot
-//! id. It is made before the process, so that there is no moment in which a process runs that no file tells of;
-//! its path is the mark that the process carries.
+//! One small text file per command in the run directory: `netguard-command 1`, then pid, start time
+//! and boot id. It is made before the process, so that there is no moment in which a process runs
+//! that no file tells of; its path is the mark that the process carries.
 
 use crate::error::CommandError;
 use crate::scope::Scope;
@@ -23,7 +23,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of resource number `resource` of `service`. The name is made of plain characters only.
+    /// The record of resource number `resource` of `service`. The name is made of plain characters
+    /// only.
     #[must_use]
     pub fn new(run_dir: &Path, service: &str, resource: usize) -> Self {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
@@ -51,7 +52,8 @@ impl Record {
         }
     }
 
-    /// The directory may be on a disk: written beside and renamed, a reader never sees half a record.
+    /// The directory may be on a disk: written beside and renamed, a reader never sees half a
+    /// record.
     fn write(&self, text: &str) -> Result<(), CommandError> {
         let beside = self.path.with_extension("new");
         let written = fs::File::create(&beside)
@@ -84,8 +86,8 @@ fn boot_id() -> String {
     text.trim().to_owned()
 }
 
-/// R-START: kills what the commands of an earlier daemon left behind. Returns the records that named something.
-/// The daemons died, so there is no order to keep any more: SIGKILL at once.
+/// R-START: kills what the commands of an earlier daemon left behind. Returns the records that
+/// named something. The daemons died, so there is no order to keep any more: SIGKILL at once.
 pub fn remove_leftovers(run_dir: &Path) -> Result<Vec<PathBuf>, CommandError> {
     let fail = |source| CommandError::Record { path: run_dir.to_owned(), source };
     let mut found = Vec::new();

@@ -1,8 +1,9 @@
 //! Which processes belong to a command, and how they are made to go.
 //!
-//! A process belongs to a command if it is in the command's session, or if it carries the command's mark in its
-//! environment: that finds daemons that made a session of their own, and needs no record. Signals go through
-//! a pidfd whose process is compared by start time first, so that a reused number is never hit.
+//! A process belongs to a command if it is in the command's session, or if it carries the command's
+//! mark in its environment: that finds daemons that made a session of their own, and needs no
+//! record. Signals go through a pidfd whose process is compared by start time first, so that a
+//! reused number is never hit.
 
 use crate::error::CommandError;
 use std::fs;
@@ -11,7 +12,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The environment variable that marks the processes of one command; its value is the record's path.
+/// The environment variable that marks the processes of one command; its value is the record's
+/// path.
 pub const MARK: &str = "NETGUARD_SCOPE";
 /// Most processes looked at in one pass over /proc.
 const PROCESSES_MAX: usize = 4_194_304;
@@ -55,8 +57,9 @@ impl Scope {
             .collect()
     }
 
-    /// In the session, and the session is still the recorded one: its number is not given to anybody else
-    /// while a process is in it, so only a leader with another start time shows that it was.
+    /// In the session, and the session is still the recorded one: its number is not given to
+    /// anybody else while a process is in it, so only a leader with another start time shows that
+    /// it was.
     fn leads(&self, member: &Process) -> bool {
         let Some((session, start)) = self.leader else { return false };
         member.session == session && process(session).is_none_or(|leader| leader.start == start)
@@ -68,7 +71,8 @@ impl Scope {
         environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
     }
 
-    /// Asks all members to end, waits `patience` for it, then kills; an error names who is left even so.
+    /// Asks all members to end, waits `patience` for it, then kills; an error names who is left
+    /// even so.
     pub fn end(&self, patience: Duration, collect: &mut dyn FnMut()) -> Result<(), CommandError> {
         if patience > Duration::ZERO {
             for member in self.members() {

@@ -111,7 +111,8 @@ fn a_restarted_daemon_kills_what_the_last_one_left() {
     let mut lost = driver(&dir, &script, Duration::from_secs(5));
     lost.start(1).unwrap();
     let all: Vec<i32> = text_of(pids).split_whitespace().map(|p| p.parse().unwrap()).collect();
-    std::mem::forget(lost); // the daemon died; its threads did not (else the kernel ends the leader)
+    // The daemon died, its threads did not: else the kernel would end the leader itself.
+    std::mem::forget(lost);
     let found = remove_leftovers(&dir).unwrap();
     assert_eq!(found, [dir.join("svc-0.command")]);
     for pid in all {
