@@ -1,0 +1,451 @@
+//! The machine: hears beats, answers owners, sends its own, accuses the silent, keeps the lease.
+//!
+//! Feed it with `handle_*`, drain `poll_action`, sleep until `poll_deadline`. After [`Heartbeat::new`] it allocates
+//! nothing: the action queue has a bound, and what does not fit is dropped and counted.
+
+use crate::board::Board;
+use crate::event::{Event, EventKind};
+use crate::lease::Lease;
+use crate::peer::{Echoable, Health, HealthEvent, Peer};
+use crate::settings::Settings;
+use alloc::collections::VecDeque;
+use base::{Duration, Instant};
+use wire::{
+    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, Nonce, Obituary, Seq, Stint,
+};
+
+/// Actions that wait to be polled: an event for each link of each peer, and some answers.
+const ACTIONS_MAX: usize = 2_048;
+/// How often an obituary is sent, and how far apart.
+const OBITUARIES: u32 = 3;
+const OBITUARY_GAP: Duration = Duration::from_micros(500);
+/// Deadlines without progress after which control counts as lost: as long as a peer's patience with a member that
+/// beats but does not acknowledge (R-PROGRESS), because until then nothing is gained by ending sooner.
+const CONTROL_DEADLINES: u64 = 3;
+
+/// What the edge must do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Read the clock, fill a beat, send it on every link.
+    Beat,
+    /// Send one echo at once.
+    Answer {
+        /// To whom.
+        to: NodeId,
+        /// On the link that the beat came on.
+        link: LinkId,
+        /// The echo.
+        echo: EchoBody,
+    },
+    /// Send an obituary on every link; the lease word is zero already.
+    Obituary(Obituary),
+    /// Tell control.
+    Tell(Event),
+    /// Leave the loop.
+    Stop,
+}
+
+/// One life of the fast path.
+#[derive(Debug)]
+pub struct Heartbeat {
+    settings: Settings,
+    peers: [Peer; NODES_MAX],
+    lease: Lease,
+    seq: Seq,
+    next_beat: Instant,
+    next_probe: Instant,
+    probing: bool,
+    progress: (u64, Instant),
+    /// Set once control is lost: the stint that ends, obituaries still to send, when the next one.
+    ending: Option<(Stint, u32, Instant)>,
+    actions: VecDeque<Action>,
+    dropped: u64,
+}
+
+impl Heartbeat {
+    /// A new life; every deadline begins afresh at `now`. The edge has zeroed the board's lease word.
+    #[must_use]
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        Self {
+            settings,
+            peers: [Peer::new(now); NODES_MAX],
+            lease: Lease::new(settings.lease()),
+            seq: Seq(0),
+            next_beat: now,
+            next_probe: Instant::MAX,
+            probing: false,
+            progress: (0, now),
+            ending: None,
+            actions: VecDeque::with_capacity(ACTIONS_MAX),
+            dropped: 0,
+        }
+    }
+
+    /// An authenticated, new beat.
+    #[allow(clippy::too_many_arguments, reason = "one frame's fields, all needed")]
+    pub fn handle_beat(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        from: Life,
+        _nonce: Nonce,
+        seq: Seq,
+        beat: &Beat,
+        board: &Board,
+    ) {
+        if from.node == self.settings.me.node {
+            return;
+        }
+        self.heard(now, from, Some(link));
+        let peer = &mut self.peers[from.node.index()];
+        peer.stint = beat.stint;
+        if may_echo(self.settings.me, from, beat.stint, board) {
+            // Stored before the frozen word is read when the beat or answer is built (PROTOCOL 5.3b).
+            board.set_heard(from.node, now);
+            let incarnation = from.incarnation;
+            peer.echoable = Some(Echoable { seq, incarnation, stint: beat.stint, at: now });
+            if beat.owner && board.frozen(from.node) != beat.stint {
+                let echo = Echo::new(seq, incarnation, Duration::ZERO);
+                let echo = EchoBody { stint: board.stint(), echo };
+                self.push(Action::Answer { to: from.node, link, echo });
+            }
+        }
+        if let Some(echo) = beat.echo(self.settings.me.node) {
+            self.note_echo(now, from, echo, board);
+        }
+    }
+
+    /// An authenticated echo that was sent at once.
+    pub fn handle_echo(&mut self, now: Instant, from: Life, body: &EchoBody, board: &Board) {
+        if from.node == self.settings.me.node {
+            return;
+        }
+        self.heard(now, from, None);
+        self.note_echo(now, from, body.echo, board);
+    }
+
+    /// An authenticated obituary: valid for that stint only (R-OBIT).
+    pub fn handle_obituary(&mut self, now: Instant, from: Life, obituary: &Obituary) {
+        if from.node == self.settings.me.node {
+            return;
+        }
+        self.heard(now, from, None);
+        self.peers[from.node.index()].step(HealthEvent::Obituary);
+        let kind = EventKind::Obituary { life: from, stint: obituary.stint };
+        self.push(Action::Tell(Event { at: now, kind }));
+    }
+
+    /// This thread did not run for `lost`; call after the sockets are drained (S10). It only delays accusations:
+    /// the own lease is not extended, and neither is what the seal reads from the board.
+    pub fn handle_stall(&mut self, now: Instant, lost: Duration) {
+        for peer in &mut self.peers {
+            peer.heard = (peer.heard + lost).min(now);
+            for link in &mut peer.links {
+                link.heard = (link.heard + lost).min(now);
+            }
+        }
+        self.progress.1 = (self.progress.1 + lost).min(now);
+        self.push(Action::Tell(Event { at: now, kind: EventKind::Stalled { lost } }));
+    }
+
+    /// Control has ended: the lease too, at once; the peers are told, then this life ends.
+    pub fn handle_control_lost(&mut self, now: Instant, board: &Board) {
+        if self.ending.is_some() {
+            return;
+        }
+        board.set_lease_end(Instant::ZERO);
+        self.lease.end = Instant::ZERO;
+        self.ending = Some((board.stint(), OBITUARIES, now));
+        self.handle_timeout(now, board);
+    }
+
+    /// What is due is done.
+    pub fn handle_timeout(&mut self, now: Instant, board: &Board) {
+        if self.ending.is_some() {
+            self.end(now);
+            return;
+        }
+        let progress = board.progress();
+        if progress != self.progress.0 {
+            self.progress = (progress, now);
+        } else if now >= self.control_deadline() {
+            self.handle_control_lost(now, board);
+            return;
+        }
+        self.follow_stint(board);
+        self.accuse(now, board);
+        self.beat_if_due(now, board);
+        self.renew(now, board);
+        self.judge_lease(now, board);
+    }
+
+    /// A beat with its number; the edge sends it on every link. `now` is read just before.
+    pub fn fill_beat(&mut self, now: Instant, board: &Board) -> (Seq, Beat) {
+        self.follow_stint(board);
+        let seq = self.next_seq();
+        let stint = self.lease.stint;
+        self.lease.sent(seq, stint, now);
+        let mut beat = Beat::new(stint, now, self.settings.deadline(), self.settings.interval);
+        beat.owner = board.owner();
+        beat.probe = core::mem::take(&mut self.probing);
+        for node in self.settings.nodes.iter() {
+            let Some(echoable) = self.peers[node.index()].echoable else { continue };
+            let from = Life { node, incarnation: echoable.incarnation };
+            // Read after `heard` was stored: either this beat goes without the echo, or control sees that receipt.
+            if may_echo(self.settings.me, from, echoable.stint, board) {
+                let held = now.since(echoable.at);
+                beat.set_echo(node, Echo::new(echoable.seq, echoable.incarnation, held));
+            }
+        }
+        (seq, beat)
+    }
+
+    /// The next number of this life's frames.
+    pub fn next_seq(&mut self) -> Seq {
+        self.seq = Seq(self.seq.0 + 1);
+        self.seq
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Heartbeat::handle_timeout`] is due next.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Instant> {
+        if let Some((_, _, next)) = self.ending {
+            return Some(next);
+        }
+        let mut next = self.next_beat.min(self.next_probe).min(self.control_deadline());
+        if self.lease.told {
+            next = next.min(self.lease.end);
+        }
+        let deadline = self.settings.deadline();
+        for node in self.others() {
+            let peer = &self.peers[node.index()];
+            if peer.health == Health::Alive {
+                next = next.min(peer.heard + deadline);
+            }
+        }
+        Some(next)
+    }
+
+    /// This node's opinion of a peer.
+    #[must_use]
+    pub const fn health(&self, node: NodeId) -> Health {
+        self.peers[node.index()].health
+    }
+    /// Actions lost because nobody polled.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn push(&mut self, action: Action) {
+        if self.actions.len() < ACTIONS_MAX {
+            self.actions.push_back(action);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn tell(&mut self, at: Instant, kind: EventKind) {
+        self.push(Action::Tell(Event { at, kind }));
+    }
+
+    /// Configured peers without this node.
+    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let mut nodes = self.settings.nodes;
+        nodes.remove(self.settings.me.node);
+        nodes.iter()
+    }
+
+    fn control_deadline(&self) -> Instant {
+        self.progress.1 + self.settings.deadline() * CONTROL_DEADLINES
+    }
+
+    /// A frame of a peer came, on `link` if it proves that this link works.
+    fn heard(&mut self, now: Instant, from: Life, link: Option<LinkId>) {
+        let node = from.node;
+        let peer = &mut self.peers[node.index()];
+        let suspected = peer.health == Health::Suspect;
+        let newer = from.incarnation > peer.incarnation;
+        if newer {
+            peer.incarnation = from.incarnation;
+            peer.echoable = None;
+            peer.echoed = None;
+            peer.stint = Stint::NONE;
+        }
+        peer.heard = now;
+        peer.step(HealthEvent::Heard);
+        let stint = peer.stint;
+        let mut back = None;
+        if let Some(link) = link
+            && let Some(known) = peer.links.get_mut(usize::from(link.0))
+        {
+            known.heard = now;
+            if !known.up {
+                known.up = true;
+                back = Some(link);
+            }
+        }
+        if newer {
+            self.tell(now, EventKind::Appeared { life: from });
+        }
+        if suspected {
+            self.tell(now, EventKind::Trusted { life: from, stint });
+        }
+        if let Some(link) = back {
+            self.tell(now, EventKind::LinkUp { node, link });
+        }
+    }
+
+    /// An echo counts only from the life that holds its slot's vote (R-ECHO-VOTER), for this life and stint.
+    fn note_echo(&mut self, now: Instant, from: Life, echo: Echo, board: &Board) {
+        self.follow_stint(board);
+        if board.roster(from.node) != from.incarnation
+            || echo.incarnation != self.settings.me.incarnation.0 as u16
+        {
+            return;
+        }
+        let Some(sent) = self.lease.echoed(echo.seq) else { return };
+        let peer = &mut self.peers[from.node.index()];
+        match peer.echoed {
+            Some((life, newest)) if life == from.incarnation && newest >= sent => return,
+            _ => peer.echoed = Some((from.incarnation, sent)),
+        }
+        self.renew(now, board);
+        self.judge_lease(now, board);
+    }
+
+    /// A new stint begins without a lease.
+    fn follow_stint(&mut self, board: &Board) {
+        let stint = board.stint();
+        if stint != self.lease.stint {
+            self.lease.stint = stint;
+            self.lease.end = Instant::ZERO;
+            board.set_lease_end(Instant::ZERO);
+            for peer in &mut self.peers {
+                peer.echoed = None;
+            }
+        }
+    }
+
+    /// Stores the lease that the echoes support.
+    fn renew(&mut self, now: Instant, board: &Board) {
+        let stint = self.lease.stint;
+        if !stint.is_member() || board.closed() == stint || self.ending.is_some() {
+            return;
+        }
+        let voters = board.voters();
+        let mut sent = [Instant::ZERO; NODES_MAX];
+        let mut count = 0;
+        for node in voters.iter() {
+            let at = if node == self.settings.me.node {
+                Some(now)
+            } else {
+                let roster = board.roster(node);
+                let echoed = self.peers[node.index()].echoed;
+                echoed.filter(|(life, _)| *life == roster && roster != Incarnation(0)).map(|e| e.1)
+            };
+            if let (Some(at), Some(slot)) = (at, sent.get_mut(count)) {
+                *slot = at;
+                count += 1;
+            }
+        }
+        let majority = voters.len() / 2 + 1;
+        if voters.is_empty() || count < majority {
+            return;
+        }
+        let sent = &mut sent[..count];
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        if self.lease.renew(sent[majority - 1]) {
+            board.set_lease_end(self.lease.end);
+        }
+    }
+
+    /// Tells control when the lease begins and when it has ended.
+    fn judge_lease(&mut self, now: Instant, board: &Board) {
+        let holds = board.lease_holds(now);
+        if holds != self.lease.told {
+            self.lease.told = holds;
+            let kind = if holds { EventKind::LeaseGained } else { EventKind::LeaseLost };
+            self.tell(now, kind);
+        }
+    }
+
+    /// Silence on all links makes a suspect; silence on one while another is heard, a link that is down.
+    fn accuse(&mut self, now: Instant, board: &Board) {
+        let deadline = self.settings.deadline();
+        for node in self.others() {
+            let peer = &mut self.peers[node.index()];
+            if peer.health == Health::Suspect {
+                continue;
+            }
+            if now >= peer.heard + deadline {
+                peer.step(HealthEvent::Silence);
+                // A peer never heard by this life is accused under the life that the log knows.
+                let incarnation = peer.incarnation.max(board.roster(node));
+                let life = Life { node, incarnation };
+                let (stint, heard) = (peer.stint, peer.heard);
+                self.tell(now, EventKind::Suspected { life, stint, heard });
+                continue;
+            }
+            for link in 0..self.settings.links.min(wire::replay::LINKS_MAX as u8) {
+                let peer = &mut self.peers[node.index()];
+                let known = &mut peer.links[usize::from(link)];
+                if known.up && now >= known.heard + deadline {
+                    known.up = false;
+                    self.tell(now, EventKind::LinkDown { node, link: LinkId(link) });
+                }
+            }
+        }
+    }
+
+    /// The cadence is absolute: a late beat does not move the next one. An owner whose last beat no majority has
+    /// echoed by half an interval sends a probe (PROTOCOL 5.6).
+    fn beat_if_due(&mut self, now: Instant, board: &Board) {
+        let interval = self.settings.interval;
+        if now >= self.next_beat {
+            let behind = now.since(self.next_beat).0 / interval.0.max(1);
+            self.next_beat += interval * (behind + 1);
+            self.next_probe = if board.owner() { now + interval / 2 } else { Instant::MAX };
+            self.push(Action::Beat);
+        } else if now >= self.next_probe {
+            self.next_probe = Instant::MAX;
+            let confirmed = self.settings.lease().saturating_sub(interval * 3 / 4);
+            if self.lease.stint.is_member() && self.lease.end.since(now) < confirmed {
+                self.probing = true;
+                self.push(Action::Beat);
+            }
+        }
+    }
+
+    /// Obituaries, then the end.
+    fn end(&mut self, now: Instant) {
+        let Some((stint, left, next)) = self.ending else { return };
+        if now < next {
+            return;
+        }
+        if left == 0 {
+            self.ending = Some((stint, 0, Instant::MAX));
+            self.push(Action::Stop);
+            return;
+        }
+        self.ending = Some((stint, left - 1, now + OBITUARY_GAP));
+        if stint.is_member() {
+            self.push(Action::Obituary(Obituary { stint }));
+        }
+    }
+}
+
+/// R-ACK 1, R-STINT, R-ECHO-VOTER at the sending end: an echo goes out only from a life that votes, for a life
+/// and stint that are members by the own log, and only while that stint is not frozen.
+fn may_echo(me: Life, from: Life, stint: Stint, board: &Board) -> bool {
+    stint.is_member()
+        && board.roster(me.node) == me.incarnation
+        && board.roster(from.node) == from.incarnation
+        && board.peer_stint(from.node) == stint
+        && board.frozen(from.node) != stint
+}

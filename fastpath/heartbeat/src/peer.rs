@@ -1,0 +1,93 @@
+//! What is known of one peer.
+
+use base::Instant;
+use wire::replay::LINKS_MAX;
+use wire::{Incarnation, Seq, Stint};
+
+base::machine! {
+    /// This node's own opinion of a peer; revocable.
+    pub Health {
+        /// Heard within the deadline.
+        Alive,
+        /// Silent on all links for the whole deadline.
+        Suspect,
+    }
+    /// What changes it.
+    HealthEvent {
+        /// An authenticated frame came.
+        Heard: Alive | Suspect => Alive;
+        /// The deadline passed on all links.
+        Silence: Alive => Suspect;
+        /// It said itself that it ends.
+        Obituary: Alive | Suspect => Suspect;
+    }
+}
+
+/// The last beat that may be echoed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Echoable {
+    pub(crate) seq: Seq,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) stint: Stint,
+    pub(crate) at: Instant,
+}
+
+/// One link to a peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerLink {
+    pub(crate) heard: Instant,
+    pub(crate) up: bool,
+}
+
+/// One peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) stint: Stint,
+    pub(crate) health: Health,
+    /// Last frame, or the start of this life: deadlines begin afresh. Moved by own stalls (S10).
+    pub(crate) heard: Instant,
+    pub(crate) links: [PeerLink; LINKS_MAX],
+    pub(crate) echoable: Option<Echoable>,
+    /// When the newest own beat that this peer echoed was sent, and by which of its lives.
+    pub(crate) echoed: Option<(Incarnation, Instant)>,
+}
+
+impl Peer {
+    pub(crate) const fn new(start: Instant) -> Self {
+        Self {
+            incarnation: Incarnation(0),
+            stint: Stint::NONE,
+            health: Health::Alive,
+            heard: start,
+            links: [PeerLink { heard: start, up: true }; LINKS_MAX],
+            echoable: None,
+            echoed: None,
+        }
+    }
+    /// A transition that the table does not have changes nothing.
+    pub(crate) fn step(&mut self, event: HealthEvent) {
+        self.health = self.health.on(event).unwrap_or(self.health);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Health;
+
+    #[test]
+    fn the_drawing_of_the_table() {
+        let drawing: Vec<String> = Health::EDGES
+            .iter()
+            .map(|(event, from, to)| format!("{from} -{event}> {to}"))
+            .collect();
+        let expected = [
+            "Alive -Heard> Alive",
+            "Suspect -Heard> Alive",
+            "Alive -Silence> Suspect",
+            "Alive -Obituary> Suspect",
+            "Suspect -Obituary> Suspect",
+        ];
+        assert_eq!(drawing, expected);
+    }
+}

@@ -1,0 +1,65 @@
+//! What a life is told at its start.
+
+use base::Duration;
+use wire::{Life, NodeSet, Nonce};
+
+/// Settings of one life.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// This life.
+    pub me: Life,
+    /// Its boot nonce.
+    pub nonce: Nonce,
+    /// Time between two beats.
+    pub interval: Duration,
+    /// Intervals of silence that make a suspect.
+    pub misses: u32,
+    /// Bound of a clock's rate error, ρ, in parts per million.
+    pub rate_ppm: u32,
+    /// g: the time to store a lease and to read it.
+    pub margin: Duration,
+    /// How many links, 1..=4.
+    pub links: u8,
+    /// Configured nodes, this one included.
+    pub nodes: NodeSet,
+}
+
+impl Settings {
+    /// D = interval × misses.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.interval * u64::from(self.misses)
+    }
+
+    /// L = D·(1−2ρ) − g (PROTOCOL 5.2). The holder's clock may run slow by ρ while the peer's runs fast by ρ; with this
+    /// L the lease has ended in real time before the peer's D has passed. 10 ms × 3, 1000 ppm, 50 µs: 29.89 ms.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        let deadline = self.deadline();
+        let rates = Duration(deadline.0.saturating_mul(2 * u64::from(self.rate_ppm)) / 1_000_000);
+        deadline.saturating_sub(rates).saturating_sub(self.margin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+    use base::Duration;
+    use wire::{Incarnation, Life, NodeId, NodeSet, Nonce};
+
+    #[test]
+    fn the_lease_is_shorter_than_the_deadline_by_both_clocks_and_the_margin() {
+        let me = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) };
+        let settings = Settings {
+            me,
+            nonce: Nonce(1),
+            interval: Duration::from_millis(10),
+            misses: 3,
+            rate_ppm: 1_000,
+            margin: Duration::from_micros(50),
+            links: 1,
+            nodes: NodeSet(7),
+        };
+        assert_eq!(settings.lease(), Duration::from_micros(29_890));
+    }
+}

@@ -1,0 +1,320 @@
+//! One test for each rule, by hand on a virtual clock.
+
+use crate::{Action, Board, Event, EventKind, Heartbeat, Settings};
+use base::{Duration, Instant};
+use wire::{
+    Beat, EchoBody, Incarnation, Life, LinkId, NodeId, NodeSet, Nonce, Obituary, Seq, Stint,
+};
+
+const MS: u64 = 1_000_000;
+
+fn node(n: u8) -> NodeId {
+    NodeId::new(n).unwrap()
+}
+fn life(n: u8) -> Life {
+    Life { node: node(n), incarnation: Incarnation(1) }
+}
+fn at(ms: u64) -> Instant {
+    Instant(1_000 * MS + ms * MS)
+}
+
+/// A node whose board says that all three are members.
+struct One {
+    heart: Heartbeat,
+    board: Board,
+    me: u8,
+}
+
+impl One {
+    fn new(me: u8) -> Self {
+        let settings = Settings {
+            me: life(me),
+            nonce: Nonce(u64::from(me)),
+            interval: Duration::from_millis(10),
+            misses: 3,
+            rate_ppm: 1_000,
+            margin: Duration::from_micros(50),
+            links: 2,
+            nodes: NodeSet(7),
+        };
+        let board = Board::default();
+        board.set_voters(NodeSet(7));
+        for n in 1..=3 {
+            board.set_roster(node(n), Incarnation(1));
+            board.set_peer_stint(node(n), Stint(u64::from(n) + 1));
+        }
+        board.set_stint(Stint(u64::from(me) + 1));
+        Self { heart: Heartbeat::new(settings, at(0)), board, me }
+    }
+    /// One turn; control makes progress. Returns what it does.
+    fn turn(&mut self, now: Instant) -> Vec<Action> {
+        self.board.make_progress();
+        self.heart.handle_timeout(now, &self.board);
+        self.actions()
+    }
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.heart.poll_action()).collect()
+    }
+    fn beat(&mut self, now: Instant) -> (Seq, Beat) {
+        self.heart.fill_beat(now, &self.board)
+    }
+    fn hear(&mut self, now: Instant, link: u8, from: u8, (seq, beat): &(Seq, Beat)) -> Vec<Action> {
+        let nonce = Nonce(u64::from(from));
+        self.heart.handle_beat(now, LinkId(link), life(from), nonce, *seq, beat, &self.board);
+        self.actions()
+    }
+    /// A beat to `other` and the echo in its next beat back.
+    fn exchange(&mut self, now: Instant, other: &mut Self) {
+        let beat = self.beat(now);
+        other.hear(now, 0, self.me, &beat);
+        let back = other.beat(now);
+        self.hear(now, 0, other.me, &back);
+    }
+}
+
+fn told(actions: &[Action]) -> Vec<EventKind> {
+    let event = |action: &Action| match action {
+        Action::Tell(Event { kind, .. }) => Some(*kind),
+        _ => None,
+    };
+    actions.iter().filter_map(event).collect()
+}
+
+fn suspects(actions: &[Action]) -> usize {
+    told(actions).iter().filter(|kind| matches!(kind, EventKind::Suspected { .. })).count()
+}
+
+#[test]
+fn silence_for_the_whole_deadline_makes_a_suspect_and_a_beat_takes_it_back() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let beat = b.beat(at(5));
+    a.hear(at(5), 0, 2, &beat);
+    a.hear(at(5), 1, 2, &beat);
+    assert_eq!(suspects(&a.turn(Instant(at(35).0 - 1))), 1, "only the one never heard");
+    assert_eq!(suspects(&a.turn(at(35))), 1);
+    let beat = b.beat(at(40));
+    let trusted = EventKind::Trusted { life: life(2), stint: Stint(3) };
+    assert!(told(&a.hear(at(40), 0, 2, &beat)).contains(&trusted));
+}
+
+#[test]
+fn two_lost_beats_never_make_a_suspect() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    for start in [0, 30, 60] {
+        let beat = b.beat(at(start));
+        a.hear(at(start), 0, 2, &beat);
+        a.hear(at(start), 1, 2, &beat);
+        for ms in start + 1..start + 30 {
+            let accused = told(&a.turn(at(ms)));
+            let is_b = |k: &EventKind| matches!(k, EventKind::Suspected { life, .. } if life.node == node(2));
+            assert!(!accused.iter().any(is_b), "at {ms} ms");
+        }
+    }
+}
+
+#[test]
+fn one_silent_link_is_named_and_is_no_suspicion() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let mut events = vec![];
+    for ms in 0..60 {
+        if ms % 10 == 0 {
+            let beat = b.beat(at(ms));
+            events.extend(told(&a.hear(at(ms), 0, 2, &beat)));
+        }
+        events.extend(told(&a.turn(at(ms))));
+    }
+    assert!(events.contains(&EventKind::LinkDown { node: node(2), link: LinkId(1) }));
+    let beat = b.beat(at(60));
+    let up = told(&a.hear(at(60), 1, 2, &beat));
+    assert!(up.contains(&EventKind::LinkUp { node: node(2), link: LinkId(1) }));
+}
+
+#[test]
+fn a_lease_needs_a_majority_and_counts_from_the_send() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    assert!(!a.board.lease_holds(at(0)));
+    let beat = a.beat(at(0));
+    b.hear(at(4), 0, 1, &beat);
+    let back = b.beat(at(6));
+    let actions = a.hear(at(8), 0, 2, &back);
+    assert!(told(&actions).contains(&EventKind::LeaseGained));
+    assert_eq!(a.board.lease_end(), at(0) + Duration::from_micros(29_890));
+    assert!(told(&a.turn(at(30))).contains(&EventKind::LeaseLost));
+}
+
+#[test]
+fn the_lease_has_ended_before_a_peer_may_acknowledge_the_removal() {
+    // The holder's clock runs slow by ρ, the peer's fast: the worst case of PROTOCOL 5.3.
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let slow = |real: u64| Instant(real * 999 / 1_000);
+    let fast = |real: u64| Instant(real * 1_001 / 1_000);
+    let sent = 1_000 * MS;
+    let beat = a.beat(slow(sent));
+    b.hear(fast(sent), 0, 1, &beat);
+    let back = b.beat(fast(sent));
+    a.hear(slow(sent), 0, 2, &back);
+    let heard = b.board.freeze(node(1), Stint(2));
+    let deadline = Duration::from_millis(30);
+    let acknowledges = (sent..).step_by(1_000).find(|t| fast(*t) >= heard + deadline).unwrap();
+    assert!(!a.board.lease_holds(slow(acknowledges)), "lease after the acknowledgement");
+}
+
+#[test]
+fn a_frozen_stint_gets_no_echo_and_no_answer() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    b.board.set_owner(true);
+    let beat = b.beat(at(0));
+    let answers = |actions: Vec<Action>| {
+        actions.iter().filter(|action| matches!(action, Action::Answer { .. })).count()
+    };
+    assert_eq!(answers(a.hear(at(0), 0, 2, &beat)), 1);
+    assert!(a.beat(at(1)).1.echo(node(2)).is_some());
+    assert_eq!(a.board.freeze(node(2), Stint(3)), at(0));
+    let late = b.beat(at(2));
+    assert_eq!(answers(a.hear(at(2), 0, 2, &late)), 0);
+    assert!(a.beat(at(3)).1.echo(node(2)).is_none());
+    assert_eq!(a.board.heard(node(2)), at(0), "what was heard after the freeze is not echoable");
+}
+
+#[test]
+fn a_life_that_is_not_admitted_echoes_nothing_and_its_echo_counts_nothing() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    b.board.set_roster(node(2), Incarnation(0));
+    let beat = a.beat(at(0));
+    b.hear(at(0), 0, 1, &beat);
+    assert!(b.beat(at(1)).1.echoed().is_empty());
+    // The other end: a knows another life in that slot.
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    a.board.set_roster(node(2), Incarnation(7));
+    a.exchange(at(0), &mut b);
+    assert!(!a.board.lease_holds(at(1)));
+}
+
+#[test]
+fn a_beat_of_another_stint_is_not_echoed() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    b.board.set_stint(Stint(99));
+    let beat = b.beat(at(0));
+    a.hear(at(0), 0, 2, &beat);
+    assert!(a.beat(at(1)).1.echo(node(2)).is_none());
+}
+
+#[test]
+fn an_echo_of_the_last_stint_renews_nothing() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let beat = a.beat(at(0));
+    b.hear(at(0), 0, 1, &beat);
+    let back = b.beat(at(1));
+    a.board.set_stint(Stint(50));
+    a.hear(at(1), 0, 2, &back);
+    assert!(!a.board.lease_holds(at(1)));
+}
+
+#[test]
+fn a_closed_stint_has_no_lease_whatever_is_echoed() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    a.board.close(Stint(2));
+    a.exchange(at(0), &mut b);
+    assert!(!a.board.lease_holds(at(1)));
+}
+
+#[test]
+fn an_owner_probes_when_its_beat_was_not_echoed_and_keeps_its_lease_over_two_lost_beats() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    a.board.set_owner(true);
+    let mut lapsed = false;
+    let mut probes = 0;
+    for half_ms in 0..200 {
+        let now = at(0) + Duration(half_ms * MS / 2);
+        for action in a.turn(now) {
+            if action != Action::Beat {
+                continue;
+            }
+            let beat = a.beat(now);
+            probes += usize::from(beat.1.probe);
+            // Of every three cadence beats two are lost.
+            if beat.1.probe || half_ms / 20 % 3 == 0 {
+                for reply in b.hear(now, 0, 1, &beat) {
+                    if let Action::Answer { echo, .. } = reply {
+                        a.heart.handle_echo(now, life(2), &echo, &a.board);
+                    }
+                }
+            }
+        }
+        lapsed |= half_ms > 20 && !a.board.lease_holds(now);
+    }
+    assert!(probes > 0);
+    assert!(!lapsed);
+}
+
+#[test]
+fn a_stall_delays_accusations_and_not_the_own_lease() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    a.exchange(at(0), &mut b);
+    a.turn(at(20));
+    let heard = a.board.heard(node(2));
+    a.heart.handle_stall(at(50), Duration::from_millis(28));
+    let actions = a.turn(at(50));
+    assert_eq!(suspects(&actions), 0);
+    assert!(told(&actions).contains(&EventKind::LeaseLost));
+    assert_eq!(a.board.heard(node(2)), heard, "the seal reads what was really heard");
+    assert_eq!(suspects(&a.turn(at(58))), 2);
+}
+
+#[test]
+fn beats_keep_their_cadence_when_the_thread_is_late() {
+    let mut a = One::new(1);
+    let beats = |actions: Vec<Action>| actions.iter().filter(|a| **a == Action::Beat).count();
+    assert_eq!(beats(a.turn(at(0))), 1);
+    assert_eq!(beats(a.turn(at(13))), 1);
+    assert_eq!(a.heart.poll_deadline(), Some(at(20)));
+    assert_eq!(beats(a.turn(at(57))), 1, "missed beats are not made up for");
+    assert_eq!(beats(a.turn(at(60))), 1);
+}
+
+#[test]
+fn control_without_progress_ends_the_lease_before_the_obituary_and_then_this_life() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    a.exchange(at(0), &mut b);
+    a.turn(at(0));
+    a.heart.handle_timeout(at(91), &a.board);
+    assert_eq!(a.board.lease_end(), Instant::ZERO);
+    let obituary = Action::Obituary(Obituary { stint: Stint(2) });
+    assert!(a.actions().contains(&obituary));
+    let mut ends = vec![];
+    for ms in 92..96 {
+        a.heart.handle_timeout(at(ms), &a.board);
+        ends.extend(a.actions());
+    }
+    assert_eq!(ends.iter().filter(|action| **action == obituary).count(), 2);
+    assert_eq!(ends.last(), Some(&Action::Stop));
+    // An echo that comes now renews nothing.
+    a.exchange(at(96), &mut b);
+    assert_eq!(a.board.lease_end(), Instant::ZERO);
+}
+
+#[test]
+fn an_obituary_is_told_at_once_and_a_newer_life_appears() {
+    let mut a = One::new(1);
+    a.heart.handle_obituary(at(1), life(2), &Obituary { stint: Stint(3) });
+    let events = told(&a.actions());
+    assert!(events.contains(&EventKind::Obituary { life: life(2), stint: Stint(3) }));
+    let newer = Life { node: node(2), incarnation: Incarnation(2) };
+    let beat = Beat::new(Stint::NONE, at(2), Duration::ZERO, Duration::ZERO);
+    a.heart.handle_beat(at(2), LinkId(0), newer, Nonce(9), Seq(1), &beat, &a.board);
+    assert!(told(&a.actions()).contains(&EventKind::Appeared { life: newer }));
+}
+
+#[test]
+fn an_answer_is_an_echo_for_one_addressee() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    b.board.set_owner(true);
+    let beat = b.beat(at(0));
+    let actions = a.hear(at(0), 1, 2, &beat);
+    let answer = actions.iter().find_map(|action| match action {
+        Action::Answer { to, link, echo } => Some((*to, *link, *echo)),
+        _ => None,
+    });
+    let (to, link, echo): (NodeId, LinkId, EchoBody) = answer.unwrap();
+    assert_eq!((to, link, echo.echo.seq), (node(2), LinkId(1), beat.0.0 as u32));
+}
