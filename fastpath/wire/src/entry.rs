@@ -142,9 +142,9 @@ impl FenceProof {
 impl Entry {
     /// Bytes that [`Entry::encode`] writes before a request's body: term, level, tag, client, seq, length.
     const REQUEST_HEAD: usize = 13 + 2 + 1 + 8 + 8 + 4;
-    /// An upper bound of the encoded length, to cut Prepares without encoding twice.
+    /// An upper bound of the encoded length, to cut messages without encoding twice.
     #[must_use]
-    pub const fn encoded_max(&self) -> usize {
+    pub const fn size(&self) -> usize {
         match &self.kind {
             EntryKind::Request { body, .. } => Self::REQUEST_HEAD + body.len(),
             _ => Self::REQUEST_HEAD,

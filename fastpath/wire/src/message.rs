@@ -122,6 +122,8 @@ pub enum Message {
         client: ClientId,
         /// Its number.
         seq: Seq,
+        /// The client's lowest number that is not answered yet: all before it are done with.
+        first: Seq,
         /// What.
         body: Vec<u8>,
     },
@@ -245,10 +247,11 @@ impl Message {
                 to.op(*prev_op);
                 put_entries(to, tail);
             }
-            Self::Request { client, seq, body } => {
+            Self::Request { client, seq, first, body } => {
                 to.u8(tag::REQUEST);
                 to.u64(client.0);
                 to.u64(seq.0);
+                to.u64(first.0);
                 to.bytes(body);
             }
             _ => self.encode_short(to),
@@ -347,6 +350,7 @@ impl Message {
             tag::REQUEST => Self::Request {
                 client: ClientId(from.u64()?),
                 seq: Seq(from.u64()?),
+                first: Seq(from.u64()?),
                 body: from.bytes(BODY_MAX, "request body")?.to_vec(),
             },
             tag::COLD_REQUEST => Self::ColdRequest { term: from.term()? },

@@ -79,7 +79,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         ),
         ("join", Message::Join { removed_at: Op(11), op: Op(12), fresh: true, era: 1 }),
         ("stale", Message::Stale { node: n5, highest: i6 }),
-        ("request", Message::Request { client: ClientId(7), seq: Seq(8), body: vec![9] }),
+        (
+            "request",
+            Message::Request { client: ClientId(7), seq: Seq(8), first: Seq(6), body: vec![9] },
+        ),
         ("cold-request", Message::ColdRequest { term: term() }),
         ("cold-promise", Message::ColdPromise { term: term() }),
         ("order", Message::Order { life: life(5, 6), order: Order::Fenced }),
@@ -113,7 +116,7 @@ fn what_is_left_over_or_out_of_range_is_named() {
     }
     assert_eq!(Message::decode(&[0]), Err(Malformed::OutOfRange("message kind")));
     let body = vec![0; BODY_MAX + 1];
-    let fat = bytes(&Message::Request { client: ClientId(1), seq: Seq(1), body });
+    let fat = bytes(&Message::Request { client: ClientId(1), seq: Seq(1), first: Seq(1), body });
     assert_eq!(Message::decode(&fat), Err(Malformed::TooLong("request body")));
 }
 
@@ -124,7 +127,7 @@ fn the_length_bound_of_an_entry_holds() {
         for entry in entries {
             let mut to = Writer::new();
             entry.encode(&mut to);
-            assert!(to.0.len() <= entry.encoded_max(), "{entry:?}");
+            assert!(to.0.len() <= entry.size(), "{entry:?}");
         }
     }
 }
