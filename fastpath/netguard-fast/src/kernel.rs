@@ -75,7 +75,6 @@ impl Signals {
             unsafe { libc::read(self.0.as_raw_fd(), record.as_mut_ptr().cast(), record.len()) };
         }
     }
-
 }
 
 impl AsFd for Signals {

@@ -12,6 +12,9 @@
 
 pub mod clock;
 pub mod control;
+pub mod engine;
 pub mod exit;
 pub mod kernel;
 pub mod realtime;
+pub mod start;
+pub mod watch;

@@ -104,6 +104,8 @@ named! {
     QueueFull = "queue_full",
     /// Lives told that they are outlived (R-RENUMBER).
     StaleAnswered = "stale_answered",
+    /// What the heartbeat core wanted done and had no room to say.
+    ActionsLost = "actions_lost",
 }
 
 const _: () = assert!(LinkCounter::ALL.len() <= LINK_WORDS && Counter::ALL.len() <= SCALAR_WORDS);

@@ -1,0 +1,186 @@
+//! No allocation after the start: two engines run the real loop over loopback for a second, under an
+//! allocator that counts.
+
+use base::Duration;
+use heartbeat::EventKind;
+use link::{Link, Mode, Settings, UdpLink};
+use netguard_fast::control::{Control, Places};
+use netguard_fast::engine::{Engine, FRAME_MAX};
+use netguard_fast::kernel::{EventFd, Signals};
+use netguard_fast::watch::{self, Phase};
+use shm::{Core, Counter, Key, LinkSetup, Map, Setup, Side};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use wire::{ClusterId, Incarnation, Life, LinkId, NodeId, NodeSet, Nonce, Stint};
+
+thread_local! {
+    static ARMED: Cell<bool> = const { Cell::new(false) };
+}
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what an armed thread allocates.
+struct Counting;
+
+impl Counting {
+    fn count() {
+        if ARMED.try_with(Cell::get).unwrap_or(false) {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(block, layout, size) }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const INTERVAL: Duration = Duration::from_millis(10);
+
+fn node(n: u8) -> NodeId {
+    NodeId::new(n).unwrap()
+}
+
+fn life(n: u8) -> Life {
+    Life { node: node(n), incarnation: Incarnation(1) }
+}
+
+fn nodes() -> NodeSet {
+    [node(1), node(2)].into_iter().collect()
+}
+
+fn setup(n: u8, link: &UdpLink) -> Setup {
+    let own = link.local().unwrap();
+    let link = LinkSetup {
+        mode: shm::Mode::Unicast,
+        own: own.ip(),
+        interface: 0,
+        target: None,
+        port: own.port(),
+        peers: Vec::new(),
+    };
+    Setup {
+        me: life(n),
+        nonce: Nonce(n.into()),
+        cluster: ClusterId(1),
+        key: Key([7; 32]),
+        key_id: 1,
+        feature: 1,
+        config_hash: 5,
+        interval: INTERVAL,
+        misses: 10,
+        rate_ppm: 1_000,
+        margin: Duration::from_micros(50),
+        nodes: nodes(),
+        priority: 0,
+        core: Core::None,
+        links: vec![link],
+    }
+}
+
+fn open() -> UdpLink {
+    UdpLink::open(&Settings {
+        id: LinkId(0),
+        mode: Mode::Unicast,
+        own: "127.0.0.1:0".parse().unwrap(),
+        interface: 0,
+        peers: Vec::new(),
+        frame_max: FRAME_MAX,
+    })
+    .unwrap()
+}
+
+/// A map as control sees it, with both nodes members and this one an owner.
+fn board(map: &Map) -> Map {
+    let control = Map::attach(map.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let board = control.board();
+    for n in [1, 2] {
+        board.set_roster(node(n), Incarnation(1));
+        board.set_peer_stint(node(n), Stint(n.into()));
+    }
+    board.set_voters(nodes());
+    board.set_owner(true);
+    control
+}
+
+/// Runs one engine in a thread until its control makes no progress any more; a child stands in for control.
+fn run(n: u8, map: Map, link: UdpLink) -> thread::JoinHandle<Phase> {
+    thread::spawn(move || {
+        let program = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/child.sh"));
+        let place = || "x".into();
+        let places =
+            Places { config: place(), node: "sleep".into(), run_dir: place(), state_dir: place() };
+        let (events, (_own, other)) = (EventFd::new().unwrap(), UnixStream::pair().unwrap());
+        let control = Control::start(program, &places, map.as_fd(), &events, &other).unwrap();
+        let signals = Signals::collect().unwrap();
+        let setup = setup(n, &link);
+        let links: Vec<Box<dyn Link>> = vec![Box::new(link)];
+        let mut engine = Engine::new(&setup, map, events, links);
+        ARMED.set(true);
+        let phase = watch::run(&mut engine, &control, &signals);
+        ARMED.set(false);
+        phase
+    })
+}
+
+#[test]
+fn the_loop_allocates_nothing_while_two_nodes_beat_answer_and_end() {
+    let (mut a, mut b) = (open(), open());
+    a.set_peer(node(2), Some(b.local().unwrap()));
+    b.set_peer(node(1), Some(a.local().unwrap()));
+    let (map_a, map_b) = (Map::nameless().unwrap(), Map::nameless().unwrap());
+    let (control_a, control_b) = (board(&map_a), board(&map_b));
+    control_a.board().set_stint(Stint(1));
+    control_b.board().set_stint(Stint(2));
+    let (run_a, run_b) = (run(1, map_a, a), run(2, map_b, b));
+    for _ in 0..500 {
+        control_a.board().make_progress();
+        control_b.board().make_progress();
+        thread::sleep(std::time::Duration::from_millis(2));
+    }
+    // From here a makes no progress, b still does.
+    while !run_a.is_finished() {
+        control_b.board().make_progress();
+        thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert_eq!(run_a.join().unwrap(), Phase::Running);
+    assert_eq!(run_b.join().unwrap(), Phase::Running);
+
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0, "the loop allocated");
+    // And it did run: beats, answers, a lease, an obituary that the other heard.
+    let counted = |map: &Map, counter| map.counters().get(Side::Fast, counter);
+    assert!(counted(&control_a, Counter::Beats) > 50);
+    assert!(counted(&control_b, Counter::Answers) > 50);
+    assert_eq!(counted(&control_a, Counter::Obituaries), 3);
+    let told: Vec<_> =
+        std::iter::from_fn(|| control_b.events().pop()).map(|event| event.kind).collect();
+    assert!(told.contains(&EventKind::Appeared { life: life(1) }), "{told:?}");
+    assert!(told.contains(&EventKind::LeaseGained), "{told:?}");
+    assert!(told.contains(&EventKind::Obituary { life: life(1), stint: Stint(1) }), "{told:?}");
+    assert_eq!(control_a.board().lease_end(), base::Instant::ZERO);
+    let refused: u64 = wire::Reject::ALL
+        .iter()
+        .map(|&reason| control_b.counters().rejected(Side::Fast, reason))
+        .sum();
+    assert_eq!(refused, 0);
+}
