@@ -11,6 +11,7 @@ use base::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use driver::{Job, Outcome};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use wire::ServiceId;
@@ -69,7 +70,7 @@ impl DriverThreads {
             let thread = std::thread::Builder::new()
                 .name(format!("service-{number}"))
                 .stack_size(STACK)
-                .spawn(move || worker.run())?;
+                .spawn(move || worker.survive())?;
             threads.push(Handle { orders, wake: own, thread });
         }
         Ok(Self { threads, outcomes })
@@ -131,6 +132,16 @@ struct Worker {
 }
 
 impl Worker {
+    /// A defect in a driver must not look like a driver that takes its time: nobody may start the
+    /// service elsewhere, and the operator must know.
+    fn survive(&mut self) {
+        if catch_unwind(AssertUnwindSafe(|| self.run())).is_err()
+            && let Some(outcome) = self.driver.handle_defect(system::now())
+        {
+            self.tell(outcome);
+        }
+    }
+
     fn run(&mut self) {
         // Not allowed is told once, by the start of the daemon.
         let _ = self.priority.map(system::realtime);
@@ -175,5 +186,72 @@ impl Worker {
     fn tell(&self, outcome: Outcome) {
         let _ = self.outcomes.send(outcome);
         self.wake_loop.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DriverThreads;
+    use crate::journal::Journal;
+    use crate::part::Part;
+    use crate::system::{Poll, Wake};
+    use base::{Duration, Instant};
+    use driver::{Done, Evidence, FencePolicy, Job, Outcome, Right};
+    use std::sync::Arc;
+    use wire::{Generation, ServiceId};
+
+    struct Fake {
+        breaks: bool,
+    }
+
+    impl Part for Fake {
+        fn name(&self) -> String {
+            "fake".into()
+        }
+        fn start(&mut self, _: Generation, _: Instant) -> Result<(), String> {
+            assert!(!self.breaks, "a defect that this test makes");
+            Ok(())
+        }
+        fn stop(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn withdraw(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn restore(&mut self, _: Instant) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn start(service: u16) -> Job {
+        let (service, evidence) = (ServiceId(service), Evidence::NeverOwned);
+        let right = Right::grant(service, Generation(1), evidence, FencePolicy::Fenced, None);
+        Job::Start(right.unwrap())
+    }
+
+    #[test]
+    fn jobs_are_done_and_a_defect_in_one_driver_is_told_and_holds_up_no_other() {
+        let wake = Arc::new(Wake::new().unwrap());
+        let (journal, _writer) = Journal::start("test").unwrap();
+        let part = |breaks| -> Vec<Box<dyn Part>> { vec![Box::new(Fake { breaks })] };
+        let parts = vec![part(true), part(false)];
+        let threads = DriverThreads::start(parts, None, &wake, &journal).unwrap();
+        let next = || -> Outcome {
+            let mut poll = Poll::default();
+            poll.add(wake.fd());
+            loop {
+                if let Some(outcome) = threads.poll_outcome() {
+                    return outcome;
+                }
+                poll.wait(Some(Duration::from_millis(100))).unwrap();
+                wake.clear();
+            }
+        };
+        assert!(threads.run(start(0)));
+        let outcome = next();
+        assert!(matches!(outcome.result, Done::Stuck { .. }), "{outcome:?}");
+        assert!(threads.run(start(1)));
+        assert_eq!((next().service, threads.run(start(2))), (ServiceId(1), false));
+        assert_eq!(threads.shutdown(Duration::from_millis(10_000)), []);
     }
 }

@@ -3,6 +3,7 @@
 //! * [`life`]: one life, from start to end; [`start`] and [`identity`]: from arguments to a daemon
 //!   that may speak.
 //! * [`daemon`]: the event loop. [`effects`]: the one file that performs what the node decides.
+//! * [`standing`]: what the machine gives, and what it costs where it does not.
 //! * [`exchange`]: agreement messages on the links.
 //! * [`driver_threads`], [`service_driver`], [`part`]: a thread per service, its jobs, its
 //!   resources.
@@ -25,6 +26,7 @@ pub mod part;
 pub mod server;
 pub mod service_driver;
 pub mod snapshot;
+pub mod standing;
 pub mod start;
 pub mod state;
 pub mod storage;

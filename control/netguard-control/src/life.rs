@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::server::Server;
 use crate::snapshot::Facts;
+use crate::standing::{Priorities, Standing};
 use crate::start::{self, Arguments, Started};
 use crate::storage::Storage;
 use crate::system::{self, Signals, Wake};
@@ -36,13 +37,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Starts the threads, and lets fast speak once nothing can fail any more.
 fn assemble(
     arguments: &Arguments,
-    mut started: Started,
+    started: Started,
     signals: Signals,
     parent: OwnedFd,
     journal: &Journal,
 ) -> Result<Daemon, Failure> {
     let begun = system::now();
-    for note in started.notes.drain(..) {
+    let Started { identity, inherited, me, state, exchange, services, setup, notes } = started;
+    for note in notes {
         journal.say(note);
     }
     let wake = Arc::new(Wake::new().map_err(Failure::kernel("make an event descriptor"))?);
@@ -50,20 +52,20 @@ fn assemble(
         let path = arguments.run_dir.join(api::SOCKET_NAME).display().to_string();
         Failure::Socket { path, source }
     })?;
-    let priorities = Priorities::below(started.identity.config.local.realtime_priority);
-    let services = std::mem::take(&mut started.services);
-    let drivers = DriverThreads::start(services, priorities.drivers, &wake, journal)
-        .map_err(Failure::kernel("start a driver thread"))?;
-    let settings = start::node_settings(&started);
-    let patience = start::longest_stop(&started.identity) + STOP_EXTRA;
-    journal.say(standing(&started, priorities));
-    started.release()?;
-
-    let Started { identity, inherited, me, state, exchange, .. } = started;
+    let settings = start::node_settings(&identity, me, state.era());
     let storage = Storage::start(state, Arc::clone(&wake))
         .map_err(Failure::kernel("start the storage thread"))?;
+    let priorities = Priorities::below(identity.config.local.realtime_priority);
+    let ends_connections = services.iter().flatten().all(|part| part.ends_connections());
+    let drivers = DriverThreads::start(services, priorities.drivers, &wake, journal)
+        .map_err(Failure::kernel("start a driver thread"))?;
+    // The last of all threads is there: from here on this one has its priority.
+    let standing = Standing::take(priorities, ends_connections);
+    journal.say(format!("life {} begins; {}", me.incarnation, standing.line));
+    inherited.release(&setup)?;
+
     Ok(Daemon {
-        facts: Facts::new(&identity, me, begun),
+        facts: Facts::new(&identity, me, begun, standing.alarms),
         node: Node::new(settings, system::now()),
         effects: Effects {
             me,
@@ -79,7 +81,7 @@ fn assemble(
         signals,
         parent,
         turn: start::interval(&identity) / 4,
-        patience,
+        patience: start::longest_stop(&identity) + STOP_EXTRA,
     })
 }
 
@@ -104,42 +106,4 @@ fn live(mut daemon: Daemon) -> Result<(), Failure> {
         // The panic's own message has been printed by the runtime.
         Err(_) => Err(Failure::Panic),
     }
-}
-
-/// SCHED_FIFO priorities below the heartbeat's; none if the configuration wants none.
-#[derive(Clone, Copy)]
-struct Priorities {
-    event_loop: Option<u8>,
-    drivers: Option<u8>,
-}
-
-impl Priorities {
-    fn below(fast: u8) -> Self {
-        let under = |steps: u8| (fast > 0).then(|| fast.saturating_sub(steps).max(1));
-        Self { event_loop: under(10), drivers: under(20) }
-    }
-}
-
-/// Takes what the machine gives, and says in one line what it did not give and what that costs.
-fn standing(started: &Started, priorities: Priorities) -> String {
-    let real_time = match priorities.event_loop.map(system::realtime) {
-        None => {
-            "without real-time priority (as configured): a loaded machine delays takeovers".into()
-        }
-        Some(Ok(())) => format!(
-            "real-time priority {} (drivers {})",
-            priorities.event_loop.unwrap_or(0),
-            priorities.drivers.unwrap_or(0)
-        ),
-        Some(Err(e)) => format!(
-            "without real-time priority ({e}; give CAP_SYS_NICE): a loaded machine delays takeovers"
-        ),
-    };
-    let memory = match system::lock_memory() {
-        Ok(()) => "memory locked".into(),
-        Err(e) => format!(
-            "memory not locked ({e}; give CAP_IPC_LOCK): a machine short of memory delays takeovers"
-        ),
-    };
-    format!("life {} begins; {real_time}; {memory}", started.me.incarnation)
 }

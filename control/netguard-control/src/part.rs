@@ -28,6 +28,10 @@ pub trait Part: Send {
     fn watch_fd(&self) -> Option<RawFd> {
         None
     }
+    /// False if connections to it outlive its stop on this kernel.
+    fn ends_connections(&self) -> bool {
+        true
+    }
     /// How it died, once it has.
     fn poll_exit(&mut self) -> Option<String> {
         None
@@ -55,6 +59,9 @@ impl Part for FloatingAddress {
     }
     fn handle_timeout(&mut self, now: Instant) {
         Self::handle_timeout(self, now);
+    }
+    fn ends_connections(&self) -> bool {
+        Self::ends_connections(self)
     }
 }
 

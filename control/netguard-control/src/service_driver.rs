@@ -41,6 +41,20 @@ impl ServiceDriver {
         Some(self.handle_job(job, clock))
     }
 
+    /// The thread ended by a defect: what is up is in nobody's hands any more.
+    #[must_use]
+    pub fn handle_defect(&self, now: Instant) -> Option<Outcome> {
+        let (service, generation) = (self.service, self.up?);
+        let reason = "a defect in a driver (see the panic message): report it".into();
+        Some(Outcome {
+            service,
+            generation,
+            result: Done::Stuck { reason },
+            began: now,
+            ended: now,
+        })
+    }
+
     /// Repeats what is due (announcements).
     pub fn handle_timeout(&mut self, now: Instant) {
         for part in &mut self.parts {

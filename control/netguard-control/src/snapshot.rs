@@ -24,6 +24,8 @@ pub struct Facts {
     interval: Duration,
     deadline: Duration,
     started: Instant,
+    /// What the machine did not give this daemon.
+    standing: Vec<api::Alarm>,
 }
 
 /// One moment on both clocks.
@@ -48,7 +50,7 @@ impl Moment {
 
 impl Facts {
     /// Collects them once.
-    pub fn new(identity: &Identity, me: Life, started: Instant) -> Self {
+    pub fn new(identity: &Identity, me: Life, started: Instant, standing: Vec<api::Alarm>) -> Self {
         let config = &identity.config;
         let name = |node: &config::Node| Some((NodeId::new(node.id)?, node.name.clone()));
         let interval = crate::start::interval(identity);
@@ -62,6 +64,7 @@ impl Facts {
             interval,
             deadline: interval * u64::from(config.cluster.heartbeat_misses),
             started,
+            standing,
         }
     }
     /// The configured name.
@@ -94,7 +97,7 @@ impl Facts {
             lease: api::Lease { held: status.lease_held, left_ms: ms(status.lease_left) },
             members: status.members.iter().map(|m| self.member(at, m, board)).collect(),
             services: status.services.iter().map(|s| self.service(at, s)).collect(),
-            alarms: status.alarms.iter().map(|alarm| api_alarm(at, alarm)).collect(),
+            alarms: self.alarms(at, &status),
         }
     }
 
@@ -177,6 +180,12 @@ impl Facts {
             since_unix_ms: s.since.map(|since| at.unix(since)),
             failed_on: s.failed_on.iter().map(failed).collect(),
         }
+    }
+
+    /// The node's, worst first, then what holds all the time.
+    fn alarms(&self, at: Moment, status: &NodeStatus) -> Vec<api::Alarm> {
+        let alarms = status.alarms.iter().map(|alarm| api_alarm(at, alarm));
+        alarms.chain(self.standing.iter().cloned()).collect()
     }
 
     fn agreement(&self, status: &NodeStatus) -> api::Agreement {

@@ -89,15 +89,15 @@ pub struct Started {
     /// The resources of each service.
     pub services: Vec<Vec<Box<dyn Part>>>,
     /// What fast is to be told.
-    setup: Setup,
+    pub setup: Setup,
     /// What the operator should read about the start.
     pub notes: Vec<String>,
 }
 
-impl Started {
+impl Inherited {
     /// Lets fast send its first frame. Everything that could still fail has been done by now.
-    pub fn release(&self) -> Result<(), Failure> {
-        Ok(self.setup.send(&self.inherited.setup)?)
+    pub fn release(&self, setup: &Setup) -> Result<(), Failure> {
+        Ok(setup.send(&self.setup)?)
     }
 }
 
@@ -245,18 +245,18 @@ fn resource_spec(resource: &Resource) -> ResourceSpec {
 }
 
 /// What the cores of this life are told.
-pub fn node_settings(started: &Started) -> node::Settings {
-    let identity = &started.identity;
+#[must_use]
+pub fn node_settings(identity: &Identity, me: Life, era_promised: u32) -> node::Settings {
     let named = |n: &config::Node| Some((NodeId::new(n.id)?, n.name.clone()));
     node::Settings {
         agreement: agreement::Settings {
-            me: started.me,
+            me,
             voters: identity.nodes(|_| true),
             witnesses: identity.nodes(|node| node.witness),
             interval: interval(identity),
             misses: identity.config.cluster.heartbeat_misses,
             rate_ppm: RATE_PPM,
-            era_promised: started.state.era(),
+            era_promised,
             level: LEVEL,
         },
         services: specs(identity),
