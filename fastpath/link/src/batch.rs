@@ -43,8 +43,8 @@ pub(crate) fn receive(
         header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         slots += 1;
     }
-    // SAFETY: the first `slots` headers point to a vector, a buffer and a source of their own, all alive
-    // and borrowed by nobody else during the call; MSG_DONTWAIT makes it return at once.
+    // SAFETY: the first `slots` headers point to a vector, a buffer and a source of their own, all
+    // alive and borrowed by nobody else during the call; MSG_DONTWAIT makes it return at once.
     let count = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
@@ -74,7 +74,8 @@ pub(crate) fn receive(
     Ok(count)
 }
 
-/// Sends one frame to each address; `failed` gets the error of each that did not go out. Returns how many did.
+/// Sends one frame to each address; `failed` gets the error of each that did not go out. Returns
+/// how many did.
 pub(crate) fn send<'a>(
     socket: &Socket,
     frame: &[u8],
@@ -111,8 +112,8 @@ fn send_batch(
     let mut sent = 0;
     let mut at = 0;
     while let Some(rest) = headers.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        // SAFETY: each header points to the one vector and to an address, all alive during the call, which
-        // reads them and writes only `msg_len` of the headers.
+        // SAFETY: each header points to the one vector and to an address, all alive during the
+        // call, which reads them and writes only `msg_len` of the headers.
         let count = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -137,8 +138,9 @@ fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     let raw = std::ptr::from_ref(storage);
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
-            // SAFETY: a storage is aligned and large enough for every kind of address; the family that the
-            // kernel wrote says that this one holds an IPv4 address, which is plain integers.
+            // SAFETY: a storage is aligned and large enough for every kind of address; the family
+            // that the kernel wrote says that this one holds an IPv4 address, which is plain
+            // integers.
             let v4 = unsafe { &*raw.cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
             Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())

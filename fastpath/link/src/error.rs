@@ -32,7 +32,10 @@ pub enum OpenError {
         own: SocketAddr,
     },
     /// The interface is gone.
-    #[error("link {link}: the interface of {} (index {interface}) is gone; bring it up first", own.ip())]
+    #[error(
+        "link {link}: the interface of {} (index {interface}) is gone; bring it up first",
+        own.ip()
+    )]
     NoInterface {
         /// The link.
         link: LinkId,

@@ -1,8 +1,8 @@
-//! Links: how frames get to the peers and back. One trait, one back end (UDP), one decorator that loses
-//! frames on purpose.
+//! Links: how frames get to the peers and back. One trait, one back end (UDP), one decorator that
+//! loses frames on purpose.
 //!
-//! A link never waits and never fails for good: what cannot be sent is counted, and the detector sees the
-//! silence that follows. After opening it allocates nothing.
+//! A link never waits and never fails for good: what cannot be sent is counted, and the detector
+//! sees the silence that follows. After opening it allocates nothing.
 //!
 //! * [`link`](mod@link): the trait, destinations, counts.
 //! * [`settings`]: what a link must be told.

@@ -50,8 +50,9 @@ pub trait Link: Send {
     /// Sends one frame without waiting. True if everything went out; what did not is counted.
     fn send(&mut self, to: Destination, frame: &[u8]) -> bool;
 
-    /// Takes what is waiting, at most one batch, and gives each datagram to `each` with its source. Returns
-    /// how many were taken from the kernel: less than [`BATCH`](crate::BATCH) = nothing is left.
+    /// Takes what is waiting, at most one batch, and gives each datagram to `each` with its source.
+    /// Returns how many were taken from the kernel: less than [`BATCH`](crate::BATCH) = nothing is
+    /// left.
     fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize;
 
     /// Readable when something is waiting.

@@ -1,8 +1,9 @@
-//! A link that loses, doubles and disorders what it receives, by a seed: the same seed, the same frames,
-//! the same losses. For tests; netem is not everywhere, and the simulator has a network of its own.
+//! A link that loses, doubles and disorders what it receives, by a seed: the same seed, the same
+//! frames, the same losses. For tests; netem is not everywhere, and the simulator has a network of
+//! its own.
 //!
-//! A delayed frame is given out after one to three later ones, so on a silent link it stays away: to
-//! whoever waits for it that is a loss.
+//! A delayed frame is given out after one to three later ones, so on a silent link it stays away:
+//! to whoever waits for it that is a loss.
 
 use crate::link::{Counts, Destination, Link};
 use base::Prng;
@@ -73,7 +74,8 @@ impl Faults {
         }
     }
 
-    /// `link` with these faults, if they are meant for it. `salt` keeps two receivers with one seed apart.
+    /// `link` with these faults, if they are meant for it. `salt` keeps two receivers with one seed
+    /// apart.
     #[must_use]
     pub fn over(&self, link: Box<dyn Link>, frame_max: usize, salt: u64) -> Box<dyn Link> {
         if self.link.is_some_and(|only| only != link.id()) {

@@ -143,8 +143,8 @@ fn membership(group: Ipv4Addr, own: Ipv4Addr, interface: u32) -> libc::ip_mreqn 
 
 /// Sets one option; `T` is the C type that the option takes.
 fn set<T: Copy>(socket: &Socket, level: i32, option: i32, value: &T) -> io::Result<()> {
-    // SAFETY: pointer and length describe `value`, which outlives the call; the kernel only reads it. The
-    // descriptor is open because `socket` is borrowed.
+    // SAFETY: pointer and length describe `value`, which outlives the call; the kernel only reads
+    // it. The descriptor is open because `socket` is borrowed.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -136,7 +136,8 @@ impl Link for UdpLink {
     }
 }
 
-/// Sorts a failed send. None of them is fatal: a cable comes back, a filter is changed, a buffer drains.
+/// Sorts a failed send. None of them is fatal: a cable comes back, a filter is changed, a buffer
+/// drains.
 fn count_failed(counts: &mut Counts, error: &io::Error) {
     let errno = error.raw_os_error().unwrap_or(0);
     counts.last_errno = errno;
@@ -179,7 +180,8 @@ mod tests {
         }
     }
 
-    /// Everything that arrives until `count` datagrams are there; gives up after a second without one.
+    /// Everything that arrives until `count` datagrams are there; gives up after a second without
+    /// one.
     fn take(link: &mut UdpLink, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut all = Vec::new();
         while all.len() < count {

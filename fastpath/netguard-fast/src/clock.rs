@@ -6,8 +6,8 @@ use base::Instant;
 #[must_use]
 pub fn now() -> Instant {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec that outlives the call. The call cannot fail: the clock exists
-    // since Linux 2.6.39.
+    // SAFETY: the pointer is to a timespec that outlives the call. The call cannot fail: the clock
+    // exists since Linux 2.6.39.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     Instant((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
 }

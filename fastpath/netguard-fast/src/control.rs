@@ -59,15 +59,16 @@ impl Control {
         }
         let keep = move || {
             for fd in inherited {
-                // SAFETY: takes no pointer; the descriptors are open: they were copied with the process.
+                // SAFETY: takes no pointer; the descriptors are open: they were copied with the
+                // process.
                 if unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } < 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
             Ok(())
         };
-        // SAFETY: between fork and exec the closure only calls fcntl, which is safe there, and reads the
-        // error number; it allocates nothing.
+        // SAFETY: between fork and exec the closure only calls fcntl, which is safe there, and
+        // reads the error number; it allocates nothing.
         unsafe { command.pre_exec(keep) };
         let child = command.spawn()?;
         let pidfd = kernel::pidfd(child.id())?;
@@ -90,8 +91,8 @@ impl Control {
         self.signal(libc::SIGKILL);
     }
 
-    /// Waits until the child has ended, at most so long; its exit code, or none if it was killed or is not
-    /// gone.
+    /// Waits until the child has ended, at most so long; its exit code, or none if it was killed or
+    /// is not gone.
     pub fn wait(&mut self, limit: Duration) -> Option<i32> {
         let until = clock::now() + limit;
         let mut waiter = Waiter::default();
@@ -108,7 +109,8 @@ impl Control {
     }
 
     fn signal(&self, signal: libc::c_int) {
-        // SAFETY: takes integers and a null pointer. The pidfd names exactly this child, also after its end.
+        // SAFETY: takes integers and a null pointer. The pidfd names exactly this child, also after
+        // its end.
         unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,

@@ -14,8 +14,9 @@ use wire::{
 /// The longest frame of the fast path; anything longer is not one.
 pub const FRAME_MAX: usize = HEADER_LEN + wire::beat::BEAT_MAX;
 
-/// Most batches taken from one link in one turn, so that a flood on one link cannot hold up the beats. 512
-/// frames are four rounds of beats of 128 nodes; what is left waits for the next turn, which comes at once.
+/// Most batches taken from one link in one turn, so that a flood on one link cannot hold up the
+/// beats. 512 frames are four rounds of beats of 128 nodes; what is left waits for the next turn,
+/// which comes at once.
 const BATCHES_MAX: usize = 16;
 
 /// A wake-up this late is counted and noted.
@@ -116,8 +117,8 @@ impl Engine {
         self.heartbeat.handle_control_lost(now, self.out.map.board());
     }
 
-    /// One turn, after waking at `woke` with `due` as the time when it should have been at the latest.
-    /// True = the core has stopped.
+    /// One turn, after waking at `woke` with `due` as the time when it should have been at the
+    /// latest. True = the core has stopped.
     pub fn turn(&mut self, woke: Instant, due: Instant, waiter: &Waiter) -> bool {
         let late = woke.since(due);
         let stalled = late > self.interval / 2;
@@ -202,7 +203,8 @@ impl Out {
         bytes: &[u8],
     ) -> Result<(), Reject> {
         let (header, body) = frame::open(&self.seal, link, bytes)?;
-        // Stamped after the receive: an earlier stamp could end a deadline too early (PROTOCOL 5.1).
+        // Stamped after the receive: an earlier stamp could end a deadline too early (PROTOCOL
+        // 5.1).
         let now = clock::now();
         if let Err(reason) = replay.take(&header) {
             let mine = header.from.node == self.me.node && header.nonce != self.nonce;
@@ -400,7 +402,8 @@ mod tests {
     fn a_sleeper_hears_what_came_before_it_judges() {
         let (mut a, mut b, _) = pair(7);
         turn(&mut a);
-        // Nothing is marked as readable, as if the wake-up came from the timer: S10 drains all the same.
+        // Nothing is marked as readable, as if the wake-up came from the timer: S10 drains all the
+        // same.
         let waiter = Waiter::default();
         let woke = clock::now();
         let lost = Duration::from_millis(501);

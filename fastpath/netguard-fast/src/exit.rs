@@ -32,7 +32,8 @@ Exit codes:
   6  superseded: a newer life of this node runs";
 
 impl Exit {
-    /// The end that netguard-control's exit code stands for; a code of its own making counts as a fault.
+    /// The end that netguard-control's exit code stands for; a code of its own making counts as a
+    /// fault.
     #[must_use]
     pub const fn of_control(code: Option<i32>) -> Self {
         match code {

@@ -9,7 +9,8 @@ fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: every caller passes the result of a call that makes a new descriptor; nobody else owns it.
+    // SAFETY: every caller passes the result of a call that makes a new descriptor; nobody else
+    // owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -27,8 +28,8 @@ impl EventFd {
     /// Wakes the reader.
     pub fn signal(&self) {
         let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight bytes, alive during the call. The only error is a counter that is full, and then
-        // the reader wakes anyway.
+        // SAFETY: eight bytes, alive during the call. The only error is a counter that is full, and
+        // then the reader wakes anyway.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
@@ -53,8 +54,8 @@ pub struct Signals(OwnedFd);
 impl Signals {
     /// Blocks both signals for this thread and those it starts, and collects them.
     pub fn collect() -> io::Result<Self> {
-        // SAFETY: `set` is plain memory that sigemptyset initializes before it is read; all pointers are to
-        // it and outlive the calls.
+        // SAFETY: `set` is plain memory that sigemptyset initializes before it is read; all
+        // pointers are to it and outlive the calls.
         let fd = unsafe {
             let mut set = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&raw mut set);
@@ -101,8 +102,8 @@ impl Default for Waiter {
 }
 
 impl Waiter {
-    /// Adds a descriptor, and returns its place. The caller keeps it open as long as the waiter is used; one
-    /// too many is not waited for.
+    /// Adds a descriptor, and returns its place. The caller keeps it open as long as the waiter is
+    /// used; one too many is not waited for.
     pub fn add(&mut self, fd: BorrowedFd<'_>) -> usize {
         let place = self.used;
         if let Some(slot) = self.set.get_mut(place) {
@@ -127,8 +128,8 @@ impl Waiter {
             tv_sec: (ns / 1_000_000_000) as libc::time_t,
             tv_nsec: (ns % 1_000_000_000) as libc::c_long,
         };
-        // SAFETY: the first `used` entries are initialized and the kernel writes only their `revents`; the
-        // limit outlives the call; no signal mask is given.
+        // SAFETY: the first `used` entries are initialized and the kernel writes only their
+        // `revents`; the limit outlives the call; no signal mask is given.
         let ready = unsafe {
             libc::ppoll(
                 self.set.as_mut_ptr(),

@@ -1,8 +1,8 @@
 //! The fast path daemon: it keeps this node's heartbeat, and nothing else.
 //!
-//! Start, in this order: make the map, start netguard-control, get the set-up from it, open the links, become
-//! real-time, close the lease word, beat. From then on: sleep, take what came, let the heartbeat core decide, do
-//! what it says. No allocation after the start.
+//! Start, in this order: make the map, start netguard-control, get the set-up from it, open the
+//! links, become real-time, close the lease word, beat. From then on: sleep, take what came, let
+//! the heartbeat core decide, do what it says. No allocation after the start.
 //!
 //! * [`start`]: the sequence, and what can fail in it; [`exit`]: how the daemon ends.
 //! * [`engine`]: one turn of the loop; [`watch`]: the loop with its child and its signals.

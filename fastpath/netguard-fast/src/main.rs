@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 /// Keeps this node's heartbeat and starts netguard-control.
 ///
-/// It runs in the foreground and logs to standard error. SIGTERM stops the node's services and then the daemon.
+/// It runs in the foreground and logs to standard error. SIGTERM stops the node's services and then
+/// the daemon.
 #[derive(Parser, Debug)]
 #[command(name = "netguard-fast", version, after_help = exit::TABLE)]
 struct Arguments {

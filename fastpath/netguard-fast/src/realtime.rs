@@ -1,5 +1,5 @@
-//! What a thread needs to be on time: a core, a priority, memory that stays, exact timers. Each can be
-//! refused; then the daemon says what it did not get and what that costs, and goes on without.
+//! What a thread needs to be on time: a core, a priority, memory that stays, exact timers. Each can
+//! be refused; then the daemon says what it did not get and what that costs, and goes on without.
 
 use shm::Core;
 use std::io;
@@ -78,7 +78,7 @@ pub fn take(core: Core, priority: u8) -> Got {
             Err(error) => got.missing.push(Shortfall {
                 what: "real-time priority",
                 why: error.to_string(),
-                cost: "under load the beats are late, and the peers may take over from a node that lives",
+                cost: "under load beats are late, and the peers may take over from a node that lives",
                 remedy: "run as root, or set LimitRTPRIO=99",
             }),
         }

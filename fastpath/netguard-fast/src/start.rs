@@ -1,5 +1,5 @@
-//! The start: map, control, set-up, links, real time, lease word zero, beats. Every failure has its exit
-//! code and leaves nothing behind: dropping what was made takes it back.
+//! The start: map, control, set-up, links, real time, lease word zero, beats. Every failure has its
+//! exit code and leaves nothing behind: dropping what was made takes it back.
 
 use crate::clock;
 use crate::control::{Control, Places};

@@ -1,4 +1,5 @@
-//! The loop. It allocates nothing: it sleeps until a frame, a deadline, the child's end or a signal, and gives the engine its turn.
+//! The loop. It allocates nothing: it sleeps until a frame, a deadline, the child's end or a
+//! signal, and gives the engine its turn.
 
 use crate::clock;
 use crate::control::Control;
@@ -9,8 +10,9 @@ use base::{Duration, Instant};
 use shm::TraceKind;
 use std::os::fd::AsFd;
 
-/// How long control may take to stop all services when it is asked to.
-const STOP_WAIT: Duration = Duration::from_millis(60_000);
+/// How long control may take to stop all services when it is asked to. It has limits of its own,
+/// and if it hangs the core sees that long before: this is only the last bound.
+const STOP_WAIT: Duration = Duration::from_millis(300_000);
 
 /// What the loop has seen of the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

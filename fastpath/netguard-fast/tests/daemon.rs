@@ -1,5 +1,6 @@
-//! The daemon as a process: its start, its ends, its exit codes. This program is the test and, when the daemon
-//! starts it with `--setup-fd`, also netguard-control, which behaves as the node's name says. Loopback, no root.
+//! The daemon as a process: its start, its ends, its exit codes. This program is the test and, when
+//! the daemon starts it with `--setup-fd`, also netguard-control, which behaves as the node's name
+//! says. Loopback, no root.
 
 use base::{Duration, Instant};
 use shm::header::State;
@@ -278,7 +279,8 @@ fn act_as_control(arguments: &[String]) -> ! {
 /// True once SIGTERM has come; blocks it on the first call.
 fn term_pending() -> bool {
     let limit = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `set` is initialized by sigemptyset before it is read; all pointers outlive the calls.
+    // SAFETY: `set` is initialized by sigemptyset before it is read; all pointers outlive the
+    // calls.
     unsafe {
         let mut set = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut set);

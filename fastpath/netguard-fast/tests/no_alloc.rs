@@ -1,5 +1,5 @@
-//! No allocation after the start: two engines run the real loop over loopback for a second, under an
-//! allocator that counts.
+//! No allocation after the start: two engines run the real loop over loopback for a second, under
+//! an allocator that counts.
 
 use base::Duration;
 use heartbeat::EventKind;
@@ -123,7 +123,8 @@ fn board(map: &Map) -> Map {
     control
 }
 
-/// Runs one engine in a thread until its control makes no progress any more; a child stands in for control.
+/// Runs one engine in a thread until its control makes no progress any more; a child stands in for
+/// control.
 fn run(n: u8, map: Map, link: UdpLink) -> thread::JoinHandle<Phase> {
     thread::spawn(move || {
         let program = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/child.sh"));

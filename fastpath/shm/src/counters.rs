@@ -1,4 +1,5 @@
-//! Named numbers for people: a block for each of the two processes, so that each word has one writer.
+//! Named numbers for people: a block for each of the two processes, so that each word has one
+//! writer.
 //!
 //! ```text
 //! word of the block   what

@@ -53,7 +53,8 @@ pub enum MapError {
     },
     /// Not a map.
     #[error("{} is not a NetGuard map (its magic number is wrong); \
-             give the right --run-dir, or restart netguard-fast, which makes it anew", path.display())]
+             give the right --run-dir, or restart netguard-fast, which makes it anew",
+             path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -110,7 +111,8 @@ pub enum SetupError {
     },
     /// A field has a value that cannot be.
     #[error(
-        "set-up field {field} is out of range; this is a fault of netguard-control, please report it"
+        "set-up field {field} is out of range; this is a fault of netguard-control, \
+         please report it"
     )]
     OutOfRange {
         /// The field.

@@ -1,15 +1,16 @@
 //! The ring from fast to control: one producer, one consumer, fixed records, never waits.
 //!
-//! Head and tail only grow; a slot is their remainder. The producer writes the words of a record, then
-//! the head (release); the consumer reads the head (acquire), then the words, then writes the tail. Full
-//! means: the event is lost, counted, and control reads the board anew when it sees the count.
+//! Head and tail only grow; a slot is their remainder. The producer writes the words of a record,
+//! then the head (release); the consumer reads the head (acquire), then the words, then writes the
+//! tail. Full means: the event is lost, counted, and control reads the board anew when it sees the
+//! count.
 
 use crate::event_words::{self, WORDS};
 use heartbeat::Event;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Records in the ring. Control is declared dead after 30 ms without progress, so in a healthy pair it
-/// never holds more than a few.
+/// Records in the ring. Control is declared dead after 30 ms without progress, so in a healthy pair
+/// it never holds more than a few.
 pub const EVENTS_MAX: u64 = 1024;
 
 /// An index on a cache line of its own, so that the two sides do not fight for one.

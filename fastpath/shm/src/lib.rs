@@ -1,8 +1,9 @@
 //! What netguard-fast and netguard-control share: one mapped file, and one record at the start.
 //!
-//! The file `map` in the run directory has a fixed size and lives longer than its daemons, so that tools
-//! can read a dead one. Every word is an atomic and has one writing *process* (the comment at the word
-//! says which); so another process, however broken, can make the numbers wrong but not the reading unsafe.
+//! The file `map` in the run directory has a fixed size and lives longer than its daemons, so that
+//! tools can read a dead one. Every word is an atomic and has one writing *process* (the comment at
+//! the word says which); so another process, however broken, can make the numbers wrong but not the
+//! reading unsafe.
 //!
 //! ```text
 //! offset   size    region     written by  read by
@@ -10,7 +11,7 @@
 //! 0x01000  0x2000  board      both        both, tools      heartbeat::Board: one writer per word
 //! 0x03000 0x11000  events     fast        control          ring of 1024 records of 64 bytes
 //! 0x14000  0x1000  counters   both        tools            512 words: a block per process
-//! 0x15000 0x11000  trace      fast        tools            last 1024 records of 64 bytes, overwritten
+//! 0x15000 0x11000  trace      fast        tools            last 1024 records of 64 bytes
 //! 0x26000                     end
 //! ```
 //!

@@ -1,8 +1,10 @@
-//! The map in the hands of the two daemons: fast makes it, control attaches by the inherited descriptor.
+//! The map in the hands of the two daemons: fast makes it, control attaches by the inherited
+//! descriptor.
 //!
-//! A lock on the map keeps a second daemon out. It belongs to the descriptor that control inherits, so it
-//! lives as long as either of them: a control that has not yet finished to withdraw its addresses must not
-//! meet its successor. A lock on the run directory orders two daemons that start at the same moment.
+//! A lock on the map keeps a second daemon out. It belongs to the descriptor that control inherits,
+//! so it lives as long as either of them: a control that has not yet finished to withdraw its
+//! addresses must not meet its successor. A lock on the run directory orders two daemons that start
+//! at the same moment.
 
 use crate::counters::Counters;
 use crate::error::MapError;
@@ -34,7 +36,8 @@ pub struct Map {
 }
 
 impl Map {
-    /// Fast: makes a fresh map in `run_dir`, with all words zero, unless a live daemon holds one there.
+    /// Fast: makes a fresh map in `run_dir`, with all words zero, unless a live daemon holds one
+    /// there.
     pub fn create(run_dir: &Path, maker: Maker) -> Result<Self, MapError> {
         Self::create_after(run_dir, maker, PREDECESSOR_WAIT)
     }
@@ -52,7 +55,8 @@ impl Map {
         if !wait_for_predecessor(&path, wait)? {
             return Err(held());
         }
-        // A new file under another name, then renamed: readers of the old map keep an old but whole one.
+        // A new file under another name, then renamed: readers of the old map keep an old but whole
+        // one.
         let new = run_dir.join("map.new");
         remove(&new)?;
         let file = OpenOptions::new()
@@ -73,7 +77,8 @@ impl Map {
         Ok(Self { memory, file })
     }
 
-    /// Control: attaches to the map whose descriptor it inherited, and keeps it from its own children.
+    /// Control: attaches to the map whose descriptor it inherited, and keeps it from its own
+    /// children.
     pub fn attach(fd: OwnedFd) -> Result<Self, MapError> {
         let file = File::from(fd);
         let path = PathBuf::from("the inherited map");

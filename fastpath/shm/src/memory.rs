@@ -42,9 +42,9 @@ impl Memory {
     pub(crate) fn shared(&self) -> &Shared {
         // SAFETY: the mapping is page-aligned, `Shared::SIZE` bytes long (the callers of `map` have
         // checked the file's size, which nobody changes: the file is replaced, never truncated) and
-        // lives as long as `self`. Every bit pattern is a valid `Shared`: it is integers in atomics.
-        // A read-only mapping is only read: `ReadMap` hands out getters alone, and loads of 8 bytes
-        // and less are plain reads on the 64-bit machines that NetGuard supports.
+        // lives as long as `self`. Every bit pattern is a valid `Shared`: it is integers in
+        // atomics. A read-only mapping is only read: `ReadMap` hands out getters alone, and loads
+        // of 8 bytes and less are plain reads on the 64-bit machines that NetGuard supports.
         unsafe { self.0.as_ref() }
     }
 }
@@ -71,7 +71,8 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
 /// A file in memory without a name.
 pub(crate) fn nameless() -> io::Result<File> {
     use std::os::fd::FromRawFd;
-    // SAFETY: the name is a literal with its terminating zero; the call returns a new descriptor or -1.
+    // SAFETY: the name is a literal with its terminating zero; the call returns a new descriptor or
+    // -1.
     let fd = unsafe { libc::memfd_create(c"netguard-map".as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
@@ -82,7 +83,8 @@ pub(crate) fn nameless() -> io::Result<File> {
 
 /// Keeps `file` from the children of this process.
 pub(crate) fn close_on_exec(file: &File) -> io::Result<()> {
-    // SAFETY: fcntl with F_SETFD takes no pointer; the descriptor is open because `file` is borrowed.
+    // SAFETY: fcntl with F_SETFD takes no pointer; the descriptor is open because `file` is
+    // borrowed.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),

@@ -74,7 +74,11 @@ impl ReadMap {
 macro_rules! getters {
     ($view:ident: $($(#[$m:meta])* $name:ident($($arg:ident: $t:ty),*) -> $r:ty;)+) => {
         impl $view<'_> {
-            $($(#[$m])* #[must_use] pub fn $name(&self $(, $arg: $t)*) -> $r { self.0.$name($($arg),*) })+
+            $(
+                $(#[$m])*
+                #[must_use]
+                pub fn $name(&self $(, $arg: $t)*) -> $r { self.0.$name($($arg),*) }
+            )+
         }
     };
 }

@@ -1,4 +1,5 @@
-//! The bytes of the set-up: plain numbers at fixed places, for one machine (native byte order), one release.
+//! The bytes of the set-up: plain numbers at fixed places, for one machine (native byte order), one
+//! release.
 
 use crate::counters::LINKS_MAX;
 use crate::error::SetupError;

@@ -1,8 +1,8 @@
-//! What fast did last: typed records, the oldest overwritten. Fast never formats or logs; tools do, also
-//! after its death.
+//! What fast did last: typed records, the oldest overwritten. Fast never formats or logs; tools do,
+//! also after its death.
 //!
-//! Each record begins with a stamp: its number plus one, 0 while it is being written. A reader takes a
-//! record only if the stamp is the one it expects both before and after the copy.
+//! Each record begins with a stamp: its number plus one, 0 while it is being written. A reader
+//! takes a record only if the stamp is the one it expects both before and after the copy.
 
 use crate::event_words;
 use base::{Duration, Instant};
@@ -97,7 +97,8 @@ impl Trace {
         self.next.store(number.wrapping_add(1), Ordering::Release);
     }
 
-    /// Tools: the records that are there, the oldest first. One that is overwritten meanwhile is left out.
+    /// Tools: the records that are there, the oldest first. One that is overwritten meanwhile is
+    /// left out.
     pub fn records(&self) -> impl Iterator<Item = TraceRecord> + '_ {
         let end = self.next.load(Ordering::Acquire);
         (end.saturating_sub(TRACE_MAX)..end).filter_map(|number| self.read(number))
