@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 /// Lines a source file may have.
 const LINES_MAX: usize = 800;
 /// Characters a source line may have.
-const WIDTH_MAX: usize = 120;
+const WIDTH_MAX: usize = 130;
 /// File names that tell nothing.
 const VAGUE: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs", "manager.rs", "misc.rs"];
 /// Words that stand for another one here: (in the text, say instead). Split so that this file passes.
@@ -17,8 +17,21 @@ const WORDS: &[(&str, &str)] = &[
     (concat!("un", "implemented!("), "the code"),
     (concat!("FIX", "ME"), "an issue"),
 ];
-/// Where a core may not reach; the compiler refuses `std`, this names the rest.
+/// Sleeping for a time instead of waiting for something hides a race, except where time itself is meant.
 const SLEEP: &str = concat!("thread::", "sleep");
+/// Files that may sleep, each with its reason.
+const MAY_SLEEP: &[(&str, &str)] = &[
+    ("bench/", "paces probes and waits for a condition with a limit"),
+    ("tools/", "waits for a condition with a limit"),
+    (
+        "control/drivers/command/src/scope.rs",
+        "looks whether processes are gone; the kernel tells no one",
+    ),
+    ("control/netguard-control/src/driver_threads.rs", "bounds how fast a failing wait repeats"),
+    ("control/netguard-control/src/server.rs", "bounds how fast a failing wait repeats"),
+    ("fastpath/shm/src/map.rs", "waits at start for the last daemon to let go of its map"),
+    ("fastpath/netguard-fast/tests/", "paces the progress that control would make"),
+];
 
 /// Reads every tracked file once.
 pub(crate) fn check() -> Result<()> {
@@ -64,13 +77,8 @@ fn source(name: &str, text: &str, complaints: &mut Vec<String>) {
                 complaints.push(format!("{place}: `{word}`; here: {instead}"));
             }
         }
-        if line.contains(SLEEP) && is_unit_test_or_core(name) {
+        if line.contains(SLEEP) && !MAY_SLEEP.iter().any(|(place, _)| name.starts_with(place)) {
             complaints.push(format!("{place}: sleeping; wait for a condition with a limit"));
         }
     }
-}
-
-/// The edges of the bench may sleep until an instant; cores and tests may not.
-fn is_unit_test_or_core(name: &str) -> bool {
-    name.contains("/tests/") || !name.starts_with("bench/") && !name.starts_with("tools/")
 }
