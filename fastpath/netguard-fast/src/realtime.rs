@@ -78,7 +78,7 @@ pub fn take(core: Core, priority: u8) -> Got {
             Err(error) => got.missing.push(Shortfall {
                 what: "real-time priority",
                 why: error.to_string(),
-                cost: "under load beats are late, and the peers may take over from a node that lives",
+                cost: "under load beats are late, and peers may take over from a node that lives",
                 remedy: "run as root, or set LimitRTPRIO=99",
             }),
         }
