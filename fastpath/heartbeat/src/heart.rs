@@ -106,7 +106,7 @@ impl Heartbeat {
             peer.echoable = Some(Echoable { seq, incarnation, stint: beat.stint, at: now });
             if beat.owner && board.frozen(from.node) != beat.stint {
                 let echo = Echo::new(seq, incarnation, Duration::ZERO);
-                let echo = EchoBody { stint: board.stint(), echo };
+                let echo = EchoBody { to: from.node, stint: board.stint(), echo };
                 self.push(Action::Answer { to: from.node, link, echo });
             }
         }
@@ -117,22 +117,31 @@ impl Heartbeat {
 
     /// An authenticated echo that was sent at once.
     pub fn handle_echo(&mut self, now: Instant, from: Life, body: &EchoBody, board: &Board) {
-        if from.node == self.settings.me.node {
+        let me = self.settings.me.node;
+        if from.node == me || body.to != me {
             return;
         }
         self.heard(now, from, None);
         self.note_echo(now, from, body.echo, board);
     }
 
-    /// An authenticated obituary: valid for that stint only (R-OBIT).
+    /// An authenticated obituary: valid for that stint only (R-OBIT). It is sent several times and told once.
     pub fn handle_obituary(&mut self, now: Instant, from: Life, obituary: &Obituary) {
         if from.node == self.settings.me.node {
             return;
         }
-        self.heard(now, from, None);
-        self.peers[from.node.index()].step(HealthEvent::Obituary);
-        let kind = EventKind::Obituary { life: from, stint: obituary.stint };
-        self.push(Action::Tell(Event { at: now, kind }));
+        let peer = &self.peers[from.node.index()];
+        if from.incarnation > peer.incarnation {
+            self.heard(now, from, None);
+        }
+        let peer = &mut self.peers[from.node.index()];
+        if peer.obituary == (from.incarnation, obituary.stint) {
+            return;
+        }
+        peer.obituary = (from.incarnation, obituary.stint);
+        peer.accused = from.incarnation;
+        peer.step(HealthEvent::Obituary);
+        self.tell(now, EventKind::Obituary { life: from, stint: obituary.stint });
     }
 
     /// This thread did not run for `lost`; call after the sockets are drained (S10). It only delays accusations:
@@ -380,13 +389,15 @@ impl Heartbeat {
         let deadline = self.settings.deadline();
         for node in self.others() {
             let peer = &mut self.peers[node.index()];
-            if peer.health == Health::Suspect {
+            // A peer never heard by this life is accused under the life that the log knows, and again when it
+            // knows another.
+            let incarnation = peer.incarnation.max(board.roster(node));
+            if peer.health == Health::Suspect && peer.accused == incarnation {
                 continue;
             }
             if now >= peer.heard + deadline {
                 peer.step(HealthEvent::Silence);
-                // A peer never heard by this life is accused under the life that the log knows.
-                let incarnation = peer.incarnation.max(board.roster(node));
+                peer.accused = incarnation;
                 let life = Life { node, incarnation };
                 let (stint, heard) = (peer.stint, peer.heard);
                 self.tell(now, EventKind::Suspected { life, stint, heard });

@@ -45,6 +45,10 @@ pub(crate) struct Peer {
     pub(crate) incarnation: Incarnation,
     pub(crate) stint: Stint,
     pub(crate) health: Health,
+    /// The life under which it was accused.
+    pub(crate) accused: Incarnation,
+    /// Its last obituary.
+    pub(crate) obituary: (Incarnation, Stint),
     /// Last frame, or the start of this life: deadlines begin afresh. Moved by own stalls (S10).
     pub(crate) heard: Instant,
     pub(crate) links: [PeerLink; LINKS_MAX],
@@ -59,6 +63,8 @@ impl Peer {
             incarnation: Incarnation(0),
             stint: Stint::NONE,
             health: Health::Alive,
+            accused: Incarnation(0),
+            obituary: (Incarnation(0), Stint::NONE),
             heard: start,
             links: [PeerLink { heard: start, up: true }; LINKS_MAX],
             echoable: None,

@@ -297,8 +297,10 @@ fn control_without_progress_ends_the_lease_before_the_obituary_and_then_this_lif
 fn an_obituary_is_told_at_once_and_a_newer_life_appears() {
     let mut a = One::new(1);
     a.heart.handle_obituary(at(1), life(2), &Obituary { stint: Stint(3) });
+    a.heart.handle_obituary(at(2), life(2), &Obituary { stint: Stint(3) });
+    let obituary = EventKind::Obituary { life: life(2), stint: Stint(3) };
     let events = told(&a.actions());
-    assert!(events.contains(&EventKind::Obituary { life: life(2), stint: Stint(3) }));
+    assert_eq!(events.iter().filter(|event| **event == obituary).count(), 1, "told once");
     let newer = Life { node: node(2), incarnation: Incarnation(2) };
     let beat = Beat::new(Stint::NONE, at(2), Duration::ZERO, Duration::ZERO);
     a.heart.handle_beat(at(2), LinkId(0), newer, Nonce(9), Seq(1), &beat, &a.board);
@@ -317,4 +319,35 @@ fn an_answer_is_an_echo_for_one_addressee() {
     });
     let (to, link, echo): (NodeId, LinkId, EchoBody) = answer.unwrap();
     assert_eq!((to, link, echo.echo.seq), (node(2), LinkId(1), beat.0.0 as u32));
+}
+
+#[test]
+fn an_echo_for_another_node_renews_nothing() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    b.board.set_owner(true);
+    let beat = a.beat(at(0));
+    b.hear(at(0), 0, 1, &beat);
+    let seq = beat.0;
+    let echo = wire::Echo::new(seq, Incarnation(1), Duration::ZERO);
+    let body = EchoBody { to: node(3), stint: Stint(3), echo };
+    a.heart.handle_echo(at(1), life(2), &body, &a.board);
+    assert!(!a.board.lease_holds(at(1)));
+    a.heart.handle_echo(at(1), life(2), &EchoBody { to: node(1), ..body }, &a.board);
+    assert!(a.board.lease_holds(at(1)));
+}
+
+#[test]
+fn a_peer_never_heard_is_accused_again_under_the_life_that_the_log_shows_later() {
+    let mut a = One::new(1);
+    a.board.set_roster(node(3), Incarnation(0));
+    let named = |actions: Vec<Action>, n: u32| {
+        told(&actions).iter().any(|kind| {
+            matches!(kind, EventKind::Suspected { life, .. }
+                if life.node == node(3) && life.incarnation == Incarnation(n))
+        })
+    };
+    assert!(named(a.turn(at(30)), 0));
+    assert!(!named(a.turn(at(31)), 0), "once");
+    a.board.set_roster(node(3), Incarnation(4));
+    assert!(named(a.turn(at(32)), 4));
 }

@@ -189,33 +189,53 @@ impl Beat {
     }
 }
 
-/// Body of an Echo frame: one echo for its only addressee.
+/// Body of an Echo frame: one echo for its only addressee, which it names: redirected to another node it says nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EchoBody {
+    /// Whose beat is echoed.
+    pub to: NodeId,
     /// The sender's stint.
     pub stint: Stint,
     /// The echo.
     pub echo: Echo,
 }
 
-/// Bytes of an Echo body and of an Obituary body.
-pub const ECHO_BODY_LEN: usize = 16;
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct RawEchoBody {
+    stint: U64,
+    echo: RawEcho,
+    to: u8,
+    reserved: [u8; 7],
+}
+const _: () = assert!(size_of::<RawEchoBody>() == ECHO_BODY_LEN && align_of::<RawEchoBody>() == 1);
+
+/// Bytes of an Echo body.
+pub const ECHO_BODY_LEN: usize = 24;
 
 impl EchoBody {
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; ECHO_BODY_LEN] {
+        let raw = RawEchoBody {
+            stint: U64::new(self.stint.0),
+            echo: self.echo.to_raw(),
+            to: self.to.get(),
+            reserved: [0; 7],
+        };
         let mut body = [0; ECHO_BODY_LEN];
-        body[..8].copy_from_slice(&self.stint.0.to_le_bytes());
-        body[8..].copy_from_slice(bytemuck::bytes_of(&self.echo.to_raw()));
+        body.copy_from_slice(bytemuck::bytes_of(&raw));
         body
     }
     /// Reads a body.
     pub fn decode(body: &[u8]) -> Result<Self, Reject> {
         let body: &[u8; ECHO_BODY_LEN] = body.try_into().map_err(|_| Reject::Malformed)?;
-        let (stint, echo) = body.split_at(8);
-        let stint: &U64 = bytemuck::from_bytes(stint);
-        Ok(Self { stint: Stint(stint.get()), echo: Echo::from_raw(bytemuck::from_bytes(echo)) })
+        let raw: &RawEchoBody = bytemuck::from_bytes(body);
+        let to = NodeId::new(raw.to).ok_or(Reject::Malformed)?;
+        if raw.reserved != [0; 7] {
+            return Err(Reject::Malformed);
+        }
+        Ok(Self { to, stint: Stint(raw.stint.get()), echo: Echo::from_raw(&raw.echo) })
     }
 }
 
