@@ -1,0 +1,105 @@
+//! Joining and returning (PROTOCOL 4 and 6: R-JOIN, R-STINT, R-ADMIT).
+
+use crate::api::{ADMIT_WITHIN, Destination};
+use crate::replica::Agreement;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use base::{Duration, Instant};
+use wire::{EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op};
+
+/// The last Join of one node.
+#[derive(Clone, Copy, Debug)]
+struct Join {
+    incarnation: Incarnation,
+    removed_at: Op,
+    fresh: bool,
+    era: u32,
+    at: Instant,
+}
+
+/// Who asks to be admitted. Joins are repeated every interval, so that an old one means nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Joins(BTreeMap<NodeId, Join>);
+
+impl Joins {
+    /// Fresh lives heard of late.
+    pub(crate) fn fresh(&self, now: Instant, valid: Duration) -> NodeSet {
+        let fresh = |(_, join): &(&NodeId, &Join)| join.fresh && now.since(join.at) <= valid;
+        self.0.iter().filter(fresh).map(|(node, _)| *node).collect()
+    }
+    /// Highest era that any of them knows.
+    pub(crate) fn highest_era(&self) -> u32 {
+        self.0.values().map(|join| join.era).max().unwrap_or(0)
+    }
+}
+
+impl Agreement {
+    pub(crate) fn on_join(
+        &mut self,
+        now: Instant,
+        from: Life,
+        removed_at: Op,
+        fresh: bool,
+        era: u32,
+    ) {
+        let incarnation = from.incarnation;
+        self.joins.0.insert(from.node, Join { incarnation, removed_at, fresh, era, at: now });
+    }
+
+    /// Asks to be admitted, and tells fresh lives that this one is there.
+    pub(crate) fn send_join(&mut self, now: Instant) {
+        let seat = self.committed.seat(self.me.node);
+        let removed_at = seat
+            .filter(|seat| seat.incarnation == self.me.incarnation)
+            .map_or(Op::ZERO, |seat| seat.removed_at);
+        let message = Message::Join {
+            removed_at,
+            op: self.log.op(),
+            fresh: self.is_fresh(now),
+            era: self.cold.known_era(self.era()),
+        };
+        self.send(Destination::All, message);
+        self.ask_for_era_again();
+    }
+
+    /// As primary in office: admits who may be admitted.
+    pub(crate) fn propose_admissions(&mut self, now: Instant) {
+        let valid = self.deadline();
+        let asking: Vec<(Life, Op)> = self
+            .joins
+            .0
+            .iter()
+            .filter(|(_, join)| now.since(join.at) <= valid)
+            .map(|(node, join)| {
+                (Life { node: *node, incarnation: join.incarnation }, join.removed_at)
+            })
+            .filter(|(life, _)| !self.is_over(*life))
+            .collect();
+        for (life, removed_at) in asking {
+            if self.is_admissible(life, removed_at) {
+                let Life { node, incarnation } = life;
+                self.propose(now, EntryKind::Admit { node, incarnation });
+            }
+        }
+    }
+
+    fn is_admissible(&self, life: Life, removed_at: Op) -> bool {
+        let seat = self.latest.seat(life.node);
+        if seat.is_some_and(|seat| seat.stint.is_member()) {
+            // Its own stint, or that of an earlier life: that one's Remove comes first.
+            return false;
+        }
+        match seat {
+            // R-JOIN: only a life that knows which removal it follows.
+            Some(seat) if seat.incarnation == life.incarnation => {
+                removed_at == seat.removed_at && removed_at <= self.commit
+            }
+            Some(seat) if seat.incarnation > life.incarnation => false,
+            // A new life first has the log.
+            _ => {
+                let matched = self.matched_by(life);
+                matched > Op::ZERO && matched.0.saturating_add(ADMIT_WITHIN) >= self.log.op().0
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What goes in and comes out.
+
+#[cfg(feature = "mutations")]
+use alloc::vec::Vec;
+use base::Duration;
+use wire::{Entry, Incarnation, Life, Message, NodeId, NodeSet, Op, Stint};
+
+use crate::roster::Roster;
+
+/// Most entries that the log may hold in memory; above it new requests are refused.
+pub const LOG_MAX: u64 = 1 << 20;
+/// Most own requests that wait for their commit.
+pub const OUTSTANDING_MAX: usize = 64;
+/// A joining life is admitted when it is at most this many entries behind.
+pub const ADMIT_WITHIN: u64 = 256;
+
+/// What one life is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This life.
+    pub me: Life,
+    /// Configured nodes whose votes count, witnesses included.
+    pub voters: NodeSet,
+    /// Voters that hold no service and never become primary.
+    pub witnesses: NodeSet,
+    /// Heartbeat interval.
+    pub interval: Duration,
+    /// Intervals of silence that make a suspect.
+    pub misses: u32,
+    /// Bound of a clock's rate error in parts per million.
+    pub rate_ppm: u32,
+    /// Highest era that any life of this node promised, from its durable record.
+    pub era_promised: u32,
+    /// Feature level of the entries this release makes.
+    pub level: u16,
+    /// Rules that are switched off to see the checkers bite. Empty in the product.
+    #[cfg(feature = "mutations")]
+    pub mutations: Vec<&'static str>,
+}
+
+impl Settings {
+    /// The deadline D = interval × misses.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.interval * u64::from(self.misses)
+    }
+    /// R-COLD-WAIT: D·(1+2ρ).
+    pub(crate) fn cold_wait(&self) -> Duration {
+        let deadline = self.deadline();
+        deadline + Duration(deadline.0.saturating_mul(2 * u64::from(self.rate_ppm)) / 1_000_000)
+    }
+    /// True if the named rule is switched off.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn off(&self, rule: &str) -> bool {
+        self.mutations.contains(&rule)
+    }
+    /// No rule is ever off in the product.
+    #[cfg(not(feature = "mutations"))]
+    pub(crate) const fn off(&self, _rule: &str) -> bool {
+        false
+    }
+}
+
+/// To whom a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// Every configured node.
+    All,
+    /// One node.
+    Node(NodeId),
+}
+
+/// What the edge must do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send a message.
+    Send {
+        /// To whom.
+        to: Destination,
+        /// What.
+        message: Message,
+    },
+    /// Stop echoing one stint (R-ACK 1) and answer with [`crate::Agreement::handle_frozen`] at once.
+    Freeze {
+        /// The node.
+        node: NodeId,
+        /// The stint.
+        stint: Stint,
+    },
+    /// The removal was truncated: echo again (R-ACK 3).
+    Unfreeze {
+        /// The node.
+        node: NodeId,
+    },
+    /// Close the own lease for a stint, before the next Send (R-SELF).
+    CloseLease {
+        /// The own stint.
+        stint: Stint,
+    },
+    /// The own removal was truncated.
+    ReopenLease,
+    /// Store the era durably, then answer with [`crate::Agreement::handle_era_stored`].
+    StoreEra {
+        /// The era.
+        era: u32,
+    },
+    /// An entry is committed; each once, in order, from op 1 of each era.
+    Committed {
+        /// Where.
+        op: Op,
+        /// What. A repeated request appears as Noop: it is applied once.
+        entry: Entry,
+    },
+    /// Voters, lives and stints by the committed log have changed.
+    Publish(Roster),
+    /// The own membership ended by a committed removal, or the era ended: stop everything.
+    Reflex {
+        /// Op of the removal; 0 if the era ended.
+        removed_at: Op,
+    },
+    /// A newer life of this node exists: stop and leave.
+    Superseded {
+        /// Its incarnation.
+        highest: Incarnation,
+    },
+    /// This life has never voted and a higher number of its node is known: begin again as a life above it (R-RENUMBER).
+    Renumber {
+        /// The highest number known.
+        above: Incarnation,
+    },
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Larger than a datagram carries.
+    TooLarge,
+    /// Too many requests of this node wait already.
+    TooMany,
+    /// The log is at its bound.
+    LogFull,
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the request is larger than 1,024 bytes",
+            Self::TooMany => {
+                "64 requests of this node wait already; the cluster has no quorum or is slow"
+            }
+            Self::LogFull => {
+                "the agreed log is at its bound; restart the nodes one after the other"
+            }
+        })
+    }
+}
+
+base::machine! {
+    /// What a replica is at the moment.
+    pub Status {
+        /// No vote yet: follows, or waits for a cold start.
+        Learner,
+        /// Acknowledges the primary of its term.
+        Follower,
+        /// Collects promises for a term of its own.
+        Candidate,
+        /// Orders the entries.
+        Primary,
+        /// Has promised a term whose primary it has not heard yet.
+        Silent,
+    }
+    /// What makes it something else.
+    StatusEvent {
+        /// A Prepare of its term or a higher one came, and it has a vote.
+        FollowPrimary: Learner | Follower | Candidate | Primary | Silent => Follower;
+        /// A Prepare came, and it has no vote.
+        LearnFrom: Learner | Follower | Candidate | Primary | Silent => Learner;
+        /// It promised another's term.
+        PromiseOther: Follower | Candidate | Primary | Silent => Silent;
+        /// It stands for a term of its own.
+        Stand: Follower | Candidate | Primary | Silent => Candidate;
+        /// Its promises suffice.
+        Win: Candidate => Primary;
+        /// A majority of fresh lives promised it an era.
+        BeginEra: Learner => Primary;
+        /// It forgets its log for a later era.
+        ForgetEra: Learner | Follower | Candidate | Primary | Silent => Learner;
+    }
+}
+
+/// What keeps this life from acting, for the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// No log yet; a first start or restart of all needs a majority of fresh lives.
+    ColdStart {
+        /// Fresh lives heard, this one included.
+        fresh: NodeSet,
+        /// How many are needed.
+        need: usize,
+    },
+    /// A majority of the voters' lives is over, so that nobody can be admitted: only a cold start helps.
+    LivesEnded {
+        /// Nodes whose voting life is over.
+        ended: NodeSet,
+        /// How many living ones are needed.
+        need: usize,
+    },
+    /// Follows a primary, not admitted yet.
+    Admission,
+    /// Removed from the view while alive; asks to be admitted again.
+    Readmission,
+    /// A change of primary is under way, or cannot succeed because too few voters answer.
+    Primary {
+        /// Voters that promised this life's own candidacy, if it stands.
+        promised: NodeSet,
+        /// How many are needed.
+        need: usize,
+    },
+    /// Primary, but its entries do not commit: too few acknowledge.
+    Acknowledgements {
+        /// Voters that acknowledge, this one included.
+        have: NodeSet,
+        /// How many are needed.
+        need: usize,
+    },
+}

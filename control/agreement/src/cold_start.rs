@@ -1,0 +1,253 @@
+//! The first entry of an era (PROTOCOL 6, cold start), which is also the first start of a cluster.
+//!
+//! Fresh lives announce themselves with Join. When a majority of the configured voters is fresh and no primary speaks,
+//! the first of them in rank takes a new era number, stores it durably, and asks the others, which do the same before
+//! they promise. A node promises each number once, over all its lives (R-ERA): so of two candidates with the same
+//! number at most one gets a majority, and a promise to the other binds nobody any more once that one's batch is seen.
+
+use crate::api::{Action, Destination, Status, StatusEvent};
+use crate::replica::Agreement;
+use crate::replicate::Office;
+use crate::roster::majority;
+use alloc::collections::BTreeMap;
+use base::Instant;
+use wire::{EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
+
+/// A majority waits this many deadlines for the other voters before it begins without them.
+const PATIENCE: u64 = 4;
+/// After this many deadlines without a word the batch of a begun era will not be committed.
+const LOST: u64 = 8;
+
+#[derive(Clone, Debug, Default)]
+enum Phase {
+    #[default]
+    Idle,
+    /// The era is being stored; then it is promised to this term's life.
+    Storing(Term),
+    /// Asks for promises of its own era.
+    Standing { term: Term, promised: BTreeMap<NodeId, Incarnation>, since: Instant },
+    /// Has promised this term.
+    Promised { term: Term, since: Instant },
+}
+
+/// What a life knows about beginning an era.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cold {
+    phase: Phase,
+    /// Highest era promised, durably.
+    promised: u32,
+    /// Since when a majority of fresh lives is there.
+    since: Option<Instant>,
+    /// Eras tried.
+    attempt: u64,
+    /// When the own era began.
+    begun: Option<Instant>,
+}
+
+impl Cold {
+    pub(crate) fn new(promised: u32) -> Self {
+        Self { promised, ..Self::default() }
+    }
+    /// A primary of some era is followed: nothing is begun.
+    pub(crate) fn follow(&mut self) {
+        (self.phase, self.since, self.attempt) = (Phase::Idle, None, 0);
+    }
+    /// Highest era promised or seen.
+    pub(crate) fn known_era(&self, log: Option<u32>) -> u32 {
+        self.promised.max(log.unwrap_or(0))
+    }
+}
+
+impl Agreement {
+    /// R-FRESH and R-COLD-WAIT: no entry of the own log, committed or not, gives this life a vote, and every lease
+    /// that an earlier life of this node echoed has ended.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        let seat = self.latest.seat(self.me.node);
+        self.settings.voters.contains(self.me.node)
+            && seat.is_none_or(|seat| seat.incarnation != self.me.incarnation)
+            && now >= self.started + self.settings.cold_wait()
+    }
+
+    /// No primary spoke for a while: beginning an era while one does would throw its log away.
+    fn hears_no_primary(&self, now: Instant) -> bool {
+        self.heard_primary.is_none_or(|at| now.since(at) >= self.deadline() * 2)
+    }
+
+    /// Fresh lives that are there, this one included.
+    pub(crate) fn fresh_lives(&self, now: Instant) -> NodeSet {
+        let heard = self.joins.fresh(now, self.deadline());
+        let mut fresh: NodeSet =
+            heard.iter().filter(|n| self.settings.voters.contains(*n)).collect();
+        if self.is_fresh(now) {
+            fresh.insert(self.me.node);
+        }
+        fresh
+    }
+
+    /// As learner: begins an era when that is due. Looked at with every input; Joins come every interval.
+    pub(crate) fn cold_start(&mut self, now: Instant) {
+        if !self.is_fresh(now) {
+            self.give_up_lost_batch(now);
+            return;
+        }
+        if !self.hears_no_primary(now) {
+            self.cold.since = None;
+            return;
+        }
+        let fresh = self.fresh_lives(now);
+        if fresh.len() < majority(self.settings.voters) {
+            self.cold.since = None;
+        }
+        match &self.cold.phase {
+            Phase::Standing { term, promised, since } => {
+                let (term, since) = (*term, *since);
+                let have: NodeSet = promised.keys().copied().collect();
+                let enough = have.len() >= majority(self.settings.voters);
+                let all = fresh.iter().all(|node| have.contains(node));
+                if enough && (all || now.since(since) >= self.deadline()) {
+                    self.begin_era(now, term);
+                } else if now.since(since) >= self.cold_patience() {
+                    self.cold.phase = Phase::Idle;
+                    self.cold.since = None;
+                    self.cold.attempt += 1;
+                }
+            }
+            Phase::Promised { since, .. } if now.since(*since) >= self.cold_patience() => {
+                self.cold.phase = Phase::Idle;
+            }
+            Phase::Idle if fresh.len() >= majority(self.settings.voters) => {
+                self.consider_standing(now, fresh);
+            }
+            _ => {}
+        }
+    }
+
+    fn cold_patience(&self) -> base::Duration {
+        self.deadline() * (2 + self.cold.attempt.min(8))
+    }
+
+    /// Stands if it is its turn: the first in rank at once, the others one deadline after the one before.
+    fn consider_standing(&mut self, now: Instant, fresh: NodeSet) {
+        let since = *self.cold.since.get_or_insert(now);
+        let eligible = || fresh.iter().filter(|n| !self.settings.witnesses.contains(*n));
+        if !eligible().any(|node| node == self.me.node) {
+            return;
+        }
+        let place = eligible().take_while(|node| *node != self.me.node).count() as u64;
+        let whole = fresh == self.settings.voters;
+        let patience = if whole { 0 } else { PATIENCE };
+        if now.since(since) < self.deadline() * (patience + place * 2) {
+            return;
+        }
+        let known = self.cold.known_era(self.era()).max(self.joins.highest_era());
+        let Some(era) = known.checked_add(1) else { return };
+        self.store_era(Term { era, counter: 0, life: self.me });
+    }
+
+    fn store_era(&mut self, term: Term) {
+        self.cold.phase = Phase::Storing(term);
+        self.actions.push_back(Action::StoreEra { era: term.era });
+    }
+
+    /// Answer to [`Action::StoreEra`]: the promise may leave.
+    pub fn handle_era_stored(&mut self, now: Instant, era: u32) {
+        if self.has_ended() {
+            return;
+        }
+        self.cold.promised = self.cold.promised.max(era);
+        if let Phase::Storing(term) = self.cold.phase
+            && term.era == era
+        {
+            self.promise_era(now, term);
+        }
+        self.settle(now);
+    }
+
+    fn promise_era(&mut self, now: Instant, term: Term) {
+        if !self.is_fresh(now) || self.status != Status::Learner {
+            self.cold.phase = Phase::Idle;
+            return;
+        }
+        self.voted = true;
+        self.forget_era(term.era);
+        if term.life == self.me {
+            let promised = BTreeMap::from([(self.me.node, self.me.incarnation)]);
+            self.cold.phase = Phase::Standing { term, promised, since: now };
+            self.send(Destination::All, Message::ColdRequest { term });
+        } else {
+            self.cold.phase = Phase::Promised { term, since: now };
+            self.send(Destination::Node(term.life.node), Message::ColdPromise { term });
+        }
+    }
+
+    pub(crate) fn on_cold_request(&mut self, now: Instant, from: Life, term: Term) {
+        if from != term.life || term.counter != 0 || self.status != Status::Learner {
+            return;
+        }
+        match &self.cold.phase {
+            // Asked again: the promise was lost.
+            Phase::Promised { term: promised, .. } if *promised == term => {
+                self.send(Destination::Node(from.node), Message::ColdPromise { term });
+            }
+            Phase::Idle if term.era > self.cold.promised && term.era > self.term.era => {
+                if self.is_fresh(now) && self.hears_no_primary(now) {
+                    self.store_era(term);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn on_cold_promise(&mut self, from: Life, term: Term) {
+        if let Phase::Standing { term: own, promised, .. } = &mut self.cold.phase
+            && *own == term
+            && self.settings.voters.contains(from.node)
+        {
+            promised.insert(from.node, from.incarnation);
+        }
+    }
+
+    /// Every interval while standing: the request or a promise may be lost.
+    pub(crate) fn ask_for_era_again(&mut self) {
+        if let Phase::Standing { term, .. } = self.cold.phase {
+            self.send(Destination::All, Message::ColdRequest { term });
+        }
+    }
+
+    /// The log of the era begins with one batch: Cold, and an Admit of each life that promised.
+    fn begin_era(&mut self, now: Instant, term: Term) {
+        let Phase::Standing { promised, .. } = core::mem::take(&mut self.cold.phase) else {
+            return;
+        };
+        self.enter(term);
+        self.turn(StatusEvent::BeginEra);
+        self.office = Office::new(Op::ZERO);
+        let admits = promised.len() as u8;
+        self.propose(now, EntryKind::Cold { era: term.era, admits });
+        for (node, incarnation) in promised {
+            self.propose(now, EntryKind::Admit { node, incarnation });
+        }
+        self.office.first = self.log.op();
+        self.cold.follow();
+        self.cold.begun = Some(now);
+        self.lead(now);
+    }
+
+    /// A life that holds the batch of an era uncommitted is not fresh, so it could never help to begin another. When
+    /// the batch does not commit for long, this life ends and the next one is fresh.
+    pub(crate) fn give_up_lost_batch(&mut self, now: Instant) {
+        let last =
+            if self.status == Status::Primary { self.cold.begun } else { self.heard_primary };
+        let lost = last.is_some_and(|at| now.since(at) >= self.deadline() * LOST);
+        let batch = self.commit == Op::ZERO && self.log.op() > Op::ZERO;
+        if batch && lost && self.voted {
+            self.renumber(self.me.incarnation);
+        }
+    }
+
+    /// Below any term of the era that this life has promised.
+    #[must_use]
+    pub fn promised_era(&self) -> u32 {
+        self.cold.promised
+    }
+}

@@ -1,0 +1,473 @@
+//! The state of one life, and where its inputs go.
+//!
+//! Every input is first recorded, then [`Agreement::settle`] does what follows from all that is known: a replica that
+//! may acknowledge acknowledges, a primary proposes and commits, a voter whose primary is gone promises. So no
+//! consequence depends on which input came last, and a lost or repeated input costs time at most.
+
+use crate::admission::Joins;
+use crate::api::{Action, Destination, Settings, Status, StatusEvent};
+use crate::cold_start::Cold;
+use crate::log::Log;
+use crate::replicate::Office;
+use crate::requests::Requests;
+use crate::roster::{Roster, batch_end, roster_at};
+use crate::seal::Seals;
+use crate::suspicion::Suspicions;
+use crate::term_change::Change;
+use crate::timers::{Timer, Timers};
+use alloc::collections::{BTreeMap, VecDeque};
+use base::{Duration, Instant};
+use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, Op, Term};
+
+/// Rounds of consequences per input: each makes progress in log, commit, term or status, few are ever needed.
+const ROUNDS_MAX: usize = 16;
+
+/// One life of the agreement.
+#[derive(Debug)]
+pub struct Agreement {
+    pub(crate) settings: Settings,
+    pub(crate) me: Life,
+    pub(crate) started: Instant,
+    pub(crate) status: Status,
+    /// Highest term promised or followed.
+    pub(crate) term: Term,
+    pub(crate) log: Log,
+    pub(crate) commit: Op,
+    pub(crate) release: Op,
+    /// Known equal to the log of this term's primary up to here.
+    pub(crate) matched: Op,
+    /// By log[..commit].
+    pub(crate) committed: Roster,
+    /// By the whole log.
+    pub(crate) latest: Roster,
+    /// Highest incarnation of each node that spoke or stands in the log (R-LIFE).
+    pub(crate) highest: BTreeMap<NodeId, Incarnation>,
+    pub(crate) seals: Seals,
+    pub(crate) suspicions: Suspicions,
+    pub(crate) change: Change,
+    pub(crate) office: Office,
+    pub(crate) joins: Joins,
+    pub(crate) cold: Cold,
+    pub(crate) requests: Requests,
+    pub(crate) timers: Timers,
+    pub(crate) actions: VecDeque<Action>,
+    /// Last message of this term's primary itself.
+    pub(crate) heard_primary: Option<Instant>,
+    /// Op acknowledged last in this term.
+    pub(crate) acknowledged: Option<Op>,
+    /// This life has voted, promised or stood in a roster (R-RENUMBER).
+    pub(crate) voted: bool,
+    /// Superseded or to be renumbered: nothing more is said.
+    ended: bool,
+    faults: u64,
+    /// Moment of the last input.
+    pub(crate) settled: Instant,
+}
+
+impl Agreement {
+    /// A new life: learner, no log, no vote.
+    #[must_use]
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        let me = settings.me;
+        let cold = Cold::new(settings.era_promised);
+        let mut agreement = Self {
+            me,
+            started: now,
+            status: Status::Learner,
+            term: floor(settings.era_promised),
+            log: Log::default(),
+            commit: Op::ZERO,
+            release: Op::ZERO,
+            matched: Op::ZERO,
+            committed: Roster::empty(settings.voters),
+            latest: Roster::empty(settings.voters),
+            highest: BTreeMap::from([(me.node, me.incarnation)]),
+            seals: Seals::default(),
+            suspicions: Suspicions::default(),
+            change: Change::default(),
+            office: Office::default(),
+            joins: Joins::default(),
+            cold,
+            requests: Requests::default(),
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+            heard_primary: None,
+            acknowledged: None,
+            voted: false,
+            ended: false,
+            faults: 0,
+            settled: now,
+            settings,
+        };
+        agreement.settle(now);
+        agreement
+    }
+
+    /// A message came; its sender is authenticated.
+    pub fn handle_message(&mut self, now: Instant, from: Life, message: Message) {
+        if self.ended || !self.admit_frame(now, from) {
+            return;
+        }
+        match message {
+            Message::Prepare { term, prev_op, prev_term, entries, commit, release } => {
+                let limits = (commit, release);
+                self.on_prepare(now, from, term, (prev_op, prev_term), entries, limits);
+            }
+            Message::PrepareOk { term, op } => self.on_prepare_ok(now, from, term, op),
+            Message::Reject { term } => self.on_reject(now, from, term),
+            Message::Fetch { term, from: first } => self.on_fetch(from, term, first),
+            Message::Suspect { number, set, .. } => self.on_suspect(now, from, number, set),
+            Message::PromiseRequest { term } => self.on_promise_request(now, from, term),
+            Message::Promise { term, commit, last_op, last_term, prev_op, tail } => {
+                let claim = (commit, last_op, last_term);
+                self.on_promise(now, from, term, claim, prev_op, tail);
+            }
+            Message::Join { removed_at, op: _, fresh, era } => {
+                self.on_join(now, from, removed_at, fresh, era);
+            }
+            Message::Stale { node, highest } => {
+                if node == self.me.node {
+                    self.outlived(highest);
+                }
+            }
+            Message::Request { client, seq, first, body } => {
+                self.on_request(now, (client, seq, first), body);
+            }
+            Message::ColdRequest { term } => self.on_cold_request(now, from, term),
+            Message::ColdPromise { term } => self.on_cold_promise(from, term),
+            Message::Order { life, order } => self.on_order(now, life, order),
+        }
+        self.settle(now);
+    }
+
+    /// The fast path saw an authenticated frame of a life for the first time.
+    pub fn handle_appeared(&mut self, now: Instant, life: Life) {
+        if !self.ended {
+            self.meet(life);
+            self.settle(now);
+        }
+    }
+
+    /// A peer knows a higher life of this node (R-RENUMBER).
+    pub fn handle_outlived(&mut self, now: Instant, highest: Incarnation) {
+        if !self.ended {
+            self.outlived(highest);
+            self.settle(now);
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
+        self.fire(now);
+        self.settle(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// R-LIFE: false for a frame of a life that is over; its sender is told.
+    fn admit_frame(&mut self, now: Instant, from: Life) -> bool {
+        if from.node == self.me.node {
+            self.meet(from);
+            self.settle(now);
+            return false;
+        }
+        match self.highest.get(&from.node) {
+            Some(highest) if *highest > from.incarnation => {
+                let message = Message::Stale { node: from.node, highest: *highest };
+                self.send(Destination::Node(from.node), message);
+                false
+            }
+            _ => {
+                self.meet(from);
+                true
+            }
+        }
+    }
+
+    /// Notes that a life exists. A newer one proves that every earlier one is over (R-ACK 5).
+    pub(crate) fn meet(&mut self, life: Life) {
+        let known = self.highest.entry(life.node).or_insert(life.incarnation);
+        if life.incarnation > *known {
+            *known = life.incarnation;
+        }
+        if life.node == self.me.node && life.incarnation > self.me.incarnation {
+            self.outlived(life.incarnation);
+        }
+    }
+
+    /// True if a newer life of the node is known.
+    pub(crate) fn is_over(&self, life: Life) -> bool {
+        self.highest.get(&life.node).is_some_and(|highest| *highest > life.incarnation)
+    }
+
+    fn outlived(&mut self, highest: Incarnation) {
+        if highest <= self.me.incarnation || self.ended {
+            return;
+        }
+        if self.status == Status::Learner && !self.voted {
+            self.renumber(highest);
+        } else {
+            self.ended = true;
+            self.actions.push_back(Action::Superseded { highest });
+        }
+    }
+
+    /// Ends this life in favour of one above `above`.
+    pub(crate) fn renumber(&mut self, above: Incarnation) {
+        self.ended = true;
+        self.actions.push_back(Action::Renumber { above });
+    }
+
+    /// Does what follows from all that is known.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        self.forgive_stall(now);
+        for _ in 0..ROUNDS_MAX {
+            if self.ended {
+                break;
+            }
+            let before = (self.log.op(), self.commit, self.term, self.status);
+            self.gain_vote();
+            match self.status {
+                Status::Primary => self.lead(now),
+                Status::Candidate => self.try_office(now),
+                Status::Follower | Status::Silent => self.consider_change(now),
+                Status::Learner => self.cold_start(now),
+            }
+            if self.status != Status::Primary {
+                self.acknowledge(now, false);
+            }
+            self.announce_suspicions(now);
+            if before == (self.log.op(), self.commit, self.term, self.status) {
+                break;
+            }
+        }
+        self.forward_requests(now);
+        self.arm(now);
+    }
+
+    /// S10: who did not run itself accuses nobody of having said nothing meanwhile.
+    fn forgive_stall(&mut self, now: Instant) {
+        let gap = now.since(self.settled);
+        self.settled = now;
+        if gap > self.deadline() + self.settings.interval {
+            self.heard_primary = self.heard_primary.map(|_| now);
+            self.office.forgive(now);
+        }
+    }
+
+    /// R-VOTE: a learner votes from the moment its own commit covers its Admit.
+    fn gain_vote(&mut self) {
+        if self.latest.seat(self.me.node).is_some_and(|s| s.incarnation == self.me.incarnation) {
+            self.voted = true;
+        }
+        if self.status == Status::Learner && self.votes() {
+            self.turn(StatusEvent::FollowPrimary);
+        }
+    }
+
+    /// R-VOTE, by this life's own commit.
+    pub(crate) fn votes(&self) -> bool {
+        if self.off("incarnation-vote") {
+            return self.settings.voters.contains(self.me.node);
+        }
+        let roster = if self.off("admit-by-old-roster") { &self.latest } else { &self.committed };
+        roster.votes(self.me)
+    }
+
+    /// True if this life is a member by its own commit.
+    pub(crate) fn is_member(&self) -> bool {
+        self.committed.stint(self.me).is_member()
+    }
+
+    /// A rule that is switched off to see the checkers bite.
+    pub(crate) fn off(&self, rule: &str) -> bool {
+        self.settings.off(rule)
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.settings.deadline()
+    }
+
+    pub(crate) fn turn(&mut self, event: StatusEvent) {
+        match self.status.on(event) {
+            Ok(status) => self.status = status,
+            Err(_) => self.fault(),
+        }
+    }
+
+    /// Something that the protocol excludes came in; it is counted and not acted on.
+    pub(crate) const fn fault(&mut self) {
+        self.faults += 1;
+    }
+
+    /// How often a peer said what the protocol excludes.
+    #[must_use]
+    pub const fn faults(&self) -> u64 {
+        self.faults
+    }
+
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn send(&mut self, to: Destination, message: Message) {
+        self.actions.push_back(Action::Send { to, message });
+    }
+
+    /// Enters another term: what was acknowledged in the last one says nothing in it.
+    pub(crate) fn enter(&mut self, term: Term) {
+        self.term = term;
+        self.matched = Op::ZERO;
+        self.acknowledged = None;
+        self.heard_primary = None;
+        self.office = Office::default();
+        self.change.leave();
+        self.timers.clear(Timer::Change);
+        self.timers.clear(Timer::Lull);
+    }
+
+    /// Era of the own log, if it has one.
+    pub(crate) fn era(&self) -> Option<u32> {
+        self.log.get(Op(1)).map(|entry| entry.term.era)
+    }
+
+    /// Appends one entry; freezes and closes what it ends, before anything about it is sent (R-ACK 1, R-SELF).
+    pub(crate) fn append(&mut self, now: Instant, entry: Entry) -> Op {
+        let effective = match entry.kind {
+            EntryKind::Remove { node, incarnation, stint, .. } => {
+                let life = Life { node, incarnation };
+                let ends = stint.is_member() && self.latest.stint(life) == stint;
+                ends.then_some((life, stint))
+            }
+            EntryKind::Admit { node, incarnation } => {
+                self.meet(Life { node, incarnation });
+                None
+            }
+            _ => None,
+        };
+        self.requests.appended(&entry);
+        let op = self.log.push(entry);
+        if let Some(entry) = self.log.get(op) {
+            self.latest.apply(op, entry);
+        }
+        if let Some((life, stint)) = effective {
+            self.seal(now, op, life, stint);
+        }
+        op
+    }
+
+    /// Drops uncommitted entries after `op`.
+    pub(crate) fn truncate(&mut self, op: Op) {
+        if op < self.commit {
+            self.fault();
+            return;
+        }
+        if self.log.truncate(op).is_empty() {
+            return;
+        }
+        self.latest = roster_at(&self.committed, &self.log, op);
+        self.requests.truncated(self.log.after(self.commit).map(|(_, entry)| entry));
+        self.unseal_after(op);
+    }
+
+    /// Follows a log that is known to hold what is committed: keeps what agrees, replaces what does not.
+    /// False if it contradicts something committed or already matched, which the protocol excludes.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        prev: Op,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> bool {
+        let mut op = prev;
+        for entry in entries {
+            op = op.next();
+            match self.log.term_at(op) {
+                Some(term) if term == entry.term => {}
+                Some(_) if op <= self.commit || op <= self.matched => {
+                    self.fault();
+                    return false;
+                }
+                Some(_) => {
+                    self.truncate(Op(op.0 - 1));
+                    self.append(now, entry);
+                }
+                None if op == self.log.op().next() => {
+                    self.append(now, entry);
+                }
+                None => {
+                    self.fault();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Commits up to `target`: each entry once, in order. The batch that begins an era commits whole or not at all.
+    pub(crate) fn commit_to(&mut self, target: Op) {
+        let target = target.min(self.log.op());
+        if target <= self.commit || target < batch_end(&self.log) {
+            return;
+        }
+        let (mut published, mut reflex) = (false, None);
+        while self.commit < target {
+            let op = self.commit.next();
+            let Some(entry) = self.log.get(op) else { break };
+            let was_member = self.is_member();
+            let mut entry = entry.clone();
+            self.commit = op;
+            published |= self.committed.apply(op, &entry);
+            self.requests.committed(op, &mut entry);
+            self.seals.forget(op);
+            if entry.term == self.term {
+                self.change.attempt = 0;
+            }
+            if was_member && !self.is_member() {
+                reflex = Some(op);
+            } else if self.is_member() {
+                reflex = None;
+            }
+            self.actions.push_back(Action::Committed { op, entry });
+        }
+        if published {
+            self.actions.push_back(Action::Publish(self.committed.clone()));
+        }
+        if let Some(removed_at) = reflex {
+            self.actions.push_back(Action::Reflex { removed_at });
+        }
+    }
+
+    /// Forgets the log for era `era` (R-ERA): nothing of an older era is acted on from here on.
+    pub(crate) fn forget_era(&mut self, era: u32) {
+        let stint = self.committed.stint(self.me);
+        if stint.is_member() {
+            self.actions.push_back(Action::CloseLease { stint });
+        }
+        let known = self.log.op() != Op::ZERO;
+        self.seals = Seals::default();
+        self.log = Log::default();
+        (self.commit, self.release) = (Op::ZERO, Op::ZERO);
+        self.committed = Roster::empty(self.settings.voters);
+        self.latest = self.committed.clone();
+        self.requests.new_era();
+        self.enter(floor(era));
+        self.turn(StatusEvent::ForgetEra);
+        if known || stint.is_member() {
+            self.actions.push_back(Action::Publish(self.committed.clone()));
+        }
+        if stint.is_member() {
+            self.actions.push_back(Action::Reflex { removed_at: Op::ZERO });
+        }
+    }
+}
+
+/// Below every term of an era, so that a promise of the era refuses older ones and follows whoever begins it.
+pub(crate) const fn floor(era: u32) -> Term {
+    Term { era, counter: 0, life: Term::NONE.life }
+}

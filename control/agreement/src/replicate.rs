@@ -1,0 +1,374 @@
+//! Normal operation (PROTOCOL 2): Prepare, PrepareOk, commit, retransmission, progress.
+
+use crate::api::{Destination, Status, StatusEvent};
+use crate::replica::Agreement;
+use crate::roster::{Roster, batch_end, roster_at};
+use crate::suspicion::PROGRESS;
+use crate::timers::Timer;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use base::Instant;
+use wire::entry::RemovalCause;
+use wire::message::PREPARE_TARGET;
+use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
+
+/// Most messages that one Fetch or one retransmission is answered with.
+const BURST: usize = 32;
+
+/// What a primary knows of one peer in its term.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The life that acknowledged.
+    pub(crate) incarnation: Incarnation,
+    /// Highest op that it acknowledged in this term.
+    pub(crate) matched: Op,
+    /// Since when it owes an acknowledgement without making progress.
+    behind: Option<Instant>,
+}
+
+/// What a primary knows in its term.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Office {
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
+    /// Everybody that promised has all up to here: retransmission begins after it.
+    pub(crate) base: Op,
+    /// First entry of the term: the primary serves once it is committed.
+    pub(crate) first: Op,
+    /// Sent to all up to here.
+    sent: Op,
+    /// Commit that all were told.
+    announced: Op,
+    /// Voters that have promised a higher term, with that term.
+    pub(crate) rejected: BTreeMap<NodeId, Term>,
+}
+
+impl Office {
+    /// A new term's office; everything after `base` goes to all.
+    pub(crate) fn new(base: Op) -> Self {
+        Self { base, sent: base, ..Self::default() }
+    }
+    /// Everybody who owes something owes it from now on.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.peers.values_mut().for_each(|peer| peer.behind = peer.behind.map(|_| now));
+    }
+}
+
+impl Agreement {
+    pub(crate) fn on_prepare(
+        &mut self,
+        now: Instant,
+        from: Life,
+        term: Term,
+        prev: (Op, Term),
+        entries: Vec<Entry>,
+        (commit, release): (Op, Op),
+    ) {
+        if term.era < self.term.era || term.life == self.me {
+            return;
+        }
+        if term < self.term {
+            self.send(Destination::Node(from.node), Message::Reject { term: self.term });
+            return;
+        }
+        if self.era().is_some_and(|era| era < term.era) {
+            self.forget_era(term.era);
+        }
+        self.cold.follow();
+        if term > self.term {
+            self.enter(term);
+        }
+        let event = if self.votes() { StatusEvent::FollowPrimary } else { StatusEvent::LearnFrom };
+        self.turn(event);
+        if from == term.life {
+            self.heard_primary = Some(now);
+            self.timers.clear(Timer::Lull);
+        }
+        let (prev_op, prev_term) = prev;
+        if self.log.term_at(prev_op) != Some(prev_term) {
+            self.fetch(from.node);
+            return;
+        }
+        let news = !entries.is_empty();
+        let end = Op(prev_op.0.saturating_add(entries.len() as u64));
+        if !self.adopt(now, prev_op, entries) {
+            return;
+        }
+        self.matched = self.matched.max(end);
+        self.commit_to(commit.min(self.matched));
+        self.release = self.release.max(release.min(self.commit));
+        if news {
+            self.acknowledge(now, true);
+        }
+        if self.log.op() < commit {
+            self.fetch(from.node);
+        }
+    }
+
+    /// Asks for what lies after the last entry known to be right.
+    fn fetch(&mut self, from: NodeId) {
+        let first = self.commit.max(self.matched).next();
+        self.send(Destination::Node(from), Message::Fetch { term: self.term, from: first });
+    }
+
+    /// The primary says nothing: others may have its entries.
+    pub(crate) fn fetch_elsewhere(&mut self) {
+        let first = self.commit.max(self.matched).next();
+        self.send(Destination::All, Message::Fetch { term: self.term, from: first });
+    }
+
+    pub(crate) fn on_fetch(&mut self, from: Life, term: Term, first: Op) {
+        let after = Op(first.0.saturating_sub(1));
+        if self.status == Status::Silent && term == self.term && term.life == from {
+            self.send_promise(after);
+            return;
+        }
+        // Only the primary knows that an older or newer asker follows nobody better.
+        let limit = match self.status {
+            Status::Primary if term <= self.term => self.log.op(),
+            Status::Follower | Status::Learner if term == self.term => self.matched,
+            _ => return,
+        };
+        self.send_entries(Destination::Node(from.node), after, limit, BURST);
+    }
+
+    /// Sends what lies after `after`, in as many Prepares as it takes, at most `burst`. Returns how far it came.
+    fn send_entries(&mut self, to: Destination, after: Op, limit: Op, burst: usize) -> Op {
+        let mut prev_op = after;
+        for _ in 0..burst {
+            let Some(prev_term) = self.log.term_at(prev_op) else { break };
+            if prev_op >= limit {
+                break;
+            }
+            let mut entries = self.log.cut_after(prev_op, PREPARE_TARGET);
+            let room = usize::try_from(limit.0 - prev_op.0).unwrap_or(usize::MAX);
+            entries.truncate(room);
+            let end = Op(prev_op.0 + entries.len() as u64);
+            let (term, commit, release) = (self.term, self.commit, self.release);
+            let message = Message::Prepare { term, prev_op, prev_term, entries, commit, release };
+            self.send(to, message);
+            prev_op = end;
+        }
+        prev_op
+    }
+
+    /// Tells the primary how far this log may be counted. `again`: also if that is nothing new.
+    pub(crate) fn acknowledge(&mut self, now: Instant, again: bool) {
+        if self.matched == Op::ZERO || !matches!(self.status, Status::Follower | Status::Learner) {
+            return;
+        }
+        let op = self.sealed_up_to(now, self.matched.max(self.commit));
+        if again || self.acknowledged.is_none_or(|before| op > before) {
+            self.acknowledged = Some(op);
+            let to = Destination::Node(self.term.life.node);
+            self.send(to, Message::PrepareOk { term: self.term, op });
+        }
+    }
+
+    pub(crate) fn on_prepare_ok(&mut self, now: Instant, from: Life, term: Term, op: Op) {
+        if self.status != Status::Primary || term != self.term || op > self.log.op() {
+            return;
+        }
+        let peer = Peer { incarnation: from.incarnation, matched: Op::ZERO, behind: None };
+        let known = self.office.peers.entry(from.node).or_insert(peer);
+        if known.incarnation < from.incarnation {
+            *known = peer;
+        }
+        if op > known.matched {
+            known.matched = op;
+            known.behind = (op < self.log.op()).then_some(now);
+        }
+    }
+
+    /// What a primary does whenever something has changed.
+    pub(crate) fn lead(&mut self, now: Instant) {
+        self.give_up_lost_batch(now);
+        if self.must_resign(now) {
+            self.resign(now);
+            return;
+        }
+        self.propose_removals(now);
+        if self.commit >= self.office.first {
+            self.propose_admissions(now);
+            self.propose_requests(now);
+            self.propose_orders(now);
+        }
+        self.advance_commit(now);
+        self.watch_peers(now);
+        self.broadcast();
+    }
+
+    /// Appends an entry of the own term.
+    pub(crate) fn propose(&mut self, now: Instant, kind: EntryKind) -> Op {
+        let (term, level) = (self.term, self.settings.level);
+        self.append(now, Entry { term, level, kind })
+    }
+
+    /// Sends what is new to all: entries, or a bare Prepare for a new commit.
+    pub(crate) fn broadcast(&mut self) {
+        let (sent, op) = (self.office.sent, self.log.op());
+        if sent < op {
+            self.office.sent = self.send_entries(Destination::All, sent, op, BURST);
+            self.office.announced = self.commit;
+        } else if self.office.announced < self.commit {
+            self.send_bare();
+        }
+    }
+
+    fn send_bare(&mut self) {
+        let (prev_op, prev_term) = (self.log.op(), self.log.last_term());
+        let (term, commit, release) = (self.term, self.commit, self.release);
+        let entries = Vec::new();
+        let message = Message::Prepare { term, prev_op, prev_term, entries, commit, release };
+        self.send(Destination::All, message);
+        self.office.announced = self.commit;
+    }
+
+    /// Every interval: all learn that the primary is there, and who is behind gets what it lacks.
+    pub(crate) fn beacon(&mut self, now: Instant) {
+        self.send_bare();
+        let op = self.log.op();
+        let behind: Vec<(NodeId, Op)> = self
+            .latest
+            .members()
+            .filter(|(life, _)| *life != self.me)
+            .map(|(life, _)| (life.node, self.matched_by(life).max(self.office.base)))
+            .filter(|(_, matched)| *matched < op)
+            .collect();
+        let interval = self.settings.interval;
+        let owes = |peer: &Peer| peer.behind.is_some_and(|since| now.since(since) >= interval);
+        for (node, matched) in behind {
+            if self.office.peers.get(&node).is_none_or(owes) {
+                self.send_entries(Destination::Node(node), matched, op, BURST);
+            }
+        }
+    }
+
+    /// Highest op that this life acknowledged in this term.
+    pub(crate) fn matched_by(&self, life: Life) -> Op {
+        match self.office.peers.get(&life.node) {
+            Some(peer) if peer.incarnation == life.incarnation => peer.matched,
+            _ => Op::ZERO,
+        }
+    }
+
+    /// Notes since when each member owes an acknowledgement (R-PROGRESS).
+    fn watch_peers(&mut self, now: Instant) {
+        let op = self.log.op();
+        for (life, _) in self.latest.members().filter(|(life, _)| *life != self.me) {
+            let fresh = Peer { incarnation: life.incarnation, matched: Op::ZERO, behind: None };
+            let peer = self.office.peers.entry(life.node).or_insert(fresh);
+            if peer.incarnation < life.incarnation {
+                *peer = fresh;
+            }
+            if peer.matched >= op {
+                peer.behind = None;
+            } else if peer.behind.is_none() {
+                peer.behind = Some(now);
+            }
+        }
+    }
+
+    /// Why a primary must remove this member, if it must.
+    fn removal_cause(&self, now: Instant, member: (Life, wire::Stint)) -> Option<RemovalCause> {
+        let (life, stint) = member;
+        let limit = self.deadline() * PROGRESS;
+        let stuck = |peer: &Peer| peer.behind.is_some_and(|since| now.since(since) >= limit);
+        if self.suspicions.has_obituary(life, stint) {
+            Some(RemovalCause::Obituary)
+        } else if self.is_over(life) {
+            Some(RemovalCause::Superseded)
+        } else if self.majority_names(now, life, stint) {
+            Some(RemovalCause::Silent)
+        } else if self.office.peers.get(&life.node).is_some_and(stuck) {
+            Some(RemovalCause::Progress)
+        } else if self.requests.wants_removed(life) {
+            Some(RemovalCause::Operator)
+        } else {
+            None
+        }
+    }
+
+    /// Proposes every removal that is due; never the own one (PROTOCOL 4).
+    pub(crate) fn propose_removals(&mut self, now: Instant) {
+        let due: Vec<EntryKind> = self
+            .latest
+            .members()
+            .filter(|(life, _)| *life != self.me)
+            .filter_map(|(life, stint)| {
+                let cause = self.removal_cause(now, (life, stint))?;
+                let Life { node, incarnation } = life;
+                Some(EntryKind::Remove { node, incarnation, stint, cause })
+            })
+            .collect();
+        for kind in due {
+            self.propose(now, kind);
+        }
+    }
+
+    /// Commits what a majority has acknowledged: each op by the roster in force at it, the last one of the own term.
+    fn advance_commit(&mut self, now: Instant) {
+        let own = self.sealed_up_to(now, self.log.op());
+        let batch = batch_end(&self.log);
+        let mut roster = self.committed.clone();
+        let mut target = self.commit;
+        for (op, entry) in self.log.after(self.commit) {
+            if self.off("admit-by-old-roster") {
+                roster.apply(op, entry);
+            }
+            // The batch that begins an era commits whole, by the roster after it (PROTOCOL 6).
+            let counted = if op <= batch {
+                self.is_held(&roster_at(&roster, &self.log, batch), batch, own)
+            } else {
+                self.is_held(&roster, op, own)
+            };
+            if !counted {
+                break;
+            }
+            if entry.term == self.term || self.off("own-term-commit") {
+                target = op;
+            }
+            roster.apply(op, entry);
+        }
+        self.commit_to(target);
+        self.release = self.release.max(self.held_by_members());
+    }
+
+    /// True if a majority of this roster's lives has acknowledged `op`.
+    fn is_held(&self, roster: &Roster, op: Op, own: Op) -> bool {
+        self.holders(roster, op, own).len() >= roster.majority()
+    }
+
+    /// Voters of `roster` that have acknowledged `op`: only the roster's own lives count.
+    fn holders(&self, roster: &Roster, op: Op, own: Op) -> NodeSet {
+        let any_life = self.off("incarnation-vote");
+        let mut holders: NodeSet = self
+            .office
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.matched >= op)
+            .map(|(node, peer)| Life { node: *node, incarnation: peer.incarnation })
+            .filter(|life| roster.votes(*life) || any_life && roster.voters.contains(life.node))
+            .map(|life| life.node)
+            .collect();
+        if own >= op && roster.votes(self.me) {
+            holders.insert(self.me.node);
+        }
+        holders
+    }
+
+    /// Voters that have acknowledged everything, for the operator.
+    pub(crate) fn holders_now(&self, now: Instant) -> NodeSet {
+        let own = self.sealed_up_to(now, self.log.op());
+        self.holders(&self.committed, self.log.op(), own)
+    }
+
+    /// R-RELEASE: what every member but the witnesses has.
+    fn held_by_members(&self) -> Op {
+        self.committed
+            .members()
+            .filter(|(life, _)| *life != self.me)
+            .filter(|(life, _)| !self.settings.witnesses.contains(life.node))
+            .map(|(life, _)| self.matched_by(life))
+            .fold(self.commit, Op::min)
+    }
+}

@@ -1,0 +1,84 @@
+//! What a life tells about itself; nothing here changes anything.
+
+use crate::api::{Status, Waiting};
+use crate::replica::Agreement;
+use crate::roster::{Roster, majority};
+use base::Instant;
+use wire::{Life, Op, Term};
+
+impl Agreement {
+    /// This life.
+    #[must_use]
+    pub const fn life(&self) -> Life {
+        self.me
+    }
+    /// What it is at the moment.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+    /// Highest term promised or followed.
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        self.term
+    }
+    /// Committed up to here.
+    #[must_use]
+    pub const fn commit(&self) -> Op {
+        self.commit
+    }
+    /// Released up to here (PROTOCOL 9).
+    #[must_use]
+    pub const fn release(&self) -> Op {
+        self.release
+    }
+    /// Last entry of the log.
+    #[must_use]
+    pub fn op(&self) -> Op {
+        self.log.op()
+    }
+    /// Lives and stints by the committed log.
+    #[must_use]
+    pub const fn roster(&self) -> &Roster {
+        &self.committed
+    }
+    /// The log; the simulator's checkers read it.
+    #[must_use]
+    pub const fn log(&self) -> &crate::log::Log {
+        &self.log
+    }
+    /// Terms tried since an entry committed.
+    #[must_use]
+    pub const fn attempt(&self) -> u64 {
+        self.change.attempt
+    }
+
+    /// What keeps this life from acting; `None` if nothing does.
+    #[must_use]
+    pub fn waiting(&self) -> Option<Waiting> {
+        let now = self.settled;
+        let need = majority(self.settings.voters);
+        if self.lives_have_ended() {
+            let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
+            let ended = seats.filter(|life| self.is_over(*life)).map(|l| l.node).collect();
+            return Some(Waiting::LivesEnded { ended, need });
+        }
+        match self.status {
+            Status::Learner if self.heard_primary.is_some() => Some(Waiting::Admission),
+            Status::Learner => Some(Waiting::ColdStart { fresh: self.fresh_lives(now), need }),
+            Status::Candidate | Status::Silent => {
+                Some(Waiting::Primary { promised: self.promised_by(), need })
+            }
+            Status::Primary if self.is_stuck(now) => {
+                Some(Waiting::Acknowledgements { have: self.holders_now(now), need })
+            }
+            Status::Follower if !self.is_member() => Some(Waiting::Readmission),
+            Status::Follower | Status::Primary => None,
+        }
+    }
+
+    /// A primary whose last entry has no majority.
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.commit < self.log.op() && self.holders_now(now).len() < majority(self.settings.voters)
+    }
+}

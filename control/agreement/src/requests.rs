@@ -1,0 +1,286 @@
+//! Numbered requests (PROTOCOL 2, Client): forwarded to the primary, sent again until committed, applied once.
+//!
+//! A client numbers its requests from 1 without gaps. The primary takes them in that order only; what comes too early is
+//! dropped, because the sender repeats it.
+
+use crate::api::{Destination, LOG_MAX, OUTSTANDING_MAX, Refusal, Status};
+use crate::replica::Agreement;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use base::{Duration, Instant};
+use wire::entry::{BODY_MAX, FenceProof};
+use wire::message::Order;
+use wire::{ClientId, Entry, EntryKind, Life, Message, NodeId, Op, Seq, Term};
+
+/// Most clients remembered; the one that was silent longest is forgotten first. A life is one client.
+const CLIENTS_MAX: usize = 4_096;
+/// Most orders of the operator that wait.
+const ORDERS_MAX: usize = 16;
+/// How long an order is repeated before it is dropped.
+const ORDER_PATIENCE: Duration = Duration::from_millis(2_000);
+
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    /// Highest number committed.
+    applied: Seq,
+    /// Highest number in the log.
+    appended: Seq,
+    /// Where it last said something.
+    at: Op,
+}
+
+#[derive(Clone, Debug)]
+struct Outstanding {
+    client: ClientId,
+    seq: Seq,
+    body: Vec<u8>,
+    /// The term whose primary has been told.
+    told: Option<Term>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PendingOrder {
+    life: Life,
+    order: Order,
+    until: Instant,
+    told: Option<Term>,
+}
+
+/// Requests of this node, the client table, and the operator's orders.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Requests {
+    outstanding: VecDeque<Outstanding>,
+    clients: BTreeMap<ClientId, Client>,
+    orders: Vec<PendingOrder>,
+}
+
+impl Requests {
+    /// An entry stands in the log.
+    pub(crate) fn appended(&mut self, entry: &Entry) {
+        if let EntryKind::Request { client, seq, .. } = entry.kind {
+            let known = self.client(client);
+            known.appended = known.appended.max(seq);
+        }
+    }
+
+    /// The log was cut; `tail` is what it still holds uncommitted.
+    pub(crate) fn truncated<'a>(&mut self, tail: impl Iterator<Item = &'a Entry>) {
+        for known in self.clients.values_mut() {
+            known.appended = known.applied;
+        }
+        tail.for_each(|entry| self.appended(entry));
+    }
+
+    /// An entry is committed. A request that was applied before becomes a Noop for all above.
+    pub(crate) fn committed(&mut self, op: Op, entry: &mut Entry) {
+        match entry.kind {
+            EntryKind::Request { client, seq, .. } => {
+                let known = self.client(client);
+                known.at = op;
+                if seq <= known.applied {
+                    entry.kind = EntryKind::Noop;
+                } else {
+                    known.applied = seq;
+                }
+                self.outstanding.retain(|o| o.client != client || o.seq > seq);
+            }
+            EntryKind::Fenced { node, incarnation, .. } => {
+                let life = Life { node, incarnation };
+                self.orders.retain(|o| o.order != Order::Fenced || o.life != life);
+            }
+            EntryKind::Remove { node, incarnation, .. } => {
+                let life = Life { node, incarnation };
+                self.orders.retain(|o| o.order != Order::Remove || o.life != life);
+            }
+            _ => {}
+        }
+    }
+
+    /// The log begins anew; what is outstanding is asked again.
+    pub(crate) fn new_era(&mut self) {
+        self.clients.clear();
+        self.resend();
+    }
+
+    /// Everything is told again.
+    pub(crate) fn resend(&mut self) {
+        self.outstanding.iter_mut().for_each(|o| o.told = None);
+        self.orders.iter_mut().for_each(|o| o.told = None);
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.outstanding.is_empty() || !self.orders.is_empty()
+    }
+
+    /// True if the operator ordered this life's removal.
+    pub(crate) fn wants_removed(&self, life: Life) -> bool {
+        self.orders.iter().any(|o| o.life == life && o.order == Order::Remove)
+    }
+
+    fn client(&mut self, client: ClientId) -> &mut Client {
+        if self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&client) {
+            let oldest = self.clients.iter().min_by_key(|(_, known)| known.at);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.clients.remove(&oldest);
+            }
+        }
+        let new = Client { applied: Seq(0), appended: Seq(0), at: Op::ZERO };
+        self.clients.entry(client).or_insert(new)
+    }
+
+    /// True if `seq` is the next of its client, whose requests before `first` are done with.
+    fn is_next(&self, client: ClientId, seq: Seq, first: Seq) -> bool {
+        let known = self.clients.get(&client).map_or(0, |known| known.appended.0);
+        let done = known.max(first.0.saturating_sub(1));
+        seq.0 == done.saturating_add(1)
+    }
+
+    fn is_applied(&self, client: ClientId, seq: Seq) -> bool {
+        self.clients.get(&client).is_some_and(|known| seq <= known.applied)
+    }
+
+    fn first_of(&self, client: ClientId) -> Seq {
+        let mine = self.outstanding.iter().filter(|o| o.client == client);
+        mine.map(|o| o.seq).min().unwrap_or_default()
+    }
+}
+
+impl Agreement {
+    /// A request of this node. Repeating one is allowed: it is applied once.
+    pub fn handle_request(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        seq: Seq,
+        body: Vec<u8>,
+    ) -> Result<(), Refusal> {
+        if body.len() > BODY_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let known = self.requests.outstanding.iter().any(|o| (o.client, o.seq) == (client, seq));
+        if known || self.has_ended() || self.requests.is_applied(client, seq) {
+            return Ok(());
+        }
+        if self.log.op().0 >= LOG_MAX {
+            return Err(Refusal::LogFull);
+        }
+        if self.requests.outstanding.len() >= OUTSTANDING_MAX {
+            return Err(Refusal::TooMany);
+        }
+        self.requests.outstanding.push_back(Outstanding { client, seq, body, told: None });
+        self.settle(now);
+        Ok(())
+    }
+
+    /// The operator wants a member out.
+    pub fn handle_removal_order(&mut self, now: Instant, node: NodeId) {
+        self.take_order(now, node, Order::Remove);
+    }
+
+    /// The operator asserts that a node is off: `Fenced`, with that as its evidence.
+    pub fn handle_fenced_order(&mut self, now: Instant, node: NodeId) {
+        self.take_order(now, node, Order::Fenced);
+    }
+
+    fn take_order(&mut self, now: Instant, node: NodeId, order: Order) {
+        let Some(seat) = self.committed.seat(node).filter(|_| !self.has_ended()) else { return };
+        self.on_order(now, seat.life(node), order);
+        self.settle(now);
+    }
+
+    pub(crate) fn on_order(&mut self, now: Instant, life: Life, order: Order) {
+        let orders = &mut self.requests.orders;
+        let known = orders.iter().any(|o| o.life == life && o.order == order);
+        let pointless = order == Order::Remove && !self.committed.stint(life).is_member();
+        if !known && !pointless && orders.len() < ORDERS_MAX {
+            let until = now + ORDER_PATIENCE;
+            orders.push(PendingOrder { life, order, until, told: None });
+        }
+    }
+
+    pub(crate) fn on_request(
+        &mut self,
+        now: Instant,
+        (client, seq, first): (ClientId, Seq, Seq),
+        body: Vec<u8>,
+    ) {
+        if self.status == Status::Primary && self.commit >= self.office.first {
+            self.take_request(now, (client, seq, first), body);
+        }
+    }
+
+    /// As primary: appends a request that is its client's next.
+    fn take_request(
+        &mut self,
+        now: Instant,
+        (client, seq, first): (ClientId, Seq, Seq),
+        body: Vec<u8>,
+    ) {
+        if self.log.op().0 < LOG_MAX
+            && body.len() <= BODY_MAX
+            && self.requests.is_next(client, seq, first)
+        {
+            let kind = EntryKind::Request { client, seq, body };
+            self.propose(now, kind);
+        }
+    }
+
+    /// As primary in office: takes the requests of this node.
+    pub(crate) fn propose_requests(&mut self, now: Instant) {
+        let own: Vec<(ClientId, Seq, Vec<u8>)> = self
+            .requests
+            .outstanding
+            .iter()
+            .filter(|o| o.told != Some(self.term))
+            .map(|o| (o.client, o.seq, o.body.clone()))
+            .collect();
+        for (client, seq, body) in own {
+            let first = self.requests.first_of(client);
+            self.take_request(now, (client, seq, first), body);
+        }
+        let term = self.term;
+        self.requests.outstanding.iter_mut().for_each(|o| o.told = Some(term));
+    }
+
+    /// As primary in office: `Fenced` for whom the operator says is off, once it is no member.
+    pub(crate) fn propose_orders(&mut self, now: Instant) {
+        self.requests.orders.retain(|o| o.until > now);
+        let due: Vec<Life> = self
+            .requests
+            .orders
+            .iter()
+            .filter(|o| o.order == Order::Fenced && !self.latest.stint(o.life).is_member())
+            .map(|o| o.life)
+            .collect();
+        for Life { node, incarnation } in due {
+            let proof = FenceProof::Operator;
+            let kind = EntryKind::Fenced { node, incarnation, proof };
+            if !self.log.after(self.commit).any(|(_, entry)| entry.kind == kind) {
+                self.propose(now, kind);
+            }
+        }
+    }
+
+    /// Sends what the present primary has not been told.
+    pub(crate) fn forward_requests(&mut self, now: Instant) {
+        self.requests.orders.retain(|o| o.until > now);
+        let Some(primary) = self.primary_elsewhere().filter(|_| self.requests.is_waiting()) else {
+            return;
+        };
+        let term = Some(self.term);
+        let mut messages = Vec::new();
+        for o in self.requests.outstanding.iter().filter(|o| o.told != term) {
+            let first = self.requests.first_of(o.client);
+            let (client, seq, body) = (o.client, o.seq, o.body.clone());
+            messages.push(Message::Request { client, seq, first, body });
+        }
+        for o in self.requests.orders.iter().filter(|o| o.told != term) {
+            messages.push(Message::Order { life: o.life, order: o.order });
+        }
+        self.requests.outstanding.iter_mut().for_each(|o| o.told = term);
+        self.requests.orders.iter_mut().for_each(|o| o.told = term);
+        for message in messages {
+            self.send(Destination::Node(primary), message);
+        }
+    }
+}

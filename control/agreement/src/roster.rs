@@ -1,0 +1,124 @@
+//! Who votes and who is a member, derived from a prefix of the log (PROTOCOL 1.2).
+
+use alloc::collections::BTreeMap;
+use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint};
+
+use crate::log::Log;
+
+/// One slot of the roster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// The life that holds the slot's vote; a removal does not change it.
+    pub incarnation: Incarnation,
+    /// Its stint, or [`Stint::NONE`] while it is removed.
+    pub stint: Stint,
+    /// Op of this life's last removal, 0 if it never was removed.
+    pub removed_at: Op,
+}
+
+impl Seat {
+    /// The life of this seat, which is `node`'s.
+    #[must_use]
+    pub const fn life(self, node: NodeId) -> Life {
+        Life { node, incarnation: self.incarnation }
+    }
+}
+
+/// What a prefix of the log says about lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Roster {
+    /// Configured voters.
+    pub voters: NodeSet,
+    /// The op that this is derived up to.
+    pub op: Op,
+    seats: BTreeMap<NodeId, Seat>,
+}
+
+impl Roster {
+    /// Before the first entry: nobody votes.
+    #[must_use]
+    pub const fn empty(voters: NodeSet) -> Self {
+        Self { voters, op: Op::ZERO, seats: BTreeMap::new() }
+    }
+
+    /// Takes the next entry; true if lives or stints changed.
+    pub fn apply(&mut self, op: Op, entry: &Entry) -> bool {
+        self.op = op;
+        match entry.kind {
+            EntryKind::Cold { .. } => self.seats.clear(),
+            EntryKind::Admit { node, incarnation } => {
+                let removed_at = Op::ZERO;
+                let seat = Seat { incarnation, stint: Stint(op.0), removed_at };
+                self.seats.insert(node, seat);
+            }
+            EntryKind::Remove { node, incarnation, stint, .. } => {
+                let Some(seat) = self.seats.get_mut(&node) else { return false };
+                if seat.incarnation != incarnation || seat.stint != stint {
+                    return false;
+                }
+                seat.stint = Stint::NONE;
+                seat.removed_at = op;
+            }
+            EntryKind::Noop | EntryKind::Request { .. } | EntryKind::Fenced { .. } => return false,
+        }
+        true
+    }
+
+    /// The seat of a node.
+    #[must_use]
+    pub fn seat(&self, node: NodeId) -> Option<Seat> {
+        self.seats.get(&node).copied()
+    }
+    /// Every seat, by node.
+    pub fn seats(&self) -> impl Iterator<Item = (NodeId, Seat)> {
+        self.seats.iter().map(|(node, seat)| (*node, *seat))
+    }
+    /// Members with their lives and stints, by node.
+    pub fn members(&self) -> impl Iterator<Item = (Life, Stint)> {
+        self.seats()
+            .filter(|(_, seat)| seat.stint.is_member())
+            .map(|(node, seat)| (Life { node, incarnation: seat.incarnation }, seat.stint))
+    }
+    /// The stint of a life; [`Stint::NONE`] if it is no member.
+    #[must_use]
+    pub fn stint(&self, life: Life) -> Stint {
+        match self.seat(life.node) {
+            Some(seat) if seat.incarnation == life.incarnation => seat.stint,
+            _ => Stint::NONE,
+        }
+    }
+    /// True if this life holds its slot's vote.
+    #[must_use]
+    pub fn votes(&self, life: Life) -> bool {
+        self.voters.contains(life.node)
+            && self.seat(life.node).is_some_and(|seat| seat.incarnation == life.incarnation)
+    }
+    /// ⌊N/2⌋+1 of the configured voters.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        majority(self.voters)
+    }
+}
+
+/// ⌊N/2⌋+1.
+#[must_use]
+pub(crate) const fn majority(voters: NodeSet) -> usize {
+    voters.len() / 2 + 1
+}
+
+/// Last op of the batch that begins an era (Cold and its Admits); 0 if the log does not begin with one.
+pub(crate) fn batch_end(log: &Log) -> Op {
+    match log.get(Op(1)).map(|entry| &entry.kind) {
+        Some(EntryKind::Cold { admits, .. }) => Op(1 + u64::from(*admits)),
+        _ => Op::ZERO,
+    }
+}
+
+/// The roster after `op`, from one at or before it.
+pub(crate) fn roster_at(base: &Roster, log: &Log, op: Op) -> Roster {
+    let mut roster = base.clone();
+    for (at, entry) in log.after(base.op).take_while(|(at, _)| *at <= op) {
+        roster.apply(at, entry);
+    }
+    roster
+}

@@ -1,0 +1,97 @@
+//! Appending a removal and acknowledging it are two things (R-ACK, S2).
+//!
+//! On appending `Remove{n,i,stint}` the fast path is told to echo that stint no more, and answers with the last receipt
+//! that may have been echoed. The entry is acknowledged only when the own deadline since then has passed: by then
+//! every lease that rests on such an echo has ended. An obituary of exactly that stint, or a frame of a newer life of the
+//! node, says the same sooner. The own removal closes the own lease at once (R-SELF).
+
+use crate::api::Action;
+use crate::replica::Agreement;
+use alloc::collections::BTreeMap;
+use base::Instant;
+use wire::{Life, NodeId, Op, Stint};
+
+#[derive(Clone, Copy, Debug)]
+struct Seal {
+    life: Life,
+    stint: Stint,
+    /// Last receipt that may have been echoed, once the fast path has said it.
+    heard: Option<Instant>,
+}
+
+/// Removals in the log that are not known to be committed, by op.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seals(BTreeMap<Op, Seal>);
+
+impl Seals {
+    /// A removal is committed: its stint is over for everybody.
+    pub(crate) fn forget(&mut self, op: Op) {
+        self.0.remove(&op);
+    }
+}
+
+impl Agreement {
+    /// Answer to [`Action::Freeze`]: no beat received after `heard` was or will be echoed for this stint.
+    pub fn handle_frozen(&mut self, now: Instant, node: NodeId, stint: Stint, heard: Instant) {
+        if self.has_ended() {
+            return;
+        }
+        for seal in self.seals.0.values_mut() {
+            if seal.life.node == node && seal.stint == stint {
+                seal.heard = Some(heard);
+            }
+        }
+        self.settle(now);
+    }
+
+    pub(crate) fn seal(&mut self, now: Instant, op: Op, life: Life, stint: Stint) {
+        let mut heard = None;
+        if life == self.me {
+            if !self.off("self-remove") {
+                self.actions.push_back(Action::CloseLease { stint });
+            }
+        } else if self.off("freeze-echo") {
+            heard = Some(now);
+        } else {
+            self.actions.push_back(Action::Freeze { node: life.node, stint });
+        }
+        self.seals.0.insert(op, Seal { life, stint, heard });
+    }
+
+    /// R-ACK 3: what was truncated can never commit any more; echoing resumes.
+    pub(crate) fn unseal_after(&mut self, op: Op) {
+        for (_, seal) in self.seals.0.split_off(&op.next()) {
+            self.actions.push_back(if seal.life == self.me {
+                Action::ReopenLease
+            } else {
+                Action::Unfreeze { node: seal.life.node }
+            });
+        }
+    }
+
+    /// How far the log may be acknowledged, by R-ACK; `top` is how far it is appended and matched.
+    pub(crate) fn sealed_up_to(&self, now: Instant, top: Op) -> Op {
+        let open = |(op, seal): (&Op, &Seal)| {
+            (*op > self.commit && !self.is_sealed(now, seal)).then_some(Op(op.0 - 1))
+        };
+        self.seals.0.iter().find_map(open).map_or(top, |before| before.min(top))
+    }
+
+    fn is_sealed(&self, now: Instant, seal: &Seal) -> bool {
+        seal.life == self.me
+            || self.off("own-deadline")
+            || self.suspicions.has_obituary(seal.life, seal.stint)
+            || self.is_over(seal.life)
+            || self.seal_end(seal).is_some_and(|end| now >= end)
+    }
+
+    /// Deadlines begin afresh with each life: what an earlier one echoed has ended by then (5.3 b).
+    fn seal_end(&self, seal: &Seal) -> Option<Instant> {
+        seal.heard.map(|heard| heard.max(self.started) + self.deadline())
+    }
+
+    /// When the next removal may be acknowledged.
+    pub(crate) fn seal_deadline(&self, now: Instant) -> Option<Instant> {
+        self.seals.0.values().filter_map(|seal| self.seal_end(seal)).filter(|at| *at > now).min()
+    }
+}

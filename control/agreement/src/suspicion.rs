@@ -1,0 +1,186 @@
+//! Who is silent in whose opinion (PROTOCOL 3, Suspicion).
+//!
+//! The fast path says which lives are silent to this node; the set of member stints among them is multicast whenever it
+//! changes, and again every interval while it is not empty. Sets of other voters count only while they are fresh: a
+//! voter that died suspecting somebody has no opinion any more.
+
+use crate::api::{Destination, Status};
+use crate::replica::Agreement;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use base::Instant;
+use wire::message::Suspicion;
+use wire::{Life, Message, NodeId, NodeSet, Stint};
+
+/// Most obituaries kept; each is of use only until its stint's removal is committed.
+const OBITUARIES_MAX: usize = 256;
+/// A primary that beats but orders nothing, and a member that beats but acknowledges nothing, count as silent after this
+/// many deadlines (R-PROGRESS).
+pub(crate) const PROGRESS: u64 = 3;
+
+#[derive(Clone, Debug)]
+struct PeerSet {
+    life: Life,
+    number: u64,
+    set: Vec<Suspicion>,
+    at: Instant,
+}
+
+/// Opinions: the own ones and those of others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Suspicions {
+    silent: BTreeSet<Life>,
+    obituaries: VecDeque<(Life, Stint)>,
+    peers: BTreeMap<NodeId, PeerSet>,
+    number: u64,
+    told: Vec<Suspicion>,
+}
+
+impl Suspicions {
+    /// R-OBIT: an obituary is valid for its stint only.
+    pub(crate) fn has_obituary(&self, life: Life, stint: Stint) -> bool {
+        self.obituaries.contains(&(life, stint))
+    }
+    /// True if nobody has to be told anything again.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.told.is_empty()
+    }
+}
+
+impl Agreement {
+    /// The fast path hears nothing of a life any more. The stint is what its beats carried; it may have learned of a
+    /// newer one too late to say so, so that silence is the life's.
+    pub fn handle_suspected(&mut self, now: Instant, life: Life, _stint: Stint) {
+        if !self.has_ended() && life.node != self.me.node {
+            self.suspicions.silent.retain(|other| other.node != life.node);
+            self.suspicions.silent.insert(life);
+            self.settle(now);
+        }
+    }
+
+    /// The fast path hears a suspected life again.
+    pub fn handle_trusted(&mut self, now: Instant, life: Life, _stint: Stint) {
+        if !self.has_ended() {
+            self.suspicions.silent.remove(&life);
+            self.settle(now);
+        }
+    }
+
+    /// A valid obituary of one stint came.
+    pub fn handle_obituary(&mut self, now: Instant, life: Life, stint: Stint) {
+        if self.has_ended() || life.node == self.me.node {
+            return;
+        }
+        self.meet(life);
+        if stint.is_member() && !self.suspicions.has_obituary(life, stint) {
+            if self.suspicions.obituaries.len() >= OBITUARIES_MAX {
+                self.suspicions.obituaries.pop_front();
+            }
+            self.suspicions.obituaries.push_back((life, stint));
+        }
+        self.settle(now);
+    }
+
+    /// The member stints that this node suspects now.
+    #[must_use]
+    pub fn suspects(&self, now: Instant) -> Vec<Suspicion> {
+        let mute = self.mute_primary(now);
+        let opinion = |(life, stint): (Life, Stint)| {
+            let obituary = self.suspicions.has_obituary(life, stint);
+            let suspect = obituary
+                || self.suspicions.silent.contains(&life)
+                || self.is_over(life)
+                || mute == Some(life);
+            (suspect && life != self.me).then_some(Suspicion { life, stint, obituary })
+        };
+        self.committed.members().filter_map(opinion).collect()
+    }
+
+    /// R-PROGRESS seen from the other side: the primary that beats but says nothing for so long.
+    fn mute_primary(&self, now: Instant) -> Option<Life> {
+        let heard = self.heard_primary.filter(|_| self.status == Status::Follower)?;
+        (now.since(heard) >= self.deadline() * PROGRESS).then_some(self.term.life)
+    }
+
+    /// True if this node itself counts the life as gone.
+    pub(crate) fn suspects_life(&self, now: Instant, life: Life) -> bool {
+        self.suspicions.silent.contains(&life)
+            || self.is_over(life)
+            || self.mute_primary(now) == Some(life)
+            || self.suspicions.has_obituary(life, self.committed.stint(life))
+    }
+
+    /// Voters whose present set names the stint, this node included.
+    fn named_by(&self, now: Instant, life: Life, stint: Stint) -> NodeSet {
+        let names = |set: &[Suspicion]| set.iter().any(|s| s.life == life && s.stint == stint);
+        let valid = self.deadline() + self.settings.interval;
+        let mut voters: NodeSet = self
+            .suspicions
+            .peers
+            .iter()
+            .filter(|(_, peer)| self.committed.votes(peer.life) && now.since(peer.at) <= valid)
+            .filter(|(_, peer)| names(&peer.set))
+            .map(|(node, _)| *node)
+            .collect();
+        let own = self.committed.stint(life) == stint && self.suspects_life(now, life);
+        if own && life != self.me && self.committed.votes(self.me) {
+            voters.insert(self.me.node);
+        }
+        voters
+    }
+
+    /// True if a majority of voters' sets names the stint.
+    pub(crate) fn majority_names(&self, now: Instant, life: Life, stint: Stint) -> bool {
+        stint.is_member() && self.named_by(now, life, stint).len() >= self.committed.majority()
+    }
+
+    /// Voters that this node does not suspect, itself included: with fewer than a majority nothing can be agreed.
+    pub(crate) fn unsuspected_voters(&self, now: Instant) -> NodeSet {
+        let lives = self.committed.seats().map(|(node, seat)| seat.life(node));
+        lives
+            .filter(|life| self.committed.votes(*life))
+            .filter(|life| *life == self.me || !self.suspects_life(now, *life))
+            .map(|life| life.node)
+            .collect()
+    }
+
+    pub(crate) fn on_suspect(
+        &mut self,
+        now: Instant,
+        from: Life,
+        number: u64,
+        set: Vec<Suspicion>,
+    ) {
+        let older = self
+            .suspicions
+            .peers
+            .get(&from.node)
+            .is_some_and(|peer| peer.life == from && peer.number > number);
+        if !older {
+            self.suspicions.peers.insert(from.node, PeerSet { life: from, number, set, at: now });
+        }
+    }
+
+    /// Tells the own set when it has changed.
+    pub(crate) fn announce_suspicions(&mut self, now: Instant) {
+        let set = self.suspects(now);
+        if set != self.suspicions.told {
+            self.suspicions.number += 1;
+            self.suspicions.told = set;
+            self.tell_suspicions();
+        }
+    }
+
+    pub(crate) fn repeat_suspicions(&mut self, now: Instant) {
+        let before = self.suspicions.number;
+        self.announce_suspicions(now);
+        if before == self.suspicions.number && !self.suspicions.is_quiet() {
+            self.tell_suspicions();
+        }
+    }
+
+    fn tell_suspicions(&mut self) {
+        let (number, set) = (self.suspicions.number, self.suspicions.told.clone());
+        self.send(Destination::All, Message::Suspect { term: self.term, number, set });
+    }
+}

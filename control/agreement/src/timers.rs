@@ -1,0 +1,116 @@
+//! Everything that waits for a moment, in one table.
+
+use crate::api::Status;
+use crate::replica::Agreement;
+use base::Instant;
+
+/// What waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Timer {
+    /// Primary: bare Prepare, retransmission, progress. Candidate: ask again.
+    Beacon,
+    /// No first Prepare of the promised term: try the next candidate.
+    Change,
+    /// Not a member: ask to be admitted; fresh: begin or ask for an era.
+    Join,
+    /// Suspicions are told again.
+    Suspect,
+    /// Requests and orders on their way to the primary are sent again.
+    Resend,
+    /// The primary of the term says nothing: fetch from others.
+    Lull,
+    /// A removal may be acknowledged (R-ACK 2).
+    Seal,
+}
+
+const COUNT: usize = 7;
+
+/// One moment for each [`Timer`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timers([Option<Instant>; COUNT]);
+
+impl Timers {
+    pub(crate) const fn get(&self, timer: Timer) -> Option<Instant> {
+        self.0[timer as usize]
+    }
+    pub(crate) const fn set(&mut self, timer: Timer, at: Instant) {
+        self.0[timer as usize] = Some(at);
+    }
+    pub(crate) const fn clear(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+    /// True once if the moment has come.
+    fn take(&mut self, timer: Timer, now: Instant) -> bool {
+        let due = self.get(timer).is_some_and(|at| at <= now);
+        if due {
+            self.clear(timer);
+        }
+        due
+    }
+}
+
+impl Agreement {
+    /// When [`Agreement::handle_timeout`] must be called at the latest.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Instant> {
+        if self.has_ended() {
+            return None;
+        }
+        self.timers.0.iter().copied().flatten().min()
+    }
+
+    pub(crate) fn fire(&mut self, now: Instant) {
+        if self.timers.take(Timer::Beacon, now) {
+            match self.status {
+                Status::Primary => self.beacon(now),
+                Status::Candidate => self.ask_again(),
+                _ => {}
+            }
+        }
+        if self.timers.take(Timer::Change, now) {
+            self.try_next(now);
+        }
+        if self.timers.take(Timer::Join, now) {
+            self.send_join(now);
+        }
+        if self.timers.take(Timer::Suspect, now) {
+            self.repeat_suspicions(now);
+        }
+        if self.timers.take(Timer::Resend, now) {
+            self.requests.resend();
+        }
+        if self.timers.take(Timer::Lull, now) {
+            self.fetch_elsewhere();
+        }
+        // What may be acknowledged now is what `settle` looks at next.
+        self.timers.take(Timer::Seal, now);
+    }
+
+    /// Starts every timer that should run and does not, and stops those that should not.
+    pub(crate) fn arm(&mut self, now: Instant) {
+        let (interval, deadline) = (self.settings.interval, self.deadline());
+        let change = self.patience();
+        let open_change = matches!(self.status, Status::Silent | Status::Candidate) && self.votes();
+        let following = matches!(self.status, Status::Follower | Status::Learner)
+            && self.heard_primary.is_some();
+        let table = [
+            (Timer::Beacon, interval, matches!(self.status, Status::Primary | Status::Candidate)),
+            (Timer::Change, change, open_change),
+            (Timer::Join, interval, !self.is_member()),
+            (Timer::Suspect, interval, !self.suspicions.is_quiet()),
+            (Timer::Resend, deadline, self.requests.is_waiting()),
+            (Timer::Lull, deadline, following),
+        ];
+        for (timer, after, wanted) in table {
+            match (wanted, self.timers.get(timer)) {
+                (true, None) => self.timers.set(timer, now + after),
+                (false, Some(_)) => self.timers.clear(timer),
+                _ => {}
+            }
+        }
+        match self.seal_deadline(now) {
+            Some(at) => self.timers.set(Timer::Seal, at),
+            None => self.timers.clear(Timer::Seal),
+        }
+    }
+}
