@@ -30,6 +30,11 @@ fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
             fresh.len(),
             absent(fresh)
         ),
+        Waiting::LivesEnded { ended, need } => format!(
+            "a majority of lives with a vote has ended ({}): the cluster starts anew when {need} \
+             voters have restarted",
+            names.list(ended.iter())
+        ),
         Waiting::Admission => "this node is new and waits to be admitted".into(),
         Waiting::Readmission => "this node was removed and waits to be admitted again".into(),
         Waiting::Primary { promised, need } => format!(

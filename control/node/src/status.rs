@@ -153,7 +153,7 @@ impl Node {
             stint: self.own_member().map(|m| m.stint),
             term: self.agreement.term(),
             role: self.agreement.status(),
-            primary: self.agreement.primary().map(|life| life.node),
+            primary: self.primary(),
             view: self.membership.view().number,
             era: self.membership.view().era,
             commit: self.agreement.commit(),
@@ -164,6 +164,16 @@ impl Node {
             members: self.members(),
             services: self.services(),
             alarms: self.alarms(now),
+        }
+    }
+
+    /// The primary that this node follows, or itself. A term has one possible primary.
+    fn primary(&self) -> Option<NodeId> {
+        match self.agreement.status() {
+            agreement::Status::Follower | agreement::Status::Primary => {
+                Some(self.agreement.term().life.node)
+            }
+            _ => None,
         }
     }
 
