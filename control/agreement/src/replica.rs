@@ -201,6 +201,12 @@ impl Agreement {
         }
     }
 
+    /// The newest life known of a node; number 0 if none is.
+    pub(crate) fn newest(&self, node: NodeId) -> Life {
+        let incarnation = self.highest.get(&node).copied().unwrap_or_default();
+        Life { node, incarnation }
+    }
+
     /// True if a newer life of the node is known.
     pub(crate) fn is_over(&self, life: Life) -> bool {
         self.highest.get(&life.node).is_some_and(|highest| *highest > life.incarnation)

@@ -183,8 +183,11 @@ impl Agreement {
     }
 
     fn take_order(&mut self, now: Instant, node: NodeId, order: Order) {
-        let Some(seat) = self.committed.seat(node).filter(|_| !self.has_ended()) else { return };
-        self.on_order(now, seat.life(node), order);
+        // Off may also be said of a node that this era has not seen: services wait for that (S3).
+        let unseen = (order == Order::Fenced).then(|| self.newest(node));
+        let seat = self.committed.seat(node).map(|seat| seat.life(node));
+        let Some(life) = seat.or(unseen).filter(|_| !self.has_ended()) else { return };
+        self.on_order(now, life, order);
         self.settle(now);
     }
 
