@@ -64,8 +64,8 @@ pub enum CommandRefused {
     /// The planner refuses it.
     #[error(transparent)]
     Service(#[from] Refusal),
-    /// A member cannot be off.
-    #[error("the node is a member: it cannot be off")]
+    /// Who is a member, or is heard, cannot be off.
+    #[error("the node is heard or still a member: it cannot be off")]
     NodeIsAlive(NodeId),
     /// No such node is configured.
     #[error("there is no such node")]

@@ -503,7 +503,8 @@ impl Node {
                 if !self.names.nodes().any(|n| n == node) {
                     return Err(CommandRefused::UnknownNode(node));
                 }
-                if self.membership.view().member(node).is_some() {
+                let member = self.membership.view().member(node).is_some();
+                if member || self.peers.heard().contains(node) {
                     return Err(CommandRefused::NodeIsAlive(node));
                 }
                 self.requests.await_fence(now, tag, node)?;

@@ -209,6 +209,32 @@ fn a_fenced_service_waits_for_proof_and_takes_the_operators_word() {
 }
 
 #[test]
+fn a_fenced_service_does_not_start_beside_a_node_that_nobody_has_heard() {
+    let mut world = World::new(vec![service(S, FencePolicy::Fenced, Placement::Sticky)]);
+    world.kill(3);
+    world.run(SECOND);
+    let status = world.node(1).status(world.now);
+    assert!(status.quorum.held, "{}", status.quorum.why);
+    assert_eq!(status.services[0].phase, Phase::Idle);
+    assert!(status.services[0].reason.contains("n3"), "{}", status.services[0].reason);
+    world.order(2, Command::ConfirmOff { node: id(3) }).unwrap();
+    world.until("a start on the operator's word", D, |w| w.settled(S, 1));
+    world.start(3);
+    world.until("n3 as a member", SECOND, |w| w.node(3).own_member().is_some());
+    assert!(world.settled(S, 1));
+}
+
+#[test]
+fn a_fenced_service_starts_when_the_last_of_its_nodes_says_that_it_is_clean() {
+    let mut world = World::new(vec![service(S, FencePolicy::Fenced, Placement::Sticky)]);
+    world.kill(3);
+    world.run(SECOND);
+    assert_eq!(world.serving(S), None);
+    world.start(3);
+    world.until("a start", SECOND, |w| w.settled(S, 1));
+}
+
+#[test]
 fn a_fenced_service_goes_on_when_its_owner_restarts() {
     let mut world = cluster(FencePolicy::Fenced, Placement::Sticky);
     world.kill(1);
