@@ -121,7 +121,11 @@ impl Heartbeat {
         if from.node == me || body.to != me {
             return;
         }
-        self.heard(now, from, None);
+        // Only beats count against silence (PROTOCOL 3): an answer to an owner falls between two beats, and
+        // would put the accusation off by as much for that owner alone; the others would wait for it.
+        if from.incarnation > self.peers[from.node.index()].incarnation {
+            self.heard(now, from, None);
+        }
         self.note_echo(now, from, body.echo, board);
     }
 

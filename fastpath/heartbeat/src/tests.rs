@@ -351,3 +351,16 @@ fn a_peer_never_heard_is_accused_again_under_the_life_that_the_log_shows_later()
     a.board.set_roster(node(3), Incarnation(4));
     assert!(named(a.turn(at(32)), 4));
 }
+
+#[test]
+fn an_answer_to_an_owner_does_not_put_the_accusation_off() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let beat = b.beat(at(0));
+    a.hear(at(0), 0, 2, &beat);
+    let (seq, _) = a.beat(at(6));
+    let echo = wire::Echo::new(seq, Incarnation(1), Duration::ZERO);
+    let body = EchoBody { to: node(1), stint: Stint(3), echo };
+    a.heart.handle_echo(at(6), life(2), &body, &a.board);
+    a.turn(at(29));
+    assert_eq!(suspects(&a.turn(at(30))), 2, "node 2 by its last beat, and node 3");
+}
