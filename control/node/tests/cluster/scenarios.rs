@@ -3,9 +3,10 @@
 use crate::world::{D, World, id, service};
 use base::Duration;
 use driver::{Evidence, FencePolicy};
+use heartbeat::EventKind;
 use ng_node::{Command, CommandDone, CommandRefused, MemberState};
 use services::{Phase, Placement, Refusal};
-use wire::ServiceId;
+use wire::{Incarnation, ServiceId};
 
 const S: u16 = 0;
 const ID: ServiceId = ServiceId(S);
@@ -310,4 +311,73 @@ fn a_restart_of_all_begins_another_era_with_higher_tokens() {
     world.until("a start", SECOND, |w| w.settled(S, 1));
     assert!(world.board(1, S).0 > before);
     assert_eq!(world.node(1).status(world.now).era, 2);
+}
+
+#[test]
+fn an_owner_that_is_removed_under_a_running_lease_closes_before_that_is_agreed() {
+    let mut world = lease();
+    world.jobs(1);
+    // A false obituary: n1 lives, is heard, and its lease runs.
+    let me = world.node(1).own_member().unwrap();
+    for n in [2, 3] {
+        world.event(n, EventKind::Obituary { life: me.life, stint: me.stint });
+    }
+    world.until("the takeover", D, |w| w.settled(S, 2) || w.node(2).timelines().count() > 0);
+    world.run(D);
+    assert_eq!(world.jobs(1), ["withdraw", "stop"], "R-SELF first, the reflex after the commit");
+    let timeline = world.node(3).timelines().last().unwrap();
+    assert!(timeline.obituary.is_some());
+    assert!(timeline.agreed < timeline.deadline, "an obituary waits for no deadline");
+}
+
+#[test]
+fn a_superseded_life_stops_what_it_has_before_it_ends() {
+    let mut world = lease();
+    world.jobs(1);
+    world.event(1, EventKind::Outlived { highest: Incarnation(9) });
+    assert!(world.superseded(1));
+    assert_eq!(world.jobs(1), ["stop", "end"]);
+    assert_eq!(world.board(1, S).0, 0);
+}
+
+#[test]
+fn who_is_heard_cannot_be_off() {
+    let mut world = lease();
+    world.kill(3);
+    world.run(D * 2);
+    world.start(3);
+    world
+        .until("n3 heard, member or not", D, |w| w.node(2).members()[2].state != MemberState::Down);
+    let refused = world.order(2, Command::ConfirmOff { node: id(3) });
+    assert_eq!(refused, Err(CommandRefused::NodeIsAlive(id(3))));
+    let unknown = world.order(2, Command::ConfirmOff { node: id(7) });
+    assert_eq!(unknown, Err(CommandRefused::UnknownNode(id(7))));
+}
+
+#[test]
+fn an_order_that_is_not_agreed_in_time_is_answered_all_the_same() {
+    let mut world = lease();
+    world.kill(2);
+    world.kill(3);
+    let lost = world.order(1, Command::Move { service: ID, to: id(2) });
+    assert_eq!(lost, Err(CommandRefused::Timeout));
+}
+
+#[test]
+fn the_survivor_of_a_lost_era_stops_and_joins_the_next() {
+    let mut world = lease();
+    world.jobs(1);
+    world.cut.insert(id(1));
+    (2..=3).for_each(|n| world.kill(n));
+    world.run(D * 2);
+    (2..=3).for_each(|n| world.start(n));
+    world.until("the next era without n1", SECOND, |w| w.settled(S, 2));
+    assert_eq!(world.jobs(1), ["withdraw"]);
+    world.cut.clear();
+    world.until("n1 in the next era", SECOND, |w| {
+        w.node(1).own_member().is_some() && w.node(1).status(w.now).era == 2
+    });
+    world.run(D);
+    assert_eq!(world.jobs(1), ["stop"]);
+    assert!(world.settled(S, 2));
 }

@@ -222,6 +222,17 @@ impl World {
         self.perform(id(n));
     }
 
+    /// The fast path of a node saw something.
+    pub(crate) fn event(&mut self, n: u8, kind: EventKind) {
+        let at = self.now;
+        self.actor(id(n)).node.handle_event(at, Event { at, kind });
+        self.perform(id(n));
+    }
+    /// True once a node was told to end because of a newer life.
+    pub(crate) fn superseded(&self, n: u8) -> bool {
+        self.actors[&id(n)].superseded
+    }
+
     /// No echo renews the lease of a node for a while, though all hear it.
     pub(crate) fn stall_lease(&mut self, n: u8, span: Duration) {
         self.actor(id(n)).no_renewal = self.now + span;
@@ -403,6 +414,7 @@ impl World {
             }
             Action::Superseded { .. } | Action::Renumber { .. } => {
                 self.actor(node).superseded = true;
+                self.actor(node).jobs.push((now, "end".into()));
             }
             Action::ViewChanged(_) | Action::ServiceChanged(_) => {}
         }
