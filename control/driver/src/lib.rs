@@ -1,8 +1,9 @@
 //! The contract between the planner and what it drives: right, job, outcome.
 //!
-//! A driver starts something only with a [`Right`], and a right can only be made by [`Right::grant`], which
-//! checks rule S3: generation g+1 starts only with evidence about the owner of g that the service's fence
-//! policy accepts. Drivers know nothing of the planner and nothing of each other.
+//! A driver starts something only with a [`Right`], and a right can only be made by
+//! [`Right::grant`], which checks rule S3: generation g+1 starts only with evidence about the
+//! owner of g that the service's fence policy accepts. Drivers know nothing of the planner and
+//! nothing of each other.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -32,7 +33,8 @@ pub enum Evidence {
     Stopped(Op),
     /// The owner was removed: its lease had ended before the removal could be agreed (S2).
     LeaseEnded(Op),
-    /// The owner's life is over: a newer life of the node was admitted, whose start removed what was left.
+    /// The owner's life is over: a newer life of the node was admitted, whose start removed what
+    /// was left.
     NewLife(Op),
     /// The operator asserts that the node is off.
     Operator(Op),
@@ -59,7 +61,8 @@ pub struct Right {
 }
 
 impl Right {
-    /// Checks S3 and gives the right. `unbound` names a resource that is not lease-bound, if there is one.
+    /// Checks S3 and gives the right. `unbound` names a resource that is not lease-bound, if there
+    /// is one.
     pub fn grant(
         service: ServiceId,
         generation: Generation,
@@ -94,7 +97,8 @@ impl Right {
     }
 }
 
-/// What a driver is told to do with all resources of one service, in order (stops in reverse order).
+/// What a driver is told to do with all resources of one service, in order (stops in reverse
+/// order).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Job {
     /// Bring the service up.

@@ -1,7 +1,8 @@
 //! The state machine of membership: committed entries in, views out.
 //!
-//! The first entries of an era are one batch, `Cold` and its Admits. They make one view, not one for each
-//! Admit: otherwise the node that happens to stand first in the batch would be offered every service.
+//! The first entries of an era are one batch, `Cold` and its Admits. They make one view, not one
+//! for each Admit: otherwise the node that happens to stand first in the batch would be offered
+//! every service.
 
 use crate::view::{JoinCause, Joined, Left, LeftCause, Member, View};
 use alloc::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Who is a member, by the agreed log, and what that means for an operator.
 //!
 //! * [`view`]: the numbered set of members, who came and who went with it, and why.
-//! * [`history`]: the state machine that committed entries feed; also what it knows of lives that ended.
+//! * [`history`]: the state machine that committed entries feed; also what it knows of lives that
+//!   ended.
 //! * [`quorum`]: votes as an operator counts them, and the sentence that explains them.
 //! * [`names`]: configured names, so that sentences speak of `n1` and not of node 1.
 #![cfg_attr(not(test), no_std)]

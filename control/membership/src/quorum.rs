@@ -1,4 +1,5 @@
-//! Votes as an operator counts them (S8). The agreement decides by its own rules; this only explains.
+//! Votes as an operator counts them (S8). The agreement decides by its own rules; this only
+//! explains.
 
 use crate::names::Names;
 use alloc::format;

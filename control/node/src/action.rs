@@ -16,8 +16,8 @@ pub enum Action {
         /// What.
         message: Message,
     },
-    /// Store `frozen` on the board, load `heard`, and answer with [`crate::Node::handle_frozen`] before the
-    /// next action is performed (R-ACK 1, PROTOCOL 5.3b).
+    /// Store `frozen` on the board, load `heard`, and answer with [`crate::Node::handle_frozen`]
+    /// before the next action is performed (R-ACK 1, PROTOCOL 5.3b).
     Freeze {
         /// The node.
         node: NodeId,
@@ -48,14 +48,16 @@ pub enum Action {
         /// Its incarnation.
         highest: Incarnation,
     },
-    /// This life never voted, and a higher number of its node is known: begin again above it (R-RENUMBER).
+    /// This life never voted, and a higher number of its node is known: begin again above it
+    /// (R-RENUMBER).
     Renumber {
         /// The highest number known.
         above: Incarnation,
     },
     /// Hand a job to the drivers of its service. Jobs of one service are done one after the other.
     Run(Job),
-    /// Board word: this generation is held open here, 0 = none. Polled before the start that it is for.
+    /// Board word: this generation is held open here, 0 = none. Polled before the start that it is
+    /// for.
     Open {
         /// The service.
         service: ServiceId,

@@ -1,6 +1,6 @@
-//! When a service may go back to the node that comes first: the owner proposes it by an entry, once that node
-//! has been able to have it without a break for a while. The planner decides by the log alone; only the wait is
-//! measured here, by the one node whose word starts the move.
+//! When a service may go back to the node that comes first: the owner proposes it by an entry,
+//! once that node has been able to have it without a break for a while. The planner decides by the
+//! log alone; only the wait is measured here, by the one node whose word starts the move.
 
 use alloc::collections::BTreeMap;
 use base::{Duration, Instant};

@@ -1,6 +1,7 @@
-//! What runs on this node. The log says what should; after every input each service is driven one step towards
-//! that, so that no order of inputs leaves anything behind: a lapse, a removal, an era's end or a move are all
-//! the same question, "is this generation still this node's, and may the node act now?"
+//! What runs on this node. The log says what should; after every input each service is driven one
+//! step towards that, so that no order of inputs leaves anything behind: a lapse, a removal, an
+//! era's end or a move are all the same question, "is this generation still this node's, and may
+//! the node act now?"
 
 use crate::lease::Lease;
 use alloc::vec::Vec;
@@ -10,7 +11,8 @@ use membership::Member;
 use services::{Phase, Report, ServiceSpec, ServiceState};
 use wire::{Generation, ServiceId};
 
-/// A lapse that lasts so many deadlines stops what was only withdrawn: without quorum nothing runs (S8).
+/// A lapse that lasts so many deadlines stops what was only withdrawn: without quorum nothing runs
+/// (S8).
 pub const LAPSE_DEADLINES_MAX: u64 = 20;
 
 base::machine! {
@@ -115,8 +117,8 @@ impl Here {
         Self { instances: services.into_iter().map(instance).collect(), steps: Vec::new() }
     }
 
-    /// Drives every service one step towards what the log says. `mine` tells whether a state's owner is this
-    /// very life, member or not.
+    /// Drives every service one step towards what the log says. `mine` tells whether a state's
+    /// owner is this very life, member or not.
     pub fn follow<'a>(
         &mut self,
         services: impl Iterator<Item = (&'a ServiceSpec, &'a ServiceState)>,
@@ -264,8 +266,8 @@ impl Instance {
         steps.push(Step::Run(Job::Stop { service, generation }));
     }
 
-    /// The log holds this life responsible for a generation that it never began and will not begin: say so,
-    /// because others wait for it.
+    /// The log holds this life responsible for a generation that it never began and will not
+    /// begin: say so, because others wait for it.
     fn disown(&mut self, state: &ServiceState, steps: &mut Vec<Step>) {
         let current = state.holder().is_some() && state.ending.stopped.is_none();
         if current && self.local == Local::Absent && state.generation > self.generation {

@@ -1,7 +1,8 @@
 //! The right to act, as control sees it: the board's word, its own stint, and R-SELF.
 //!
-//! The fast path renews the word; this only compares it with the clock. It does so at every input, because an
-//! event about a lapse may come late, above all when this thread itself was held up (S10).
+//! The fast path renews the word; this only compares it with the clock. It does so at every input,
+//! because an event about a lapse may come late, above all when this thread itself was held up
+//! (S10).
 
 use base::Instant;
 use wire::Stint;

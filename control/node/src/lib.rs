@@ -1,5 +1,6 @@
-//! One node's control part: routes between agreement, membership, planner and the edge. No policy of its own
-//! but this: a lapsed lease withdraws what is lease-bound, and what nobody may run any more is stopped.
+//! One node's control part: routes between agreement, membership, planner and the edge. No policy
+//! of its own but this: a lapsed lease withdraws what is lease-bound, and what nobody may run any
+//! more is stopped.
 //!
 //! * [`action`], [`command`]: what comes out; what the operator asks.
 //! * [`node`]: the state of one life, and where its inputs go.

@@ -1,7 +1,8 @@
 //! The state of one life, and where its inputs go.
 //!
-//! Every input ends in [`Node::settle`]: first what the agreement has to say is taken in order (committed entries go
-//! through membership and planner), then what runs here follows the log, then requests go out.
+//! Every input ends in [`Node::settle`]: first what the agreement has to say is taken in order
+//! (committed entries go through membership and planner), then what runs here follows the log,
+//! then requests go out.
 
 use crate::action::Action;
 use crate::command::{Command, CommandDone, CommandRefused};
@@ -140,8 +141,9 @@ impl Node {
         self.settle(now);
     }
 
-    /// The end of the own lease as the board has it. The edge calls this in every cycle before all other inputs: an
-    /// event about a lapse may come late, and no start may rest on a lease that is over.
+    /// The end of the own lease as the board has it. The edge calls this in every cycle before all
+    /// other inputs: an event about a lapse may come late, and no start may rest on a lease that
+    /// is over.
     pub fn handle_lease(&mut self, now: Instant, end: Instant) {
         self.lease.set_end(end);
         if self.lease_held(now) != self.lease.was_held() {
@@ -183,8 +185,8 @@ impl Node {
         self.settle(now);
     }
 
-    /// The daemon is to end in good order: its services go elsewhere first, or just stop when that takes too long.
-    /// [`Node::has_left`] tells when it may go.
+    /// The daemon is to end in good order: its services go elsewhere first, or just stop when that
+    /// takes too long. [`Node::has_left`] tells when it may go.
     pub fn handle_leave(&mut self, now: Instant) {
         if self.leaving.is_none() {
             self.leaving = Some(now);
@@ -322,7 +324,8 @@ impl Node {
         }
     }
 
-    /// The own membership is over. By a removal the view says so; when the era ended there is no view any more.
+    /// The own membership is over. By a removal the view says so; when the era ended there is no
+    /// view any more.
     fn reflex(&mut self, now: Instant, removed_at: Op) {
         if removed_at == Op::ZERO {
             self.membership = Membership::new();
@@ -436,8 +439,8 @@ impl Node {
         }
     }
 
-    /// A life that joins an era late tells once that nothing of an earlier era is left here: fenced services wait for
-    /// that before their first start.
+    /// A life that joins an era late tells once that nothing of an earlier era is left here:
+    /// fenced services wait for that before their first start.
     fn say_clean(&mut self, member: Option<Member>) {
         let Some(member) = member else { return };
         let fenced = |spec: &ServiceSpec| {

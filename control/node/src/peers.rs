@@ -1,4 +1,5 @@
-//! What the fast path says about the other nodes, and about itself: this node's own opinion, not agreed.
+//! What the fast path says about the other nodes, and about itself: this node's own opinion, not
+//! agreed.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use base::{Duration, Instant};

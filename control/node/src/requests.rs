@@ -1,7 +1,8 @@
 //! Numbered requests on their way into the log, and the callers that wait for them.
 //!
-//! The agreement sends a request again until it is committed; this only numbers them, keeps those that it does not
-//! take yet, and gives up on behalf of a caller (not of the request) after a while.
+//! The agreement sends a request again until it is committed; this only numbers them, keeps those
+//! that it does not take yet, and gives up on behalf of a caller (not of the request) after a
+//! while.
 
 use crate::command::CommandRefused;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -12,8 +13,8 @@ use wire::{ClientId, Life, NodeId, Seq};
 
 /// Most callers that wait at a time.
 pub const CALLERS_MAX: usize = 16;
-/// Most requests that wait to be numbered. A generation gives rise to a handful and the next one needs an entry,
-/// so that 64 services stay below it.
+/// Most requests that wait to be numbered. A generation gives rise to a handful and the next one
+/// needs an entry, so that 64 services stay below it.
 pub const WAITING_MAX: usize = 512;
 /// How long a caller waits.
 pub const PATIENCE: Duration = Duration::from_millis(2_000);
@@ -91,7 +92,8 @@ impl Requests {
         if client != self.client {
             return None;
         }
-        // What is below was applied before, or its commit came as a repetition: nobody waits for it any more.
+        // What is below was applied before, or its commit came as a repetition: nobody waits for
+        // it any more.
         let done = self.numbered.remove(&seq)?;
         done.map(|caller| caller.tag)
     }

@@ -1,5 +1,5 @@
-//! What happened when, for each removal. Every node keeps its own, owner or not: only so the slowest survivor's
-//! agreement can be measured.
+//! What happened when, for each removal. Every node keeps its own, owner or not: only so the
+//! slowest survivor's agreement can be measured.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -142,7 +142,8 @@ impl Timelines {
         }
         self.agreed.push_back(record);
     }
-    /// A service's state changed: its next generation belongs to the latest timeline that waits for it.
+    /// A service's state changed: its next generation belongs to the latest timeline that waits
+    /// for it.
     pub fn planned(&mut self, now: Instant, spec: &ServiceSpec, state: &ServiceState) {
         let current = state.generation;
         let fits = |s: &&mut FailoverService| {

@@ -1,5 +1,5 @@
-//! Requests to the planner, as bytes in the log. Tags are never reused; decoding is total, because every
-//! node must do the same with the same bytes.
+//! Requests to the planner, as bytes in the log. Tags are never reused; decoding is total, because
+//! every node must do the same with the same bytes.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -64,8 +64,9 @@ pub enum Body {
         /// The life.
         life: Life,
     },
-    /// A life that was admitted after the era's start: nothing of an earlier era runs on its node any more.
-    /// (The lives of the cold start are fresh, R-FRESH, and a start removes what is left, R-START.)
+    /// A life that was admitted after the era's start: nothing of an earlier era runs on its node
+    /// any more. (The lives of the cold start are fresh, R-FRESH, and a start removes what is
+    /// left, R-START.)
     Clean {
         /// The life.
         life: Life,

@@ -1,4 +1,5 @@
-//! The planner: where each service runs, and why. A replicated state machine, fed with committed entries.
+//! The planner: where each service runs, and why. A replicated state machine, fed with committed
+//! entries.
 //!
 //! * [`model`]: what is configured.
 //! * [`body`]: requests to the planner, as bytes in the log.

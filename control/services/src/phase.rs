@@ -11,7 +11,8 @@ base::machine! {
         Running,
         /// Its owner is stopping it, so that another can own it.
         Stopping,
-        /// Its owner is gone or cannot stop it, and the policy wants proof before the next one starts.
+        /// Its owner is gone or cannot stop it, and the policy wants proof before the next one
+        /// starts.
         WaitingForFence,
         /// It failed on every node that may run it, or its configuration forbids it.
         Failed

@@ -1,8 +1,8 @@
-//! The decision: configuration, log state and membership in, placement and its reason out. Pure, so that
-//! every node decides the same, and `why` can ask again without doing anything.
+//! The decision: configuration, log state and membership in, placement and its reason out. Pure,
+//! so that every node decides the same, and `why` can ask again without doing anything.
 //!
-//! The order of questions: may the owner keep it? If not, is its end proven well enough for the service's
-//! policy (S3)? If so, which node comes first that is a member (S8) and not barred?
+//! The order of questions: may the owner keep it? If not, is its end proven well enough for the
+//! service's policy (S3)? If so, which node comes first that is a member (S8) and not barred?
 
 use crate::model::{FencePolicy, Placement, ServiceSpec};
 use crate::phase::Phase;
@@ -112,8 +112,9 @@ fn proof(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Option<
         .or(ending.lease_ended.filter(|_| lease).map(Evidence::LeaseEnded))
 }
 
-/// Nodes that may have run the service before this era and of which nothing is known since. The era's
-/// cold start waited for one lease, so that this matters only for services that outlive a lease.
+/// Nodes that may have run the service before this era and of which nothing is known since. The
+/// era's cold start waited for one lease, so that this matters only for services that outlive a
+/// lease.
 fn missing(spec: &ServiceSpec, scene: &Scene<'_>) -> Vec<NodeId> {
     let fenced = |n| scene.membership.fence(n).is_some();
     spec.nodes.iter().copied().filter(|n| !scene.clean.contains(*n) && !fenced(*n)).collect()

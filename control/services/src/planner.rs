@@ -1,6 +1,6 @@
-//! Applies committed entries, runs the plan after each, keeps the states. Total: no entry, however wrong,
-//! panics it, because it would take all nodes at once; a report or an order that does not fit the state
-//! changes nothing.
+//! Applies committed entries, runs the plan after each, keeps the states. Total: no entry, however
+//! wrong, panics it, because it would take all nodes at once; a report or an order that does not
+//! fit the state changes nothing.
 
 use crate::body::{Body, Report, client_of};
 use crate::model::{Placement, ServiceSpec};
@@ -370,8 +370,8 @@ fn own_stint(client: ClientId, life: Life, membership: &Membership) -> Option<St
     (member.life == life && client == client_of(life)).then_some(member.stint)
 }
 
-/// Writes a decision into the state; true if that changed it. A decision that the table of phases does not
-/// allow is a defect of the plan; it changes nothing, on all nodes alike.
+/// Writes a decision into the state; true if that changed it. A decision that the table of phases
+/// does not allow is a defect of the plan; it changes nothing, on all nodes alike.
 fn carry_out(state: &mut ServiceState, op: Op, placement: Placement, decision: Decision) -> bool {
     let (event, reason) = match decision {
         Decision::Keep => return false,

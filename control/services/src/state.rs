@@ -8,8 +8,8 @@ use driver::Evidence;
 pub use membership::Member as Owner;
 use wire::{Generation, Incarnation, NodeId, Op};
 
-/// Generations of era `e` are `e` times this and more: an era forgets all earlier ones, and the fencing
-/// token must grow all the same. In decimal the two parts can still be told apart.
+/// Generations of era `e` are `e` times this and more: an era forgets all earlier ones, and the
+/// fencing token must grow all the same. In decimal the two parts can still be told apart.
 pub const GENERATIONS_PER_ERA: u64 = 1_000_000_000;
 
 /// Where somebody wants the service.
@@ -31,7 +31,8 @@ impl Wish {
     }
 }
 
-/// The service failed on a node; stands until the operator clears it or a new life of the node comes.
+/// The service failed on a node; stands until the operator clears it or a new life of the node
+/// comes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// The life it failed on.
@@ -42,8 +43,8 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// What the log shows about the end of the present generation (S3). Each field is its own fact; which of
-/// them suffices is for [`crate::plan`] to say.
+/// What the log shows about the end of the present generation (S3). Each field is its own fact;
+/// which of them suffices is for [`crate::plan`] to say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ending {
     /// What began it.
@@ -100,8 +101,8 @@ impl ServiceState {
         }
     }
 
-    /// Who is responsible for the service now: starts it, runs it, stops it, or cannot be proven to have
-    /// ended.
+    /// Who is responsible for the service now: starts it, runs it, stops it, or cannot be proven
+    /// to have ended.
     #[must_use]
     pub fn holder(&self) -> Option<Owner> {
         match self.phase {

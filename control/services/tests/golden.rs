@@ -1,6 +1,6 @@
-//! Scenario tests: `testdata/*.txt` hold events and, after `----`, what the planner makes of them. A blank
-//! line ends a case; `#` begins a comment. `NETGUARD_BLESS=1 cargo test -p ng-services` writes the answers
-//! anew; read the difference before you commit it.
+//! Scenario tests: `testdata/*.txt` hold events and, after `----`, what the planner makes of them.
+//! A blank line ends a case; `#` begins a comment. `NETGUARD_BLESS=1 cargo test -p ng-services`
+//! writes the answers anew; read the difference before you commit it.
 
 use membership::{Membership, Names};
 use ng_services::state::GENERATIONS_PER_ERA;
@@ -53,7 +53,7 @@ impl Scenario {
         }
     }
 
-    /// `service NAME fenced|lease sticky|fail-back NODE… : RESOURCE…`; a resource `name!` is not lease-bound
+    /// `service NAME fenced|lease sticky|fail-back NODE… : RESOURCE…`; `name!` is not lease-bound
     fn add_service(&mut self, words: &[&str]) {
         let colon = words.iter().position(|w| *w == ":").expect("`:` before the resources");
         let resource = |word: &&str| ResourceSpec {

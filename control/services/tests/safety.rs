@@ -1,12 +1,13 @@
-//! S3 against random logs, checked by a second opinion: what a reader of the log alone would allow. The log may hold
-//! anything: reports from strangers, removals of stints that are over, wrong assertions, bytes that mean nothing.
+//! S3 against random logs, checked by a second opinion: what a reader of the log alone would
+//! allow. The log may hold anything: reports from strangers, removals of stints that are over,
+//! wrong assertions, bytes that mean nothing.
 
 use membership::Membership;
 use ng_services::model::FencePolicy;
 use ng_services::{
     Body, Owner, Phase, Placement, Planner, Report, ResourceSpec, ServiceSpec, client_of,
 };
-use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use std::collections::BTreeMap;
 use wire::entry::{FenceProof, RemovalCause};
 use wire::{
@@ -47,12 +48,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         1 => (1..16_u8).prop_map(Step::Cold),
         6 => (node.clone(), any::<bool>()).prop_map(|(node, newer)| Step::Admit { node, newer }),
-        6 => (node.clone(), Just(false)).prop_map(|(node, wrong_stint)| Step::Remove { node, wrong_stint }),
-        1 => (node.clone(), Just(true)).prop_map(|(node, wrong_stint)| Step::Remove { node, wrong_stint }),
+        6 => node.clone().prop_map(|node| Step::Remove { node, wrong_stint: false }),
+        1 => node.clone().prop_map(|node| Step::Remove { node, wrong_stint: true }),
         2 => node.clone().prop_map(|node| Step::Fenced { node }),
         14 => report,
         4 => (service.clone(), node.clone()).prop_map(|(service, to)| Step::Move { service, to }),
-        2 => (service.clone(), node.clone()).prop_map(|(service, to)| Step::FailBack { service, to }),
+        2 => (service.clone(), node.clone())
+            .prop_map(|(service, to)| Step::FailBack { service, to }),
         1 => service.prop_map(|service| Step::Clear { service }),
         1 => node.clone().prop_map(|node| Step::Leave { node }),
         1 => node.prop_map(|node| Step::Clean { node }),

@@ -163,7 +163,8 @@ fn a_short_lapse_withdraws_and_restores_without_a_new_generation() {
     let mut world = lease();
     world.jobs(1);
     let (generation, _) = world.board(1, S);
-    // Both others hear n1 all the time; only its lease is late, as when two beats in a row get no echo.
+    // Both others hear n1 all the time; only its lease is late, as when two beats in a row get no
+    // echo.
     world.stall_lease(1, Duration::from_millis(35));
     assert_eq!(world.jobs(1), ["withdraw"]);
     assert_eq!(world.board(1, S).0, 0);
@@ -374,6 +375,7 @@ fn the_survivor_of_a_lost_era_stops_and_joins_the_next() {
     world.until("the next era without n1", SECOND, |w| w.settled(S, 2));
     assert_eq!(world.jobs(1), ["withdraw"]);
     world.cut.clear();
+    world.until("the end of the old membership", D, |w| w.node(1).own_member().is_none());
     world.until("n1 in the next era", SECOND, |w| {
         w.node(1).own_member().is_some() && w.node(1).status(w.now).era == 2
     });

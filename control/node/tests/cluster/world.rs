@@ -1,4 +1,5 @@
-//! The world: a network with a delay, a fast path that hears whoever is connected, drivers that take a moment.
+//! The world: a network with a delay, a fast path that hears whoever is connected, drivers that
+//! take a moment.
 
 use base::{Duration, Instant};
 use driver::{Done, FencePolicy, Job, Outcome};
@@ -164,7 +165,8 @@ impl World {
         }
     }
 
-    /// Runs until something holds; fails with `what` when it does not within `limit`. Returns how long it took.
+    /// Runs until something holds; fails with `what` when it does not within `limit`. Returns how
+    /// long it took.
     pub(crate) fn until(
         &mut self,
         what: &str,
@@ -184,7 +186,8 @@ impl World {
         let serves = |a: &&Actor| a.up.contains_key(&ServiceId(service)) && a.lease_holds(self.now);
         self.actors.values().find(serves).map(|a| a.life.node.get())
     }
-    /// True if the service answers on `n`, and every live node that is not cut off knows that it runs there.
+    /// True if the service answers on `n`, and every live node that is not cut off knows that it
+    /// runs there.
     pub(crate) fn settled(&self, service: u16, n: u8) -> bool {
         let known = |a: &Actor| {
             let status = a.node.service(ServiceId(service)).unwrap();
