@@ -160,7 +160,7 @@ impl Reason {
                 format!("{trigger}; {} stops it first", names.of(*node))
             }
             Self::WaitsForNodes(nodes) => format!(
-                "nothing is known since the cluster started of nodes that may have run it before: {}",
+                "nothing is known since the start of nodes that may have run it before: {}",
                 names.list(nodes.iter().copied())
             ),
             Self::WaitsForProof { node, trigger } => {
