@@ -1,6 +1,6 @@
 //! The state of one life, and where its inputs go.
 //!
-//! Every input ends in [`Node::settle`]: first what the agreement has to say is taken in order
+//! Every input ends in `Node::settle`: first what the agreement has to say is taken in order
 //! (committed entries go through membership and planner), then what runs here follows the log,
 //! then requests go out.
 
