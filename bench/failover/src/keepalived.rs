@@ -19,9 +19,6 @@ use testbed::trial::Contender;
 const PROGRAM: &str = "/usr/sbin/keepalived";
 /// What it needs at most to see each other again.
 const SETTLE: Duration = Duration::from_millis(20_000);
-/// Adverts that a node has heard before it counts as a standby.
-const WARM: Duration = Duration::from_millis(500);
-
 /// Three nodes with keepalived.
 pub(crate) struct Keepalived {
     bed: Bed,
@@ -92,7 +89,6 @@ impl Contender for Keepalived {
             let first = observer.record().first_answer(begin, |_| true);
             first.map(|_| ()).ok_or_else(|| "no answer".into())
         })?;
-        os::sleep(WARM);
         let last = observer.record().last_answer();
         for node in self.bed.topology().ids() {
             for process in self.bed.processes(node) {

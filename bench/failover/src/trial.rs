@@ -29,6 +29,14 @@ pub(crate) fn valid(
         voids.cut_longest = voids.cut_longest.max(trial.cut.done.since(trial.cut.at));
         let Some(stall) = trial.stall else { return Ok(Some(trial)) };
         voids.count += 1;
+        let after = (stall.from.0 as f64 - trial.cut.at.0 as f64) / 1e6;
+        eprintln!(
+            "     {:<11} void ({}): core {} stood still {}, from {after:+.1} ms of the cut",
+            contender.name(),
+            trial.took(),
+            stall.core,
+            stall.length()
+        );
         voids.longest = voids.longest.max(stall.length());
     }
     voids.given_up += 1;

@@ -13,6 +13,8 @@ use base::{Duration, Instant};
 
 /// A void trial is repeated this often at most.
 pub const REPEATS_MAX: u32 = 3;
+/// Between a node's return and the next cut.
+const REST: Duration = Duration::from_millis(500);
 /// An address that does not come back at all.
 const ANSWER_LIMIT: Duration = Duration::from_millis(10_000);
 
@@ -75,6 +77,9 @@ impl Trial {
 /// When the contender does not settle, does not take over, or Ctrl-C comes.
 pub fn once(contender: &mut dyn Contender, meter: &StallMeter) -> Result<Trial> {
     let interval = contender.interval();
+    contender.settle()?;
+    // Starting a node is work for the machine, and its first moments are not what is measured.
+    os::sleep(REST);
     let victim = contender.settle()?;
     contender.bed_mut().observer().record().begin_window();
     // Somewhere in the interval between two beats, everywhere with the same likelihood.
