@@ -10,6 +10,7 @@ use crate::orders::Orders;
 use crate::server::Server;
 use crate::snapshot::{Facts, Moment, api_alarm};
 use crate::storage::Stored;
+use crate::sweeper::Sweeper;
 use crate::system::{self, Poll, Signals, Wake};
 use base::{Duration, Instant};
 use driver::Done;
@@ -36,6 +37,8 @@ pub struct Daemon {
     pub effects: Effects,
     /// The local socket.
     pub server: Server,
+    /// Waits for the end of this process.
+    pub sweeper: Sweeper,
     /// For the answers.
     pub facts: Facts,
     /// Fast wakes us.

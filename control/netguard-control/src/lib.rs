@@ -10,6 +10,7 @@
 //! * [`state`], [`storage`]: what survives a power cut, and the thread that waits for the disk.
 //! * [`server`], [`connection`], [`orders`], [`snapshot`]: the local socket.
 //! * [`journal`]: lines for the operator. [`failure`]: why it ends, with exit codes.
+//! * [`sweeper`]: takes the addresses away when this program dies.
 //! * [`system`]: system calls, the only unsafe code.
 
 pub mod connection;
@@ -30,4 +31,5 @@ pub mod standing;
 pub mod start;
 pub mod state;
 pub mod storage;
+pub mod sweeper;
 pub mod system;

@@ -10,6 +10,7 @@ use crate::snapshot::Facts;
 use crate::standing::{Priorities, Standing};
 use crate::start::{self, Arguments, Started};
 use crate::storage::Storage;
+use crate::sweeper::Sweeper;
 use crate::system::{self, Signals, Wake};
 use base::Duration;
 use node::Node;
@@ -28,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let started = start::prepare(arguments)?;
     let (journal, writer) =
         Journal::start(&arguments.node).map_err(Failure::kernel("start a thread"))?;
-    let result = assemble(arguments, started, signals, parent, &journal).and_then(live);
+    let result = assemble(started, signals, parent, &journal).and_then(live);
     drop(journal);
     writer.finish();
     result
@@ -36,26 +37,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Starts the threads, and lets fast speak once nothing can fail any more.
 fn assemble(
-    arguments: &Arguments,
     started: Started,
     signals: Signals,
     parent: OwnedFd,
     journal: &Journal,
 ) -> Result<Daemon, Failure> {
     let begun = system::now();
-    let Started { identity, inherited, me, state, exchange, services, setup, notes } = started;
+    let Started { identity, inherited, me, state, exchange, services, run_dir, setup, notes } =
+        started;
     for note in notes {
         journal.say(note);
     }
     let wake = Arc::new(Wake::new().map_err(Failure::kernel("make an event descriptor"))?);
-    let server = Server::start(&arguments.run_dir, Arc::clone(&wake)).map_err(|source| {
-        let path = arguments.run_dir.join(api::SOCKET_NAME).display().to_string();
+    let server = Server::start(&run_dir, Arc::clone(&wake)).map_err(|source| {
+        let path = run_dir.join(api::SOCKET_NAME).display().to_string();
         Failure::Socket { path, source }
     })?;
     let settings = start::node_settings(&identity, me, state.era());
     let storage = Storage::start(state, Arc::clone(&wake))
         .map_err(Failure::kernel("start the storage thread"))?;
     let priorities = Priorities::below(identity.config.local.realtime_priority);
+    let program = std::env::current_exe().map_err(Failure::kernel("find its own program"))?;
+    let (floating, map) = (identity.floating(), &inherited.map);
+    let sweeper = Sweeper::start(&program, &run_dir, &floating, priorities.drivers, map)
+        .map_err(Failure::kernel("start the process that cleans up after this one"))?;
     let ends_connections = services.iter().flatten().all(|part| part.ends_connections());
     let drivers = DriverThreads::start(services, priorities.drivers, &wake, journal)
         .map_err(Failure::kernel("start a driver thread"))?;
@@ -76,6 +81,7 @@ fn assemble(
             journal: journal.clone(),
         },
         server,
+        sweeper,
         event: inherited.event,
         wake,
         signals,

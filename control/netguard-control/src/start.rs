@@ -88,6 +88,8 @@ pub struct Started {
     pub exchange: Exchange,
     /// The resources of each service.
     pub services: Vec<Vec<Box<dyn Part>>>,
+    /// The run directory by its one name: the marks of processes are made of it.
+    pub run_dir: PathBuf,
     /// What fast is to be told.
     pub setup: Setup,
     /// What the operator should read about the start.
@@ -147,7 +149,7 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
     let me = Life { node: identity.me, incarnation };
     exchange.begin(me);
     let setup = setup(&identity, me, nonce, seal);
-    Ok(Started { identity, inherited, me, state, exchange, services, setup, notes })
+    Ok(Started { identity, inherited, me, state, exchange, services, run_dir, setup, notes })
 }
 
 fn seal(identity: &Identity) -> Seal {
