@@ -62,6 +62,11 @@ pub fn run(engine: &mut Engine, control: &Control, signals: &Signals) -> Phase {
             phase = Phase::Stopping(Instant::MAX);
         }
         if engine.turn(woke, due, &waiter) {
+            if phase != Phase::Gone {
+                // It hangs, and the peers have just been told to take over: its end lets go of the
+                // addresses (its sweeper waits for that), so it must not wait for politeness.
+                control.kill();
+            }
             return phase;
         }
     }
