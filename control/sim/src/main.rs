@@ -1,2 +1,153 @@
-//! Being built.
-fn main() {}
+//! `ng-sim`: seeds, or a written schedule.
+
+use anyhow::Context;
+use clap::Parser;
+use ng_sim::scenario::{Scenario, play};
+use ng_sim::seed::{self, Options, Report};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Runs clusters under a virtual clock with faults that a seed draws, and checks what must hold.
+#[derive(Parser, Debug)]
+#[command(name = "ng-sim")]
+struct Arguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 300)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Nodes per cluster; drawn if not given.
+    #[arg(long)]
+    nodes: Option<u8>,
+    /// Goes on after a seed has failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Threads; seeds are independent of each other.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Prints every thing that happens; for one seed or a schedule.
+    #[arg(long)]
+    verbose: bool,
+    /// Plays this schedule instead.
+    #[arg(long)]
+    scenario: Option<PathBuf>,
+}
+
+/// Between two lines of progress.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let told: Option<fn(&str)> =
+        if arguments.verbose { Some(|line| println!("{line}")) } else { None };
+    if let Some(path) = &arguments.scenario {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let scenario = Scenario::parse(&text)
+            .map_err(|mistake| anyhow::anyhow!("{}: {mistake}", path.display()))?;
+        return Ok(match play(&scenario, told) {
+            Ok(()) => {
+                println!("{}: as expected", path.display());
+                ExitCode::SUCCESS
+            }
+            Err(what) => {
+                println!("{}: {what}", path.display());
+                ExitCode::FAILURE
+            }
+        });
+    }
+    // A panic of a core is a finding like any other; its own message would tear the lines apart.
+    if !arguments.verbose {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let options = Options { nodes: arguments.nodes, told, ..Options::default() };
+    Ok(if run(&arguments, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What all seeds together were.
+#[derive(Debug, Default)]
+struct Sum {
+    seeds: u64,
+    failed: u64,
+    lasted_ms: u64,
+    planned: u64,
+    entries: u64,
+    removals: u64,
+    cold: u64,
+    line_at: Option<Instant>,
+}
+
+impl Sum {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.failed += u64::from(report.found.is_some());
+        self.lasted_ms += report.lasted.millis();
+        self.planned += report.planned;
+        self.entries += report.entries;
+        self.removals += report.removals;
+        self.cold += u64::from(report.era > 1);
+    }
+    fn line(&self, began: Instant) -> String {
+        format!(
+            "{} seeds, {} failed; {} s of cluster time, {} M steps, {} entries, {} removals, \
+             {} seeds with a second cold start; {:.1} s",
+            self.seeds,
+            self.failed,
+            self.lasted_ms / 1_000,
+            self.planned / 1_000_000,
+            self.entries,
+            self.removals,
+            self.cold,
+            began.elapsed().as_secs_f64()
+        )
+    }
+}
+
+fn run(arguments: &Arguments, options: &Options) -> bool {
+    let began = Instant::now();
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= arguments.seeds {
+                        return;
+                    }
+                    let report = seed::run(arguments.from + number, options);
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    sum.add(&report);
+                    if let Some(found) = &report.found {
+                        println!("seed {} FAILED: {found}", report.seed);
+                        println!(
+                            "  replay: {}{}",
+                            seed::replay_line(report.seed, arguments.nodes),
+                            commit()
+                        );
+                        stop.store(!arguments.keep_going, Ordering::Relaxed);
+                    }
+                    if sum.line_at.unwrap_or(began).elapsed() >= LINE_EVERY {
+                        sum.line_at = Some(Instant::now());
+                        println!("{}", sum.line(began));
+                    }
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{}", sum.line(began));
+    sum.failed == 0
+}
+
+/// The commit that is checked out, if that can be told.
+fn commit() -> String {
+    let asked = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let text = asked.ok().filter(|o| o.status.success()).map(|o| o.stdout);
+    let text = text.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    if text.is_empty() { text } else { format!("   (commit {})", text.trim()) }
+}

@@ -1,0 +1,261 @@
+//! I1: no op has two different committed entries in one era, at any node. I2: a new primary's log has every entry
+//! committed in terms up to its own. I10: no commit without a majority of slots, each by its roster life in force.
+//!
+//! The first commit that is seen anywhere makes the committed log; everything else is compared with it.
+
+use super::Violation;
+use super::promise::Promises;
+use std::collections::BTreeMap;
+use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term};
+
+/// Who holds a slot's vote, and the stint, by a prefix of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seats(BTreeMap<NodeId, (Incarnation, Stint)>);
+
+impl Seats {
+    fn apply(&mut self, op: Op, entry: &Entry) {
+        match entry.kind {
+            EntryKind::Cold { .. } => self.0.clear(),
+            EntryKind::Admit { node, incarnation } => {
+                self.0.insert(node, (incarnation, Stint(op.0)));
+            }
+            EntryKind::Remove { node, incarnation, stint, .. } => {
+                if let Some(seat) = self.0.get_mut(&node).filter(|s| **s == (incarnation, stint)) {
+                    seat.1 = Stint::NONE;
+                }
+            }
+            EntryKind::Noop | EntryKind::Request { .. } | EntryKind::Fenced { .. } => {}
+        }
+    }
+    /// True if `life` holds its slot's vote.
+    #[must_use]
+    pub fn votes(&self, life: Life) -> bool {
+        self.0.get(&life.node).is_some_and(|(i, _)| *i == life.incarnation)
+    }
+    /// The stint of `life`.
+    #[must_use]
+    pub fn stint(&self, life: Life) -> Stint {
+        match self.0.get(&life.node) {
+            Some((incarnation, stint)) if *incarnation == life.incarnation => *stint,
+            _ => Stint::NONE,
+        }
+    }
+    /// The lives that hold a vote.
+    pub fn lives(&self) -> impl Iterator<Item = Life> + '_ {
+        self.0
+            .iter()
+            .map(|(node, (incarnation, _))| Life { node: *node, incarnation: *incarnation })
+    }
+    /// The members.
+    pub fn members(&self) -> impl Iterator<Item = (Life, Stint)> + '_ {
+        let life = |(node, (incarnation, _)): (&NodeId, &(Incarnation, Stint))| Life {
+            node: *node,
+            incarnation: *incarnation,
+        };
+        self.0.iter().filter(|(_, (_, stint))| stint.is_member()).map(move |s| (life(s), s.1.1))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Committed {
+    entry: Entry,
+    /// Term of the node that was first seen to have committed it.
+    term: Term,
+}
+
+#[derive(Debug, Default)]
+struct Era {
+    entries: Vec<Committed>,
+    /// Seats after each op; the first is "before the log".
+    seats: Vec<Seats>,
+    /// Last op of the batch that begins it.
+    batch: u64,
+}
+
+/// The log that the nodes have committed, by era.
+#[derive(Debug, Default)]
+pub struct CommittedLog {
+    eras: BTreeMap<u32, Era>,
+    voters: NodeSet,
+    removals: u64,
+}
+
+impl CommittedLog {
+    /// Says whose votes count.
+    pub const fn configure(&mut self, voters: NodeSet) {
+        self.voters = voters;
+    }
+
+    /// A node has committed an entry; true if nobody had before.
+    pub fn committed(
+        &mut self,
+        by: Life,
+        era: u32,
+        op: Op,
+        entry: &Entry,
+        term: Term,
+        promises: &Promises,
+    ) -> Result<bool, Violation> {
+        let record = self.eras.entry(era).or_default();
+        if record.seats.is_empty() {
+            record.seats.push(Seats::default());
+        }
+        let index = op.0 as usize - 1;
+        if let Some(known) = record.entries.get(index) {
+            if known.entry != *entry {
+                let text = format!(
+                    "era {era}, {op:?}: {by:?} commits {entry:?}, committed before: {:?}",
+                    known.entry
+                );
+                return Violation::found("I1 agreement", text);
+            }
+            return Ok(false);
+        }
+        if index != record.entries.len() {
+            let text = format!("era {era}: {by:?} commits {op:?} out of order");
+            return Violation::found("I1 agreement", text);
+        }
+        if let EntryKind::Cold { admits, .. } = entry.kind {
+            record.batch = 1 + u64::from(admits);
+        }
+        let mut seats = record.seats.last().cloned().unwrap_or_default();
+        seats.apply(op, entry);
+        record.seats.push(seats);
+        record.entries.push(Committed { entry: entry.clone(), term });
+        self.removals += u64::from(matches!(entry.kind, EntryKind::Remove { .. }));
+        if op.0 >= record.batch {
+            let from = if op.0 == record.batch { 1 } else { op.0 };
+            for at in from..=op.0 {
+                self.check_quorum(era, Op(at), promises)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// I10, and that only roster lives in force were counted (I8).
+    fn check_quorum(&self, era: u32, op: Op, promises: &Promises) -> Result<(), Violation> {
+        let Some(record) = self.eras.get(&era) else { return Ok(()) };
+        let in_force = record.seats.get(op.0.max(record.batch + 1) as usize - 1);
+        let (Some(seats), Some(known)) = (in_force, record.entries.get(op.0 as usize - 1)) else {
+            return Ok(());
+        };
+        let voters = self.voters;
+        let counts = |life: Life| seats.votes(life) && voters.contains(life.node);
+        let need = voters.len() / 2 + 1;
+        let have = promises.most_acknowledged(known.entry.term, op, counts);
+        if have >= need {
+            return Ok(());
+        }
+        let text = format!("era {era}, {op:?} is committed with {have} of {need} votes: {known:?}");
+        Violation::found("I10 quorum", text)
+    }
+
+    /// A node has become primary of `term`; `entry` reads its log.
+    pub fn became_primary<'a>(
+        &self,
+        life: Life,
+        term: Term,
+        entry: impl Fn(Op) -> Option<&'a Entry>,
+    ) -> Result<(), Violation> {
+        let Some(record) = self.eras.get(&term.era) else { return Ok(()) };
+        for (index, known) in record.entries.iter().enumerate() {
+            let op = Op(index as u64 + 1);
+            if known.term <= term && entry(op) != Some(&known.entry) {
+                let text = format!(
+                    "{life:?} is primary in {term:?}, its log has at {op:?} {:?}; committed: {known:?}",
+                    entry(op)
+                );
+                return Violation::found("I2 survival", text);
+            }
+        }
+        Ok(())
+    }
+
+    /// The latest era whose first batch is committed.
+    #[must_use]
+    pub fn era(&self) -> u32 {
+        let begun = |(_, e): &(&u32, &Era)| e.batch > 0 && e.entries.len() as u64 >= e.batch;
+        self.eras.iter().rev().find(begun).map_or(0, |(era, _)| *era)
+    }
+    /// How many entries of an era are committed.
+    #[must_use]
+    pub fn length(&self, era: u32) -> u64 {
+        self.eras.get(&era).map_or(0, |e| e.entries.len() as u64)
+    }
+    /// The seats by all that is committed in an era.
+    #[must_use]
+    pub fn seats(&self, era: u32) -> Option<&Seats> {
+        self.eras.get(&era)?.seats.last()
+    }
+    /// Removals committed so far.
+    #[must_use]
+    pub const fn removals(&self) -> u64 {
+        self.removals
+    }
+    /// A committed entry.
+    #[must_use]
+    pub fn entry(&self, era: u32, op: Op) -> Option<&Entry> {
+        let index = usize::try_from(op.0).ok()?.checked_sub(1)?;
+        self.eras.get(&era)?.entries.get(index).map(|c| &c.entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CommittedLog;
+    use crate::checkers::promise::Promises;
+    use crate::shape::id;
+    use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Term};
+
+    fn life(n: u8) -> Life {
+        Life { node: id(n), incarnation: Incarnation(1) }
+    }
+    fn term(counter: u32) -> Term {
+        Term { era: 1, counter, life: life(1) }
+    }
+    fn entry(kind: EntryKind) -> Entry {
+        Entry { term: term(1), level: 1, kind }
+    }
+
+    /// An era of three nodes, acknowledged by `acks`.
+    fn begun(acks: &[u8]) -> Result<(CommittedLog, Promises), super::Violation> {
+        let (mut log, mut promises) = (CommittedLog::default(), Promises::default());
+        log.configure([1, 2, 3].map(id).into_iter().collect());
+        for ack in acks {
+            promises.sent(life(*ack), &Message::PrepareOk { term: term(1), op: Op(5) })?;
+        }
+        let mut kinds = vec![EntryKind::Cold { era: 1, admits: 3 }];
+        kinds.extend(
+            [1, 2, 3].map(|n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) }),
+        );
+        for (op, kind) in (1..).zip(kinds) {
+            log.committed(life(1), 1, Op(op), &entry(kind), term(1), &promises)?;
+        }
+        Ok((log, promises))
+    }
+
+    #[test]
+    fn two_entries_at_one_op_are_seen() {
+        let (mut log, promises) = begun(&[2]).unwrap();
+        let mut commit =
+            |by, kind| log.committed(life(by), 1, Op(5), &entry(kind), term(1), &promises);
+        assert_eq!(commit(1, EntryKind::Noop), Ok(true));
+        assert_eq!(commit(2, EntryKind::Noop), Ok(false));
+        let other = EntryKind::Admit { node: id(2), incarnation: Incarnation(2) };
+        assert_eq!(commit(3, other).unwrap_err().rule, "I1 agreement");
+    }
+
+    #[test]
+    fn a_commit_with_one_vote_of_three_is_seen() {
+        assert_eq!(begun(&[]).unwrap_err().rule, "I10 quorum");
+    }
+
+    #[test]
+    fn a_primary_without_a_committed_entry_is_seen() {
+        let (log, _) = begun(&[2]).unwrap();
+        let found = log.became_primary(life(1), term(2), |_| None);
+        assert_eq!(found.unwrap_err().rule, "I2 survival");
+        let own = |op| log.entry(1, op);
+        assert_eq!(log.became_primary(life(1), term(2), own), Ok(()));
+    }
+}

@@ -1,0 +1,50 @@
+//! What must hold, judged only by what comes out of the nodes. Nothing here knows how the cores work.
+//!
+//! * [`log`]: I1 agreement, I2 survival, I10 quorum, and the roster that the committed log implies.
+//! * [`views`]: I3 one order of views, and one state of the planner per log position (S1).
+//! * [`promise`]: I7 one promise, one primary per term.
+//! * [`lease`]: I4 whoever holds a lease is a member by the committed log (S2).
+//! * [`owner`]: I5 one owner, and a fenced service on one machine only (S3).
+//! * [`progress`]: I11, and that nobody is removed without need.
+
+pub mod lease;
+pub mod log;
+pub mod owner;
+pub mod progress;
+pub mod promise;
+pub mod views;
+
+/// A broken promise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The invariant or the rule.
+    pub rule: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+impl Violation {
+    /// A violation as a result.
+    pub fn found<T>(rule: &'static str, text: impl Into<String>) -> Result<T, Self> {
+        Err(Self { rule, text: text.into() })
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.rule, self.text)
+    }
+}
+
+/// All checkers that look at single steps.
+#[derive(Debug, Default)]
+pub struct Checkers {
+    /// The committed log.
+    pub log: log::CommittedLog,
+    /// Views and planner states.
+    pub views: views::Views,
+    /// Promises and acknowledgements.
+    pub promise: promise::Promises,
+    /// Owners.
+    pub owner: owner::Owners,
+}

@@ -1,0 +1,87 @@
+//! Real time, which nobody in the cluster can read, and the clocks of the nodes, which run apart from it.
+
+use base::{Duration, Instant};
+
+/// A point in real time, in nanoseconds since the world began.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Real(pub u64);
+
+impl Real {
+    /// Never.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// That much later.
+    #[must_use]
+    pub const fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+    /// Time from `earlier` to `self`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::fmt::Debug for Real {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", Duration(self.0))
+    }
+}
+
+/// One machine's CLOCK_BOOTTIME: begins anywhere, runs a little fast or slow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    /// What it showed when the world began.
+    pub offset: u64,
+    /// Rate error in parts per million.
+    pub rate_ppm: i64,
+}
+
+const MILLION: i128 = 1_000_000;
+
+impl Clock {
+    /// What it shows at `real`.
+    #[must_use]
+    pub fn local(&self, real: Real) -> Instant {
+        if real == Real::MAX {
+            return Instant::MAX;
+        }
+        let run = i128::from(real.0) * (MILLION + i128::from(self.rate_ppm)) / MILLION;
+        Instant(self.offset + u64::try_from(run).unwrap_or(0))
+    }
+    /// The first moment at which it shows `local` or later.
+    #[must_use]
+    pub fn real(&self, local: Instant) -> Real {
+        if local == Instant::MAX {
+            return Real::MAX;
+        }
+        let run = i128::from(local.0.saturating_sub(self.offset));
+        let rate = MILLION + i128::from(self.rate_ppm);
+        let mut real =
+            Real(u64::try_from((run * MILLION).div_euclid(rate)).unwrap_or(u64::MAX - 1));
+        while self.local(real) < local {
+            real.0 += 1;
+        }
+        real
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, Real};
+
+    #[test]
+    fn a_clock_shows_what_it_is_asked_for_and_not_a_moment_before() {
+        for rate_ppm in [-1_000, -7, 0, 333, 1_000] {
+            let clock = Clock { offset: 12_345, rate_ppm };
+            for real in [0, 1, 999, 1_000_001, 7_777_777_777] {
+                let local = clock.local(Real(real));
+                let back = clock.real(local);
+                assert!(clock.local(back) >= local && back <= Real(real));
+                assert!(back.0 == 0 || clock.local(Real(back.0 - 1)) < local);
+            }
+        }
+        let fast = Clock { offset: 0, rate_ppm: 1_000 };
+        assert_eq!(fast.local(Real(1_000_000)).0, 1_001_000);
+    }
+}

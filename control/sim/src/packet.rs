@@ -1,0 +1,124 @@
+//! What travels: the real header, and a body that is either the value itself or the sealed bytes of it.
+//!
+//! Most seeds carry values, because they run faster; some carry real bytes, so that every codec and the keyed
+//! tag are part of what is checked, and then some of the bytes are damaged on the way.
+
+use std::rc::Rc;
+use wire::beat::BEAT_MAX;
+use wire::codec::Writer;
+use wire::frame::{self, FRAME_MAX, Header, Seal};
+use wire::{Beat, ClusterId, EchoBody, Kind, Message, Obituary, Reject};
+
+/// The body of a frame.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// A heartbeat.
+    Beat(Rc<Beat>),
+    /// One echo at once.
+    Echo(EchoBody),
+    /// The end of a stint.
+    Obituary(Obituary),
+    /// An agreement message.
+    Agreement(Rc<Message>),
+}
+
+impl Body {
+    /// The kind that its header names.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Beat(_) => Kind::Beat,
+            Self::Echo(_) => Kind::Echo,
+            Self::Obituary(_) => Kind::Obituary,
+            Self::Agreement(_) => Kind::Agreement,
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Beat(beat) => {
+                let mut buffer = [0; BEAT_MAX];
+                beat.encode(&mut buffer).to_vec()
+            }
+            Self::Echo(echo) => echo.encode().to_vec(),
+            Self::Obituary(obituary) => obituary.encode().to_vec(),
+            Self::Agreement(message) => {
+                let mut writer = Writer::new();
+                message.encode(&mut writer);
+                writer.0
+            }
+        }
+    }
+
+    fn read(kind: Kind, body: &[u8]) -> Result<Self, Reject> {
+        Ok(match kind {
+            Kind::Beat => Self::Beat(Rc::new(Beat::decode(body)?)),
+            Kind::Echo => Self::Echo(EchoBody::decode(body)?),
+            Kind::Obituary => Self::Obituary(Obituary::decode(body)?),
+            Kind::Agreement => {
+                let message = Message::decode(body).map_err(|_| Reject::Malformed)?;
+                Self::Agreement(Rc::new(message))
+            }
+        })
+    }
+}
+
+/// One frame on one link.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Who sends, and its number.
+    pub header: Header,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Value(Body),
+    Bytes(Rc<[u8]>),
+    Damaged(Rc<[u8]>),
+}
+
+/// The seal of the simulated cluster.
+const SEAL: Seal =
+    Seal { cluster: ClusterId(0x51), key: [7; 32], key_id: 1, config_hash: 0xC0F1, level: 1 };
+
+impl Packet {
+    /// A frame; `sealed` = as real bytes.
+    #[must_use]
+    pub fn new(header: Header, body: &Body, sealed: bool) -> Self {
+        if !sealed {
+            return Self { header, form: Form::Value(body.clone()) };
+        }
+        let mut buffer = vec![0; FRAME_MAX];
+        let frame = frame::seal(&SEAL, &header, &body.bytes(), &mut buffer);
+        Self { header, form: Form::Bytes(frame.unwrap_or_default().into()) }
+    }
+
+    /// The same frame with one bit turned on its way; values cannot be damaged.
+    #[must_use]
+    pub fn damaged(&self, random: u64) -> Self {
+        let Form::Bytes(bytes) = &self.form else { return self.clone() };
+        let mut bytes = bytes.to_vec();
+        let at = (random / 8) as usize % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 1 << (random % 8);
+        }
+        Self { header: self.header, form: Form::Damaged(bytes.into()) }
+    }
+
+    /// What the receiver makes of it. The outer error is a broken promise: damaged bytes were believed.
+    pub fn open(&self) -> Result<Result<(Header, Body), Reject>, BelievedDamage> {
+        let (bytes, damaged) = match &self.form {
+            Form::Value(body) => return Ok(Ok((self.header, body.clone()))),
+            Form::Bytes(bytes) => (bytes, false),
+            Form::Damaged(bytes) => (bytes, true),
+        };
+        let opened = frame::open(&SEAL, self.header.link, bytes)
+            .and_then(|(header, body)| Ok((header, Body::read(header.kind, body)?)));
+        if damaged && opened.is_ok() { Err(BelievedDamage) } else { Ok(opened) }
+    }
+}
+
+/// A frame with a turned bit passed its check (S9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BelievedDamage;

@@ -1,0 +1,238 @@
+//! Steps into a world.
+
+use super::parse::{Scenario, Seen, Step, Who};
+use crate::checkers::progress;
+use crate::faults::Which;
+use crate::machine::Machine;
+use crate::network::Wall;
+use crate::world::World;
+use agreement::Status;
+use base::Duration;
+use node::Command;
+use std::collections::BTreeMap;
+use wire::{NodeId, NodeSet, ServiceId};
+
+/// How closely an expectation is timed.
+const STEP: Duration = Duration::from_micros(250);
+/// Deadlines within which `settle` has to succeed.
+const SETTLE: u64 = 40;
+
+/// Plays a schedule; the error names the line and says what was seen instead.
+pub fn play(scenario: &Scenario, told: Option<fn(&str)>) -> Result<(), String> {
+    let mut world = World::new(scenario.shape.clone(), scenario.seed);
+    world.told = told;
+    let mut player = Player { world, names: BTreeMap::new(), removals: 0 };
+    for (line, step) in &scenario.steps {
+        player.world.tell(|| format!("line {line}: {step:?}"));
+        player.step(step).map_err(|what| format!("line {line}: {what}"))?;
+    }
+    Ok(())
+}
+
+struct Player {
+    world: World,
+    names: BTreeMap<String, NodeId>,
+    removals: u64,
+}
+
+impl Player {
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Start(who) => {
+                for node in self.all(who)?.iter() {
+                    self.world.start(node);
+                }
+            }
+            Step::Settle => self.settle()?,
+            Step::Mark => self.removals = self.world.checkers.log.removals(),
+            Step::Let(name, who) => {
+                let node = self.one(who)?;
+                self.names.insert(name.clone(), node);
+            }
+            Step::Cut(who) => {
+                for node in self.all(who)?.iter() {
+                    self.world.cut(node);
+                }
+            }
+            Step::Kill(who, which) => {
+                let node = self.one(who)?;
+                match which {
+                    Which::Both => self.world.kill(node),
+                    Which::Fast => self.world.kill_fast(node),
+                    Which::Control => self.world.kill_control(node),
+                }
+            }
+            Step::Leave(who) => {
+                let node = self.one(who)?;
+                self.world.leave(node);
+            }
+            Step::Pause(which, who, span) => {
+                let node = self.one(who)?;
+                self.world.pause(node, *which, *span);
+            }
+            Step::Partition(a, b) => {
+                self.wall(a, b)?;
+                self.wall(b, a)?;
+            }
+            Step::OneWay(a, b) => self.wall(a, b)?,
+            Step::LinkDown(link, who) => self.link_down(*link, who.as_ref())?,
+            Step::Heal => self.world.network.tear_all(),
+            Step::Move(service, who) => {
+                let (service, to) = (self.service(service)?, self.one(who)?);
+                self.world.command(to, Command::Move { service, to });
+            }
+            Step::Run(span) => self.world.run(*span).map_err(|v| v.to_string())?,
+            Step::Expect(seen, within) => self.expect(seen, *within)?,
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        let span = self.world.shape.deadline() * SETTLE;
+        let done = self.world.run_while(span, STEP, |w| {
+            let wanted = |m: &Machine| !m.wanted || m.is_up();
+            w.machines.values().all(wanted) && progress::missing(w).is_none()
+        });
+        self.removals = self.world.checkers.log.removals();
+        match done.map_err(|v| v.to_string())? {
+            Some(_) => Ok(()),
+            None => Err(progress::missing(&self.world).unwrap_or_else(|| "not all are up".into())),
+        }
+    }
+
+    fn expect(&mut self, seen: &Seen, within: Duration) -> Result<(), String> {
+        let seen = self.resolve(seen)?;
+        let removals = self.removals;
+        let done = self.world.run_while(within, STEP, |w| seen.holds(w, removals));
+        match done.map_err(|v| v.to_string())? {
+            Some(took) => {
+                self.world.tell(|| format!("seen after {took}: {seen:?}"));
+                Ok(())
+            }
+            None => Err(format!("not seen within {within}: {seen:?}; {}", picture(&self.world))),
+        }
+    }
+
+    fn resolve(&self, seen: &Seen) -> Result<Fact, String> {
+        Ok(match seen {
+            Seen::Owner(service, who) => Fact::Owner(self.service(service)?, self.one(who)?),
+            Seen::NoOwner(service) => Fact::NoOwner(self.service(service)?),
+            Seen::Member(who) => Fact::Member(self.one(who)?),
+            Seen::Removed(who) => Fact::Removed(self.one(who)?),
+            Seen::NoRemoval => Fact::NoRemoval,
+            Seen::NoLease => Fact::NoLease,
+            Seen::Primary(who) => Fact::Primary(self.one(who)?),
+            Seen::NoQuorum => Fact::NoQuorum,
+        })
+    }
+
+    fn service(&self, name: &str) -> Result<ServiceId, String> {
+        self.world.shape.service(name).ok_or_else(|| format!("{name} is no service"))
+    }
+
+    fn one(&self, who: &Who) -> Result<NodeId, String> {
+        let found = match who {
+            Who::Node(node) => Some(*node),
+            Who::Named(name) => self.names.get(name).copied(),
+            Who::Owner(service) => progress::serving(&self.world, self.service(service)?),
+            Who::Primary => primary(&self.world),
+            Who::Other(not) => {
+                let not = self.all(not)?;
+                let up = self.world.machines.values().filter(|m| m.is_up()).map(|m| m.node);
+                up.into_iter().find(|n| !not.contains(*n))
+            }
+        };
+        found.ok_or_else(|| format!("nobody is {who:?}; {}", picture(&self.world)))
+    }
+
+    fn all(&self, who: &[Who]) -> Result<NodeSet, String> {
+        who.iter().map(|w| self.one(w)).collect()
+    }
+
+    fn wall(&mut self, from: &[Who], to: &[Who]) -> Result<(), String> {
+        let (from, to) = (self.all(from)?, self.all(to)?);
+        let links = self.world.network.every_link();
+        self.world.network.build(Wall { links, from, to, share_ppm: 1_000_000 });
+        Ok(())
+    }
+
+    fn link_down(&mut self, link: u8, who: Option<&Who>) -> Result<(), String> {
+        let all = self.world.shape.nodes;
+        let of = match who {
+            Some(who) => [self.one(who)?].into_iter().collect(),
+            None => all,
+        };
+        for (from, to) in [(of, all), (all, of)] {
+            let links = 1 << link;
+            self.world.network.build(Wall { links, from, to, share_ppm: 1_000_000 });
+        }
+        Ok(())
+    }
+}
+
+/// An expectation whose nodes are known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fact {
+    Owner(ServiceId, NodeId),
+    NoOwner(ServiceId),
+    Member(NodeId),
+    Removed(NodeId),
+    NoRemoval,
+    NoLease,
+    Primary(NodeId),
+    NoQuorum,
+}
+
+impl Fact {
+    fn holds(self, world: &World, removals: u64) -> bool {
+        let log = &world.checkers.log;
+        let member = |node| {
+            let seats = log.seats(log.era());
+            seats.and_then(|s| s.members().map(|(life, _)| life).find(|life| life.node == node))
+        };
+        let mut machines = world.machines.values();
+        match self {
+            Self::Owner(service, node) => progress::serving(world, service) == Some(node),
+            Self::NoOwner(service) => progress::serving(world, service).is_none(),
+            Self::Member(node) => {
+                let life = world.machines.get(&node).and_then(Machine::life);
+                life.is_some() && member(node) == life
+            }
+            Self::Removed(node) => member(node).is_none(),
+            Self::NoRemoval => log.removals() == removals,
+            Self::NoLease => machines.all(|m| m.lease(world.now).is_none()),
+            Self::Primary(node) => primary(world) == Some(node),
+            Self::NoQuorum => {
+                let has = |m: &Machine| m.control().is_some_and(|c| c.node.quorum().held);
+                machines.all(|m| !has(m))
+            }
+        }
+    }
+}
+
+/// The node that leads the highest term.
+fn primary(world: &World) -> Option<NodeId> {
+    let leads = |m: &Machine| {
+        let agreement = m.control()?.node.agreement();
+        (agreement.status() == Status::Primary).then(|| (agreement.term(), m.node))
+    };
+    world.machines.values().filter_map(leads).max().map(|(_, node)| node)
+}
+
+/// What an engineer wants to see when an expectation fails.
+fn picture(world: &World) -> String {
+    let mut text = String::new();
+    for machine in world.machines.values() {
+        let Some(control) = machine.control() else { continue };
+        let agreement = control.node.agreement();
+        let lease = if machine.lease(world.now).is_some() { ", lease" } else { "" };
+        text += &format!(
+            "{:?} {:?} {:?} commit {}{lease}; ",
+            machine.life(),
+            agreement.status(),
+            agreement.term(),
+            agreement.commit()
+        );
+    }
+    text + &progress::missing(world).unwrap_or_else(|| "all is well".into())
+}

@@ -1,0 +1,284 @@
+//! One seed: a cluster is drawn, started, troubled, healed, and has to be well in the end.
+
+use crate::checkers::Violation;
+use crate::checkers::progress::{self, Hope};
+use crate::drivers::Manners;
+use crate::faults::{Weights, draw};
+use crate::network::Quality;
+use crate::shape::{Sabotage, Shape, id};
+use crate::world::World;
+use base::{Duration, Prng};
+use driver::FencePolicy;
+use node::Command;
+use services::Placement;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use wire::{NodeId, ServiceId};
+
+/// What the caller fixes; the rest is the seed's.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Number of nodes.
+    pub nodes: Option<u8>,
+    /// Broken on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// Rules of the agreement that are switched off.
+    pub mutations: Vec<&'static str>,
+    /// A line for each thing that happens goes there.
+    pub told: Option<fn(&str)>,
+}
+
+/// What came of a seed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// How long it was, in the cluster's own time.
+    pub lasted: Duration,
+    /// How many things happened.
+    pub planned: u64,
+    /// Entries committed in the last era.
+    pub entries: u64,
+    /// Eras begun.
+    pub era: u32,
+    /// Members removed.
+    pub removals: u64,
+    /// What was found.
+    pub found: Option<Violation>,
+}
+
+/// Deadlines within which a cluster without faults has to be well (I11).
+const DEADLINES: u64 = 20;
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, options: &Options) -> Report {
+    let mut dice = Prng::new(seed ^ 0x5EED_0F5E_ED00);
+    let quiet = dice.chance(1, 6);
+    let shape = draw_shape(&mut dice, options, quiet);
+    let mut world = World::new(shape, dice.next_u64());
+    world.told = options.told;
+    world.tell(|| format!("seed {seed}: quiet {quiet}, {:?}", world.shape));
+    let run = || if quiet { live_quietly(&mut world) } else { suffer(&mut world, &mut dice) };
+    let found = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.err(),
+        Err(panic) => Some(Violation { rule: "no panic", text: words(panic.as_ref()) }),
+    };
+    let log = &world.checkers.log;
+    Report {
+        seed,
+        lasted: Duration(world.now.0),
+        planned: world.planned(),
+        entries: log.length(log.era()),
+        era: log.era(),
+        removals: log.removals(),
+        found,
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
+    let drawn = [3, 3, 3, 3, 3, 3, 5, 5, 4, 2][dice.below(10) as usize];
+    let mut shape = Shape::calm(options.nodes.unwrap_or(drawn));
+    let nodes: Vec<NodeId> = shape.nodes.iter().collect();
+    if nodes.len() == 3 && dice.chance(1, 5) {
+        shape.witnesses = [id(3)].into_iter().collect();
+    }
+    shape.links = 1 + dice.below(3) as u8;
+    if dice.chance(1, 5) {
+        shape.interval = Duration::from_millis([2, 50][dice.below(2) as usize]);
+    }
+    if dice.chance(1, 4) {
+        shape.misses = [2, 4, 5][dice.below(3) as usize];
+    }
+    let wake_max = if dice.chance(1, 4) { 1_000_000 } else { 50_000 };
+    shape.wake_max = Duration(2_000 + dice.below(wake_max));
+    draw_services(dice, &mut shape);
+    shape.quality = draw_quality(dice, quiet);
+    shape.sealed = dice.chance(1, 8);
+    if !quiet {
+        shape.manners = draw_manners(dice);
+        shape.interrupts = [0, 2, 20, 100][dice.below(4) as usize];
+        let most = [100_000, 1_000_000, shape.deadline().0][dice.below(3) as usize];
+        shape.interrupt_max = Duration(10_000 + most);
+    }
+    shape.sabotage = options.sabotage;
+    shape.mutations.clone_from(&options.mutations);
+    shape
+}
+
+fn draw_services(dice: &mut Prng, shape: &mut Shape) {
+    let able: Vec<_> = shape.nodes.iter().filter(|n| !shape.witnesses.contains(*n)).collect();
+    for (name, fence) in
+        [("vip", FencePolicy::Lease), ("db", FencePolicy::Fenced), ("web", FencePolicy::Lease)]
+    {
+        if name != "vip" && dice.chance(1, 2) {
+            continue;
+        }
+        let placement = if dice.chance(1, 3) { Placement::FailBack } else { Placement::Sticky };
+        let mut nodes = able.clone();
+        let first = dice.below(nodes.len() as u64) as usize;
+        nodes.rotate_left(first);
+        shape.serve(name, fence, placement, &nodes);
+    }
+}
+
+fn draw_quality(dice: &mut Prng, quiet: bool) -> Quality {
+    let share = |dice: &mut Prng, most: u64| if dice.chance(1, 2) { dice.below(most) } else { 0 };
+    let most = if quiet { 10_000 } else { 100_000 };
+    let late_max = if quiet {
+        3_000_000
+    } else {
+        [1_000_000, 30_000_000, 300_000_000][dice.below(3) as usize]
+    };
+    Quality {
+        loss_ppm: share(dice, most),
+        double_ppm: share(dice, most),
+        late_ppm: share(dice, most),
+        damage_ppm: share(dice, 10_000),
+        base: Duration(20_000 + dice.below(100_000)),
+        jitter: Duration(1_000 + dice.below(if quiet { 200_000 } else { 1_000_000 })),
+        late_max: Duration(late_max),
+    }
+}
+
+fn draw_manners(dice: &mut Prng) -> Manners {
+    let share = |dice: &mut Prng, most: u64| if dice.chance(1, 3) { dice.below(most) } else { 0 };
+    Manners {
+        fail: share(dice, 200),
+        slow: share(dice, 300),
+        slow_max: Duration(dice.below(150_000_000)),
+        late: share(dice, 300),
+        stuck: share(dice, 50),
+        die: share(dice, 100),
+    }
+}
+
+/// Without faults, and with 1 % loss at most, nobody is removed.
+fn live_quietly(world: &mut World) -> Result<(), Violation> {
+    for node in world.shape.nodes.iter().collect::<Vec<_>>() {
+        world.start(node);
+    }
+    recover(world)?;
+    let removals = world.checkers.log.removals();
+    world.run(world.shape.deadline() * 30)?;
+    if world.checkers.log.removals() > removals {
+        return Violation::found("no needless failover", "a member was removed without a fault");
+    }
+    Ok(())
+}
+
+fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
+    let deadline = world.shape.deadline();
+    let nodes: Vec<_> = world.shape.nodes.iter().collect();
+    for node in &nodes {
+        world.run(Duration(dice.below(deadline.0)))?;
+        world.start(*node);
+    }
+    if dice.chance(3, 4) {
+        world.run(deadline * 10)?;
+    }
+    let weights = Weights::draw(dice);
+    let gap = deadline.0 * [1, 2, 4, 8][dice.below(4) as usize];
+    let until = world.now.after(deadline * (10 + dice.below(30)));
+    let mut at = world.now;
+    while at < until {
+        if let Some(fault) = draw(dice, &weights, &world.shape) {
+            world.plan(at, fault);
+        }
+        at = at.after(Duration(dice.below(2 * gap)));
+    }
+    world.run_until(until)?;
+    world.heal();
+    let stay_down = dice.chance(1, 3);
+    for node in world.ailing() {
+        world.cut(node);
+    }
+    let mut spare = if stay_down { nodes.len() - world.shape.majority() } else { 0 };
+    for node in nodes {
+        let up = world.machines.get(&node).is_some_and(|m| m.is_up() || m.wanted);
+        if !up && spare > 0 {
+            spare -= 1;
+            world.forget_start(node);
+        } else {
+            world.start(node);
+        }
+    }
+    recover(world)?;
+    calm(world)
+}
+
+/// Waits until the machines are up, and then for what I11 promises.
+fn recover(world: &mut World) -> Result<(), Violation> {
+    let deadline = world.shape.deadline();
+    let step = Duration(deadline.0 / 10);
+    let wanted = |w: &World| w.machines.values().all(|m| !m.wanted || m.is_up());
+    // A machine that has just been started may still find its life superseded, or stall: it starts again.
+    world.run_while(Duration::from_millis(4_000), step, wanted)?;
+    if progress::hope(world) == Hope::Stuck {
+        world.tell(|| "no majority of votes and none of fresh lives: all are restarted".into());
+        world.run(deadline * 2)?;
+        for node in world.shape.nodes.iter().collect::<Vec<_>>() {
+            world.cut(node);
+            world.start(node);
+        }
+        world.run_while(Duration::from_millis(1_000), step, wanted)?;
+    }
+    let healthy =
+        world.run_while(deadline * DEADLINES, step, |w| progress::missing(w).is_none())?;
+    if healthy.is_none() {
+        let what = progress::missing(world).unwrap_or_default();
+        let hope = progress::hope(world);
+        return Violation::found(
+            "I11 progress",
+            format!("after {DEADLINES} deadlines ({hope:?}): {what}"),
+        );
+    }
+    commits(world)
+}
+
+/// An entry commits.
+fn commits(world: &mut World) -> Result<(), Violation> {
+    let deadline = world.shape.deadline();
+    let Some(node) = progress::live(world).first().map(|l| l.node) else { return Ok(()) };
+    let Some(tag) = world.command(node, Command::ClearFailures { service: ServiceId(0) }) else {
+        return Ok(());
+    };
+    let done = world
+        .run_while(deadline * 4, Duration(deadline.0 / 10), |w| w.replies.contains_key(&tag))?;
+    match (done, world.replies.get(&tag)) {
+        (Some(_), Some(Ok(_))) => Ok(()),
+        (_, reply) => Violation::found("I11 progress", format!("an order is not done: {reply:?}")),
+    }
+}
+
+/// A healed cluster stays as it is.
+fn calm(world: &mut World) -> Result<(), Violation> {
+    let removals = world.checkers.log.removals();
+    world.run(world.shape.deadline() * 5)?;
+    if world.checkers.log.removals() > removals {
+        return Violation::found("no needless failover", "a healed cluster removed a member");
+    }
+    match progress::missing(world) {
+        None => Ok(()),
+        // A service may be on its way back to the node that comes first.
+        Some(what) => {
+            let span = world.shape.deadline() * DEADLINES;
+            let step = Duration(world.shape.deadline().0 / 10);
+            match world.run_while(span, step, |w| progress::missing(w).is_none())? {
+                Some(_) => Ok(()),
+                None => Violation::found("I11 progress", format!("it did not stay well: {what}")),
+            }
+        }
+    }
+}
+
+/// The line that replays a seed.
+#[must_use]
+pub fn replay_line(seed: u64, nodes: Option<u8>) -> String {
+    let nodes = nodes.map(|n| format!(" --nodes {n}")).unwrap_or_default();
+    format!("cargo xtask sim --seeds 1 --from {seed}{nodes}")
+}

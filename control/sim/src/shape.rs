@@ -1,0 +1,127 @@
+//! What one simulated cluster is: size, settings, services, and how badly everything around the cores behaves.
+
+use crate::drivers::Manners;
+use crate::network::Quality;
+use base::Duration;
+use driver::FencePolicy;
+use membership::Names;
+use services::{Placement, ResourceSpec, ServiceSpec};
+use wire::{NodeId, NodeSet, ServiceId};
+
+/// A rule of the world that is broken on purpose, to see the checkers bite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// The fast path believes in one more miss than the agreement: leases outlive deadlines (S2).
+    LongLease,
+    /// A start forgets that it has promised an era before (R-ERA).
+    ForgetEra,
+    /// A start leaves what the last life left behind (R-START).
+    KeepLeftovers,
+}
+
+/// One cluster.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The configured nodes.
+    pub nodes: NodeSet,
+    /// Those of them that own nothing.
+    pub witnesses: NodeSet,
+    /// Links.
+    pub links: u8,
+    /// Heartbeat interval.
+    pub interval: Duration,
+    /// Intervals of silence that make a suspect.
+    pub misses: u32,
+    /// Largest rate error of a clock, as configured; the clocks stay within it.
+    pub rate_ppm: u32,
+    /// The services.
+    pub services: Vec<ServiceSpec>,
+    /// What the links do.
+    pub quality: Quality,
+    /// How the drivers behave.
+    pub manners: Manners,
+    /// Frames travel as sealed bytes.
+    pub sealed: bool,
+    /// Turns that are interrupted, per thousand places where they can be.
+    pub interrupts: u64,
+    /// Longest interruption.
+    pub interrupt_max: Duration,
+    /// Longest time from a cause to the turn that it causes.
+    pub wake_max: Duration,
+    /// Broken on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// Rules of the agreement that are switched off.
+    pub mutations: Vec<&'static str>,
+}
+
+/// A node by its number.
+///
+/// # Panics
+/// If there can be no such node: numbers in the simulator are written by us.
+#[must_use]
+pub fn id(n: u8) -> NodeId {
+    NodeId::new(n).expect("node numbers are 1 to 128")
+}
+
+impl Shape {
+    /// `n` nodes and two links on which nothing goes wrong; no service.
+    #[must_use]
+    pub fn calm(n: u8) -> Self {
+        Self {
+            nodes: (1..=n).map(id).collect(),
+            witnesses: NodeSet::EMPTY,
+            links: 2,
+            interval: Duration::from_millis(10),
+            misses: 3,
+            rate_ppm: 1_000,
+            services: Vec::new(),
+            quality: Quality::GOOD,
+            manners: Manners::GOOD,
+            sealed: false,
+            interrupts: 0,
+            interrupt_max: Duration::from_micros(200),
+            wake_max: Duration::from_micros(20),
+            sabotage: None,
+            mutations: Vec::new(),
+        }
+    }
+    /// Adds a service; its nodes in order of preference.
+    pub fn serve(
+        &mut self,
+        name: &str,
+        fence: FencePolicy,
+        placement: Placement,
+        nodes: &[NodeId],
+    ) {
+        let lease_bound = fence == FencePolicy::Lease;
+        let kind = if lease_bound { "address" } else { "command" };
+        self.services.push(ServiceSpec {
+            id: ServiceId(self.services.len() as u16),
+            name: name.into(),
+            nodes: nodes.to_vec(),
+            placement,
+            fence,
+            resources: vec![ResourceSpec { name: name.into(), kind: kind.into(), lease_bound }],
+        });
+    }
+    /// The deadline D.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.interval * u64::from(self.misses)
+    }
+    /// How many votes decide.
+    #[must_use]
+    pub const fn majority(&self) -> usize {
+        self.nodes.len() / 2 + 1
+    }
+    /// The names of the nodes.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::new(self.nodes.iter().map(|n| (n, format!("n{n}"))))
+    }
+    /// A service by its name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<ServiceId> {
+        self.services.iter().find(|s| s.name == name).map(|s| s.id)
+    }
+}
