@@ -393,6 +393,16 @@ impl Heartbeat {
         let deadline = self.settings.deadline();
         for node in self.others() {
             let peer = &mut self.peers[node.index()];
+            // Deadlines start afresh when an Admit is applied (PROTOCOL 4): a new life may be admitted
+            // before its first beat.
+            let admitted = board.peer_stint(node);
+            if admitted != peer.admitted {
+                peer.admitted = admitted;
+                if admitted.is_member() {
+                    peer.heard = peer.heard.max(now);
+                    peer.links.iter_mut().for_each(|link| link.heard = link.heard.max(now));
+                }
+            }
             // A peer never heard by this life is accused under the life that the log knows, and again when it
             // knows another.
             let incarnation = peer.incarnation.max(board.roster(node));

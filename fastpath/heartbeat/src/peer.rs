@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) health: Health,
     /// The life under which it was accused.
     pub(crate) accused: Incarnation,
+    /// Its stint by the own log, as this core saw it last.
+    pub(crate) admitted: Stint,
     /// Its last obituary.
     pub(crate) obituary: (Incarnation, Stint),
     /// Last frame, or the start of this life: deadlines begin afresh. Moved by own stalls (S10).
@@ -64,6 +66,7 @@ impl Peer {
             stint: Stint::NONE,
             health: Health::Alive,
             accused: Incarnation(0),
+            admitted: Stint::NONE,
             obituary: (Incarnation(0), Stint::NONE),
             heard: start,
             links: [PeerLink { heard: start, up: true }; LINKS_MAX],

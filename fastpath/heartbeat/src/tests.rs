@@ -44,7 +44,10 @@ impl One {
             board.set_peer_stint(node(n), Stint(u64::from(n) + 1));
         }
         board.set_stint(Stint(u64::from(me) + 1));
-        Self { heart: Heartbeat::new(settings, at(0)), board, me }
+        let mut one = Self { heart: Heartbeat::new(settings, at(0)), board, me };
+        // The memberships are as old as this life, which has not beaten yet.
+        one.turn(Instant(at(0).0 - 1));
+        one
     }
     /// One turn; control makes progress. Returns what it does.
     fn turn(&mut self, now: Instant) -> Vec<Action> {
@@ -363,4 +366,22 @@ fn an_answer_to_an_owner_does_not_put_the_accusation_off() {
     a.heart.handle_echo(at(6), life(2), &body, &a.board);
     a.turn(at(29));
     assert_eq!(suspects(&a.turn(at(30))), 2, "node 2 by its last beat, and node 3");
+}
+
+#[test]
+fn a_life_admitted_before_its_first_beat_has_a_whole_deadline_for_it() {
+    let mut a = One::new(1);
+    let named = |actions: Vec<Action>| {
+        told(&actions).iter().any(|kind| {
+            matches!(kind, EventKind::Suspected { life, .. }
+                if life.node == node(3) && life.incarnation == Incarnation(2))
+        })
+    };
+    a.turn(at(40));
+    // The old life is accused; the new one is admitted, its fast path still starts.
+    a.board.set_peer_stint(node(3), Stint(9));
+    a.board.set_roster(node(3), Incarnation(2));
+    assert!(!named(a.turn(at(50))));
+    assert!(!named(a.turn(at(79))));
+    assert!(named(a.turn(at(80))), "it never came");
 }
