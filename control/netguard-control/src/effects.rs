@@ -122,8 +122,10 @@ impl Effects {
         board.set_voters(roster.voters);
         for node in (0..NODES_MAX).filter_map(NodeId::from_index) {
             let seat = roster.seat(node);
-            board.set_roster(node, seat.map_or(Incarnation(0), |seat| seat.incarnation));
+            // The stint first: with it the peer's deadline begins afresh, so that fast never judges a
+            // new life by the silence of the old one.
             board.set_peer_stint(node, seat.map_or(Stint::NONE, |seat| seat.stint));
+            board.set_roster(node, seat.map_or(Incarnation(0), |seat| seat.incarnation));
         }
         board.set_stint(roster.stint(self.me));
     }

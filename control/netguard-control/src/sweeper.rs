@@ -77,6 +77,8 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<(), Failure> {
     let duty = Duty::parse(words).ok_or_else(|| Failure::NotInherited {
         what: "`netguard-control sweep` is only for netguard-control itself".into(),
     })?;
+    // The name that ps and top show; without it, only that is missing.
+    let _ = std::fs::write("/proc/self/comm", "netguard-sweep");
     let _signals = system::Signals::take().map_err(Failure::kernel("take over signals"))?;
     if duty.priority > 0 {
         let _ = system::realtime(duty.priority);
