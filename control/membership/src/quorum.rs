@@ -43,11 +43,12 @@ impl Quorum {
         let missing = votes.voters.iter().filter(|n| !heard.contains(*n));
         let all = votes.voters.len();
         let held = have >= need && votes.member && hindrance.is_none();
-        let why = if let Some(hindrance) = hindrance {
-            hindrance
-        } else if have < need {
+        let why = if have < need {
             let missing = names.list(missing);
-            format!("{have} of {all} votes, {need} needed; not heard: {missing}")
+            let votes = format!("{have} of {all} votes, {need} needed; not heard: {missing}");
+            hindrance.map_or_else(|| votes.clone(), |hindrance| format!("{votes} ({hindrance})"))
+        } else if let Some(hindrance) = hindrance {
+            hindrance
         } else if !votes.member {
             String::from("this node is no member yet: it waits to be admitted")
         } else if have == all {
