@@ -96,7 +96,7 @@ impl Facts {
             quorum: quorum(&status.quorum),
             lease: api::Lease { held: status.lease_held, left_ms: ms(status.lease_left) },
             members: status.members.iter().map(|m| self.member(at, m, board)).collect(),
-            services: status.services.iter().map(|s| self.service(at, s)).collect(),
+            services: status.services.iter().map(|s| self.service_now(at, s, &status)).collect(),
             alarms: self.alarms(at, &status),
         }
     }
@@ -180,6 +180,19 @@ impl Facts {
             since_unix_ms: s.since.map(|since| at.unix(since)),
             failed_on: s.failed_on.iter().map(failed).collect(),
         }
+    }
+
+    /// One service at this moment. Without a quorum the log stands still, and whoever runs a service by it
+    /// has lost the lease: nothing is called running then (S8).
+    fn service_now(&self, at: Moment, s: &ServiceStatus, status: &NodeStatus) -> api::Service {
+        let mut service = self.service(at, s);
+        if !status.quorum.held && service.phase == api::Phase::Running {
+            service.phase = api::Phase::Idle;
+            let last = service.owner.as_deref().unwrap_or("nobody");
+            service.reason =
+                format!("a node without quorum runs nothing; {last} had it when there was one");
+        }
+        service
     }
 
     /// The node's, worst first, then what holds all the time.
