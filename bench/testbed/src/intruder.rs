@@ -1,4 +1,4 @@
-//! Somebody else on link 1, where the client is: reads the heartbeats that pass, and sends what it
+//! Somebody else on link 1, where the client is: reads the frames that pass, and sends what it
 //! likes.
 
 use crate::error::Result;
@@ -30,20 +30,21 @@ impl Intruder {
         Ok(Self { socket })
     }
 
-    /// Heartbeats of one node that pass within `span`, without their Ethernet, IP and UDP headers.
+    /// Frames of one node to one port that pass within `span`, without their Ethernet, IP and UDP
+    /// headers.
     #[must_use]
-    pub fn overhear(&self, node: u8, span: Duration) -> Vec<Vec<u8>> {
+    pub fn overhear(&self, node: u8, port: u16, span: Duration) -> Vec<Vec<u8>> {
         let end = os::now() + span;
-        let mut beats = Vec::new();
+        let mut overheard = Vec::new();
         while os::now() < end {
             let Some(frame) = self.socket.receive() else { continue };
             let source = frame.get(26..30) == Some(&address(node, 1).octets()[..]);
-            let port = frame.get(36..38) == Some(&PORT_BEATS.to_be_bytes()[..]);
-            if source && port && frame.len() > HEADERS_LEN {
-                beats.push(frame[HEADERS_LEN..].to_vec());
+            let target = frame.get(36..38) == Some(&port.to_be_bytes()[..]);
+            if source && target && frame.len() > HEADERS_LEN {
+                overheard.push(frame[HEADERS_LEN..].to_vec());
             }
         }
-        beats
+        overheard
     }
 
     /// Sends a datagram to everybody, with a node's address as its source (but the client's MAC, so

@@ -32,10 +32,11 @@ fn named(cluster: &Cluster, seer: u8, node: u8, link: u8, up: bool) -> Result<()
         let status = cluster.status(seer).map_err(|error| error.to_string())?;
         let member = status.members.iter().find(|it| it.id == node);
         let state = member.and_then(|it| it.links.iter().find(|it| it.link == link_name(link)));
-        let alarm = status.alarms.iter().any(|it| it.message.contains(&link_name(link)));
+        let health = status.health();
+        let told = health.problems.iter().any(|it| it.message.contains(&link_name(link)));
         match state {
-            Some(state) if state.up == up && alarm != up => Ok(()),
-            _ => Err(format!("{state:?}, alarms {:?}", status.alarms)),
+            Some(state) if state.up == up && told != up => Ok(()),
+            _ => Err(format!("{state:?}, problems {:?}", health.problems)),
         }
     })
 }
