@@ -4,12 +4,17 @@
 //! the first of them in rank takes a new era number, stores it durably, and asks the others, which do the same before
 //! they promise. A node promises each number once, over all its lives (R-ERA): so of two candidates with the same
 //! number at most one gets a majority, and a promise to the other binds nobody any more once that one's batch is seen.
+//!
+//! A promise binds its life to refuse older eras until the candidate says that it gave up, or its life is over: then
+//! nobody can begin that era with it. A new life of the promiser is not bound: the batch would need the acknowledgement
+//! of the life that promised. (Without a release, one candidate that lost would keep its promisers out for ever.)
 
 use crate::api::{Action, Destination, Status, StatusEvent};
-use crate::replica::Agreement;
+use crate::replica::{Agreement, floor};
 use crate::replicate::Office;
 use crate::roster::majority;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use base::Instant;
 use wire::{EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
 
@@ -17,6 +22,9 @@ use wire::{EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
 const PATIENCE: u64 = 4;
 /// After this many deadlines without a word the batch of a begun era will not be committed.
 const LOST: u64 = 8;
+
+/// Most released promises remembered: the batch of an older one would be of an older era than any that is followed.
+const RELEASED_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 enum Phase {
@@ -36,6 +44,12 @@ pub(crate) struct Cold {
     phase: Phase,
     /// Highest era promised, durably.
     promised: u32,
+    /// Eras that this life has promised to others and that may still begin.
+    bound: BTreeSet<Term>,
+    /// Terms of such promises that were released: their batch is not this life's any more.
+    released: BTreeSet<Term>,
+    /// Highest era that this life has begun itself.
+    begun_era: u32,
     /// Since when a majority of fresh lives is there.
     since: Option<Instant>,
     /// Eras tried.
@@ -51,6 +65,11 @@ impl Cold {
     /// A primary of some era is followed: nothing is begun.
     pub(crate) fn follow(&mut self) {
         (self.phase, self.since, self.attempt) = (Phase::Idle, None, 0);
+        self.bound.clear();
+    }
+    /// A batch that began with this term counted on a promise that binds no more.
+    pub(crate) fn was_released_from(&self, term: Term) -> bool {
+        self.released.contains(&term)
     }
     /// Highest era promised or seen.
     pub(crate) fn known_era(&self, log: Option<u32>) -> u32 {
@@ -86,6 +105,7 @@ impl Agreement {
 
     /// As learner: begins an era when that is due. Looked at with every input; Joins come every interval.
     pub(crate) fn cold_start(&mut self, now: Instant) {
+        self.forget_ended_candidates();
         if !self.is_fresh(now) {
             self.give_up_lost_batch(now);
             return;
@@ -107,9 +127,7 @@ impl Agreement {
                 if enough && (all || now.since(since) >= self.deadline()) {
                     self.begin_era(now, term);
                 } else if now.since(since) >= self.cold_patience() {
-                    self.cold.phase = Phase::Idle;
-                    self.cold.since = None;
-                    self.cold.attempt += 1;
+                    self.give_up_era(term);
                 }
             }
             Phase::Promised { since, .. } if now.since(*since) >= self.cold_patience() => {
@@ -175,6 +193,10 @@ impl Agreement {
             self.cold.phase = Phase::Standing { term, promised, since: now };
             self.send(Destination::All, Message::ColdRequest { term });
         } else {
+            self.cold.bound.insert(term);
+            if self.cold.bound.len() > RELEASED_MAX {
+                self.cold.bound.pop_first();
+            }
             self.cold.phase = Phase::Promised { term, since: now };
             self.send(Destination::Node(term.life.node), Message::ColdPromise { term });
         }
@@ -204,6 +226,59 @@ impl Agreement {
             && self.settings.voters.contains(from.node)
         {
             promised.insert(from.node, from.incarnation);
+        } else if term.life == self.me && term.era > self.cold.begun_era {
+            self.send(Destination::Node(from.node), Message::ColdRelease { term });
+        }
+    }
+
+    /// The own candidacy found no majority in time. It never stands for this era again, so that nobody is bound by it.
+    fn give_up_era(&mut self, term: Term) {
+        self.cold.phase = Phase::Idle;
+        self.cold.since = None;
+        self.cold.attempt += 1;
+        self.send(Destination::All, Message::ColdRelease { term });
+        self.lower_floor();
+    }
+
+    pub(crate) fn on_cold_release(&mut self, from: Life, term: Term) {
+        if from == term.life && self.cold.bound.remove(&term) {
+            self.cold.released.insert(term);
+            if self.cold.released.len() > RELEASED_MAX {
+                self.cold.released.pop_first();
+            }
+            if matches!(self.cold.phase, Phase::Promised { term: promised, .. } if promised == term)
+            {
+                self.cold.phase = Phase::Idle;
+            }
+            self.lower_floor();
+        }
+    }
+
+    /// As far as older eras are refused because of promises that bind nobody any more, they are followed again.
+    fn lower_floor(&mut self) {
+        let own = match self.cold.phase {
+            Phase::Standing { term, .. } => Some(term.era),
+            _ => None,
+        };
+        if self.log.op() == Op::ZERO && self.status == Status::Learner {
+            let bound = self.cold.bound.iter().map(|term| term.era).max();
+            self.enter(own.max(bound).map_or(Term::NONE, floor));
+        }
+    }
+
+    /// Lives that are over begin nothing.
+    fn forget_ended_candidates(&mut self) {
+        let ended: Vec<Term> =
+            self.cold.bound.iter().filter(|term| self.is_over(term.life)).copied().collect();
+        for term in ended {
+            self.on_cold_release(term.life, term);
+        }
+    }
+
+    /// A primary of an older era was refused: has the candidate that holds the promise given up?
+    pub(crate) fn ask_for_release(&mut self) {
+        for term in self.cold.bound.clone() {
+            self.send(Destination::Node(term.life.node), Message::ColdPromise { term });
         }
     }
 
@@ -229,6 +304,7 @@ impl Agreement {
         }
         self.office.first = self.log.op();
         self.cold.follow();
+        self.cold.begun_era = term.era;
         self.cold.begun = Some(now);
         self.lead(now);
     }
@@ -245,7 +321,7 @@ impl Agreement {
         }
     }
 
-    /// Below any term of the era that this life has promised.
+    /// Highest era that any life of this node has promised.
     #[must_use]
     pub fn promised_era(&self) -> u32 {
         self.cold.promised

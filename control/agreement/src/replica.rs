@@ -53,6 +53,8 @@ pub struct Agreement {
     pub(crate) actions: VecDeque<Action>,
     /// Last message of this term's primary itself.
     pub(crate) heard_primary: Option<Instant>,
+    /// What this term's primary has acknowledged itself.
+    pub(crate) primary_holds: Op,
     /// Op acknowledged last in this term.
     pub(crate) acknowledged: Option<Op>,
     /// This life has voted, promised or stood in a roster (R-RENUMBER).
@@ -74,7 +76,7 @@ impl Agreement {
             me,
             started: now,
             status: Status::Learner,
-            term: floor(settings.era_promised),
+            term: Term::NONE,
             log: Log::default(),
             commit: Op::ZERO,
             release: Op::ZERO,
@@ -92,6 +94,7 @@ impl Agreement {
             timers: Timers::default(),
             actions: VecDeque::new(),
             heard_primary: None,
+            primary_holds: Op::ZERO,
             acknowledged: None,
             voted: false,
             ended: false,
@@ -109,8 +112,8 @@ impl Agreement {
             return;
         }
         match message {
-            Message::Prepare { term, prev_op, prev_term, entries, commit, release } => {
-                let limits = (commit, release);
+            Message::Prepare { term, prev_op, prev_term, entries, commit, release, held } => {
+                let limits = (commit, release, held);
                 self.on_prepare(now, from, term, (prev_op, prev_term), entries, limits);
             }
             Message::PrepareOk { term, op } => self.on_prepare_ok(now, from, term, op),
@@ -135,6 +138,7 @@ impl Agreement {
             }
             Message::ColdRequest { term } => self.on_cold_request(now, from, term),
             Message::ColdPromise { term } => self.on_cold_promise(from, term),
+            Message::ColdRelease { term } => self.on_cold_release(from, term),
             Message::Order { life, order } => self.on_order(now, life, order),
         }
         self.settle(now);
@@ -286,6 +290,11 @@ impl Agreement {
         roster.votes(self.me)
     }
 
+    /// True if the vote of `life` counts: it is the roster's life of its slot.
+    pub(crate) fn counts(&self, roster: &Roster, life: Life) -> bool {
+        roster.votes(life) || self.off("incarnation-vote") && roster.voters.contains(life.node)
+    }
+
     /// True if this life is a member by its own commit.
     pub(crate) fn is_member(&self) -> bool {
         self.committed.stint(self.me).is_member()
@@ -331,6 +340,7 @@ impl Agreement {
         self.term = term;
         self.matched = Op::ZERO;
         self.acknowledged = None;
+        self.primary_holds = Op::ZERO;
         self.heard_primary = None;
         self.office = Office::default();
         self.change.leave();

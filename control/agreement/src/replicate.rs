@@ -34,6 +34,8 @@ pub(crate) struct Office {
     pub(crate) base: Op,
     /// First entry of the term: the primary serves once it is committed.
     pub(crate) first: Op,
+    /// Acknowledged by this primary itself up to here.
+    held: Op,
     /// Sent to all up to here.
     sent: Op,
     /// Commit that all were told.
@@ -61,17 +63,21 @@ impl Agreement {
         term: Term,
         prev: (Op, Term),
         entries: Vec<Entry>,
-        (commit, release): (Op, Op),
+        (commit, release, held): (Op, Op, Op),
     ) {
-        if term.era < self.term.era || term.life == self.me {
+        if term.life == self.me {
+            return;
+        }
+        if term.era < self.term.era {
+            self.ask_for_release();
             return;
         }
         if term < self.term {
             self.send(Destination::Node(from.node), Message::Reject { term: self.term });
             return;
         }
-        if self.era().is_some_and(|era| era < term.era) {
-            self.forget_era(term.era);
+        if self.era() != Some(term.era) && !self.begins_era(now, from, term, prev.0, &entries) {
+            return;
         }
         self.cold.follow();
         if term > self.term {
@@ -96,12 +102,40 @@ impl Agreement {
         self.matched = self.matched.max(end);
         self.commit_to(commit.min(self.matched));
         self.release = self.release.max(release.min(self.commit));
+        self.primary_holds = self.primary_holds.max(held);
         if news {
             self.acknowledge(now, true);
         }
         if self.log.op() < commit {
             self.fetch(from.node);
         }
+    }
+
+    /// A log of another era is taken only from its first entry on: the own one is kept until that is here, and a
+    /// batch that this life was released from is none.
+    fn begins_era(
+        &mut self,
+        now: Instant,
+        from: Life,
+        term: Term,
+        prev_op: Op,
+        entries: &[Entry],
+    ) -> bool {
+        if from == term.life {
+            self.heard_primary = Some(now);
+        }
+        let Some(first) = entries.first().filter(|_| prev_op == Op::ZERO) else {
+            self.send(Destination::Node(from.node), Message::Fetch { term, from: Op(1) });
+            return false;
+        };
+        if self.cold.was_released_from(first.term) {
+            self.fault();
+            return false;
+        }
+        if self.log.op() > Op::ZERO {
+            self.forget_era(term.era);
+        }
+        true
     }
 
     /// Asks for what lies after the last entry known to be right.
@@ -143,12 +177,17 @@ impl Agreement {
             let room = usize::try_from(limit.0 - prev_op.0).unwrap_or(usize::MAX);
             entries.truncate(room);
             let end = Op(prev_op.0 + entries.len() as u64);
-            let (term, commit, release) = (self.term, self.commit, self.release);
-            let message = Message::Prepare { term, prev_op, prev_term, entries, commit, release };
-            self.send(to, message);
+            self.send_prepare(to, prev_op, prev_term, entries);
             prev_op = end;
         }
         prev_op
+    }
+
+    fn send_prepare(&mut self, to: Destination, prev_op: Op, prev_term: Term, entries: Vec<Entry>) {
+        let (term, commit, release) = (self.term, self.commit, self.release);
+        let held = self.office.held;
+        let message = Message::Prepare { term, prev_op, prev_term, entries, commit, release, held };
+        self.send(to, message);
     }
 
     /// Tells the primary how far this log may be counted. `again`: also if that is nothing new.
@@ -161,6 +200,9 @@ impl Agreement {
             self.acknowledged = Some(op);
             let to = Destination::Node(self.term.life.node);
             self.send(to, Message::PrepareOk { term: self.term, op });
+        }
+        if self.status == Status::Follower && self.primary_holds > self.commit {
+            self.commit_with_primary(op);
         }
     }
 
@@ -179,7 +221,8 @@ impl Agreement {
         }
     }
 
-    /// What a primary does whenever something has changed.
+    /// What a primary does whenever something has changed. A removal is sent when the fast path has answered, which it
+    /// does at once: so `held` is true to the entry when it leaves, and a follower of three knows the commit a hop sooner.
     pub(crate) fn lead(&mut self, now: Instant) {
         self.give_up_lost_batch(now);
         if self.must_resign(now) {
@@ -194,7 +237,9 @@ impl Agreement {
         }
         self.advance_commit(now);
         self.watch_peers(now);
-        self.broadcast();
+        if self.seals.are_answered(self.me) {
+            self.broadcast();
+        }
     }
 
     /// Appends an entry of the own term.
@@ -216,10 +261,7 @@ impl Agreement {
 
     fn send_bare(&mut self) {
         let (prev_op, prev_term) = (self.log.op(), self.log.last_term());
-        let (term, commit, release) = (self.term, self.commit, self.release);
-        let entries = Vec::new();
-        let message = Message::Prepare { term, prev_op, prev_term, entries, commit, release };
-        self.send(Destination::All, message);
+        self.send_prepare(Destination::All, prev_op, prev_term, Vec::new());
         self.office.announced = self.commit;
     }
 
@@ -227,10 +269,14 @@ impl Agreement {
     pub(crate) fn beacon(&mut self, now: Instant) {
         self.send_bare();
         let op = self.log.op();
+        // A removed life that lives keeps its vote, so that its acknowledgement may be the one that is missing.
         let behind: Vec<(NodeId, Op)> = self
             .latest
-            .members()
-            .filter(|(life, _)| *life != self.me)
+            .seats()
+            .map(|(node, seat)| (seat.life(node), seat.stint))
+            .filter(|(life, stint)| {
+                *life != self.me && (stint.is_member() || !self.suspects_life(now, *life))
+            })
             .map(|(life, _)| (life.node, self.matched_by(life).max(self.office.base)))
             .filter(|(_, matched)| *matched < op)
             .collect();
@@ -305,9 +351,28 @@ impl Agreement {
         }
     }
 
-    /// Commits what a majority has acknowledged: each op by the roster in force at it, the last one of the own term.
+    /// Commits what a majority has acknowledged.
     fn advance_commit(&mut self, now: Instant) {
-        let own = self.sealed_up_to(now, self.log.op());
+        self.office.held = self.sealed_up_to(now, self.log.op());
+        let own = self.office.held;
+        let target = self.held_up_to(|roster, op| self.is_held(roster, op, own));
+        self.commit_to(target);
+        self.release = self.release.max(self.held_by_members());
+    }
+
+    /// With three voters a follower that has acknowledged what the primary has acknowledged knows that it is committed.
+    fn commit_with_primary(&mut self, own: Op) {
+        let (primary, held) = (self.term.life, self.primary_holds);
+        let target = self.held_up_to(|roster, op| {
+            let votes = usize::from(held >= op && roster.votes(primary))
+                + usize::from(own >= op && roster.votes(self.me));
+            votes >= roster.majority()
+        });
+        self.commit_to(target);
+    }
+
+    /// How far the log is held by enough: each op by the roster in force at it, the last one of the own term.
+    fn held_up_to(&self, enough: impl Fn(&Roster, Op) -> bool) -> Op {
         let batch = batch_end(&self.log);
         let mut roster = self.committed.clone();
         let mut target = self.commit;
@@ -317,9 +382,9 @@ impl Agreement {
             }
             // The batch that begins an era commits whole, by the roster after it (PROTOCOL 6).
             let counted = if op <= batch {
-                self.is_held(&roster_at(&roster, &self.log, batch), batch, own)
+                enough(&roster_at(&roster, &self.log, batch), batch)
             } else {
-                self.is_held(&roster, op, own)
+                enough(&roster, op)
             };
             if !counted {
                 break;
@@ -329,8 +394,7 @@ impl Agreement {
             }
             roster.apply(op, entry);
         }
-        self.commit_to(target);
-        self.release = self.release.max(self.held_by_members());
+        target
     }
 
     /// True if a majority of this roster's lives has acknowledged `op`.
@@ -340,14 +404,13 @@ impl Agreement {
 
     /// Voters of `roster` that have acknowledged `op`: only the roster's own lives count.
     fn holders(&self, roster: &Roster, op: Op, own: Op) -> NodeSet {
-        let any_life = self.off("incarnation-vote");
         let mut holders: NodeSet = self
             .office
             .peers
             .iter()
             .filter(|(_, peer)| peer.matched >= op)
             .map(|(node, peer)| Life { node: *node, incarnation: peer.incarnation })
-            .filter(|life| roster.votes(*life) || any_life && roster.voters.contains(life.node))
+            .filter(|life| self.counts(roster, *life))
             .map(|life| life.node)
             .collect();
         if own >= op && roster.votes(self.me) {

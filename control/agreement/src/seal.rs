@@ -24,6 +24,10 @@ struct Seal {
 pub(crate) struct Seals(BTreeMap<Op, Seal>);
 
 impl Seals {
+    /// True if the fast path has answered every freeze, as it does at once.
+    pub(crate) fn are_answered(&self, me: Life) -> bool {
+        self.0.values().all(|seal| seal.heard.is_some() || seal.life == me)
+    }
     /// A removal is committed: its stint is over for everybody.
     pub(crate) fn forget(&mut self, op: Op) {
         self.0.remove(&op);

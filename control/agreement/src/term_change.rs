@@ -149,7 +149,7 @@ impl Agreement {
     }
 
     pub(crate) fn on_promise_request(&mut self, now: Instant, from: Life, term: Term) {
-        if from != term.life || self.era() != Some(term.era) || !self.votes() {
+        if from != term.life || self.term.era != term.era || !self.votes() {
             return;
         }
         if term == self.term && self.status == Status::Silent {
@@ -174,7 +174,7 @@ impl Agreement {
 
     /// A peer has promised a higher term.
     pub(crate) fn on_reject(&mut self, now: Instant, from: Life, term: Term) {
-        if term <= self.term || self.era() != Some(term.era) || !self.committed.votes(from) {
+        if term <= self.term || self.term.era != term.era || !self.counts(&self.committed, from) {
             return;
         }
         match self.status {
@@ -188,6 +188,8 @@ impl Agreement {
                     // A minority left a healthy primary: it comes back under a term above its promise.
                     let counter = term.counter.saturating_add(1);
                     self.stand(now, Term { era: term.era, counter, life: self.me });
+                } else {
+                    self.promise(term);
                 }
             }
             Status::Candidate if term.life != self.me => self.promise(term),
@@ -210,7 +212,7 @@ impl Agreement {
         prev_op: Op,
         tail: Vec<Entry>,
     ) {
-        if term.life != self.me || self.era() != Some(term.era) {
+        if term.life != self.me || self.term.era != term.era {
             return;
         }
         if term < self.term {
@@ -218,7 +220,7 @@ impl Agreement {
             return;
         }
         if term > self.term {
-            if !self.committed.votes(from) || !self.may_stand() {
+            if !self.counts(&self.committed, from) || !self.may_stand() {
                 return;
             }
             self.stand(now, term);
@@ -230,7 +232,15 @@ impl Agreement {
 
     /// Becomes primary when the promises suffice.
     pub(crate) fn try_office(&mut self, now: Instant) {
-        if !self.learn_commit(now) || !self.promises_suffice() {
+        if !self.learn_commit(now) {
+            return;
+        }
+        if !self.may_stand() {
+            // It was removed meanwhile, and learns it only from the promises.
+            self.promise_next(now);
+            return;
+        }
+        if !self.promises_suffice() {
             return;
         }
         let own = (self.log.last_term(), self.log.op());
@@ -263,11 +273,11 @@ impl Agreement {
     /// log contains, each slot by exactly that roster's life.
     fn promises_suffice(&self) -> bool {
         let promises = &self.change.promises;
-        if self.off("promise-roster") || self.off("incarnation-vote") {
+        if self.off("promise-roster") {
             return promises.complete().count() + 1 >= self.committed.majority();
         }
         let enough = |roster: &Roster| {
-            let votes = promises.complete().filter(|p| roster.votes(p.life)).count();
+            let votes = promises.complete().filter(|p| self.counts(roster, p.life)).count();
             votes + usize::from(roster.votes(self.me)) >= roster.majority()
         };
         enough(&self.committed)
@@ -314,7 +324,8 @@ impl Agreement {
         let own = self.committed.stint(self.me);
         // Until the batch of an era is committed there is no roster to lose.
         self.commit > Op::ZERO
-            && (self.lives_have_ended()
+            && (!self.is_member()
+                || self.lives_have_ended()
                 || self.unsuspected_voters(now).len() < self.committed.majority()
                 || self.majority_names(now, self.me, own)
                 || self.requests.wants_removed(self.me))

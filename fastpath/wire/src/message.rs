@@ -49,6 +49,8 @@ pub enum Message {
         commit: Op,
         /// Released up to here (PROTOCOL 9).
         release: Op,
+        /// Acknowledged by the primary itself up to here: with it a follower of three voters knows what is committed.
+        held: Op,
     },
     /// All up to `op` is appended and may be counted.
     PrepareOk {
@@ -137,6 +139,11 @@ pub enum Message {
         /// The era's first term.
         term: Term,
     },
+    /// A candidate has given up this era: promises of it bind nobody any more.
+    ColdRelease {
+        /// The era's first term.
+        term: Term,
+    },
     /// An operator's order on its way to the primary.
     Order {
         /// The life it is about.
@@ -161,6 +168,7 @@ mod tag {
     pub(super) const COLD_REQUEST: u8 = 11;
     pub(super) const COLD_PROMISE: u8 = 12;
     pub(super) const ORDER: u8 = 13;
+    pub(super) const COLD_RELEASE: u8 = 14;
 }
 
 fn put_entries(to: &mut Writer, entries: &[Entry]) {
@@ -220,13 +228,14 @@ impl Message {
     /// Appends its bytes.
     pub fn encode(&self, to: &mut Writer) {
         match self {
-            Self::Prepare { term, prev_op, prev_term, entries, commit, release } => {
+            Self::Prepare { term, prev_op, prev_term, entries, commit, release, held } => {
                 to.u8(tag::PREPARE);
                 to.term(*term);
                 to.op(*prev_op);
                 to.term(*prev_term);
                 to.op(*commit);
                 to.op(*release);
+                to.op(*held);
                 put_entries(to, entries);
             }
             Self::Suspect { term, number, set } => {
@@ -287,6 +296,7 @@ impl Message {
             }
             Self::ColdRequest { term } => Self::encode_term(to, tag::COLD_REQUEST, *term),
             Self::ColdPromise { term } => Self::encode_term(to, tag::COLD_PROMISE, *term),
+            Self::ColdRelease { term } => Self::encode_term(to, tag::COLD_RELEASE, *term),
             Self::Order { life, order } => {
                 to.u8(tag::ORDER);
                 to.life(*life);
@@ -320,9 +330,9 @@ impl Message {
         Ok(match from.u8()? {
             tag::PREPARE => {
                 let (term, prev_op, prev_term) = (from.term()?, from.op()?, from.term()?);
-                let (commit, release) = (from.op()?, from.op()?);
+                let (commit, release, held) = (from.op()?, from.op()?, from.op()?);
                 let entries = take_entries(from)?;
-                Self::Prepare { term, prev_op, prev_term, entries, commit, release }
+                Self::Prepare { term, prev_op, prev_term, entries, commit, release, held }
             }
             tag::PREPARE_OK => Self::PrepareOk { term: from.term()?, op: from.op()? },
             tag::REJECT => Self::Reject { term: from.term()? },
@@ -355,6 +365,7 @@ impl Message {
             },
             tag::COLD_REQUEST => Self::ColdRequest { term: from.term()? },
             tag::COLD_PROMISE => Self::ColdPromise { term: from.term()? },
+            tag::COLD_RELEASE => Self::ColdRelease { term: from.term()? },
             tag::ORDER => {
                 Self::Order { life: from.life()?, order: Order::from_number(from.u8()?)? }
             }

@@ -59,6 +59,7 @@ fn samples() -> Vec<(&'static str, Message)> {
                 entries: entries.clone(),
                 commit: Op(12),
                 release: Op(13),
+                held: Op(14),
             },
         ),
         ("prepare-ok", Message::PrepareOk { term: term(), op: Op(11) }),
@@ -85,6 +86,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ),
         ("cold-request", Message::ColdRequest { term: term() }),
         ("cold-promise", Message::ColdPromise { term: term() }),
+        ("cold-release", Message::ColdRelease { term: term() }),
         ("order", Message::Order { life: life(5, 6), order: Order::Fenced }),
     ]
 }
@@ -182,7 +184,7 @@ proptest! {
 
     #[test]
     fn a_known_kind_with_arbitrary_bytes_never_panics(
-        tag in 1..=13_u8, mut raw in vec(any::<u8>(), 0..200),
+        tag in 1..=14_u8, mut raw in vec(any::<u8>(), 0..200),
     ) {
         raw.insert(0, tag);
         let _ = Message::decode(&raw);
@@ -194,7 +196,7 @@ proptest! {
     ) {
         let [a, b, c] = ops.map(Op);
         let prepare = Message::Prepare {
-            term, prev_op: a, prev_term: other, entries: entries.clone(), commit: b, release: c,
+            term, prev_op: a, prev_term: other, entries: entries.clone(), commit: b, release: c, held: a,
         };
         assert_eq!(Message::decode(&bytes(&prepare)), Ok(prepare));
         let promise = Message::Promise {

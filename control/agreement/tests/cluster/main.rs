@@ -1,0 +1,10 @@
+//! Three to five agreements in one test, under a virtual clock.
+
+mod changes;
+mod faults;
+mod normal;
+mod pump;
+mod removals;
+mod returns;
+mod scripts;
+mod starts;

@@ -1,0 +1,166 @@
+//! Writes: ordered, committed by a majority, applied once.
+
+use crate::pump::{Cluster, D, id};
+use base::Duration;
+use ng_agreement::{Refusal, Waiting};
+use wire::entry::BODY_MAX;
+use wire::{ClientId, Message, Op, Seq};
+
+fn is_prepare(message: &Message) -> bool {
+    matches!(message, Message::Prepare { .. })
+}
+
+#[test]
+fn a_write_at_the_primary_is_applied_everywhere() {
+    let mut c = Cluster::running(3);
+    c.write(1, b"a");
+    let took = c.until("all have it", 20, |c| (1..=3).all(|n| c.applied(n) == [b"a"]));
+    assert!(took <= c.hop * 4, "{took}: Prepare, PrepareOk, commit");
+}
+
+#[test]
+fn a_write_at_a_follower_goes_to_the_primary() {
+    let mut c = Cluster::running(3);
+    c.write(3, b"a");
+    c.until("all have it", 20, |c| (1..=3).all(|n| c.applied(n) == [b"a"]));
+}
+
+#[test]
+fn requests_of_a_client_are_applied_in_their_order() {
+    let mut c = Cluster::running(3);
+    c.seed(5);
+    c.jitter = Duration::from_millis(5);
+    c.loss_percent = 10;
+    c.duplicate_percent = 20;
+    let bodies: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n]).collect();
+    for body in &bodies {
+        c.write(2, body);
+    }
+    c.until("all have all", 2_000, |c| (1..=3).all(|n| c.applied(n) == bodies));
+}
+
+#[test]
+fn a_retry_is_applied_once() {
+    let mut c = Cluster::running(3);
+    let seq = c.write(3, b"a");
+    c.ask(3, seq, b"a");
+    c.run(5);
+    c.ask(3, seq, b"a");
+    c.ask(2, seq, b"a");
+    c.run(100);
+    assert_eq!((1..=3).map(|n| c.applied(n).len()).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn what_was_asked_is_asked_again_of_the_next_primary() {
+    let mut c = Cluster::running(3);
+    c.kill(1);
+    c.write(3, b"a");
+    c.until("both have it", 100, |c| (2..=3).all(|n| c.applied(n) == [b"a"]));
+}
+
+#[test]
+fn a_lost_commit_message_costs_an_interval() {
+    let mut c = Cluster::running(3);
+    c.write(1, b"a");
+    c.until("committed at the primary", 10, |c| c.applied(1) == [b"a"]);
+    c.lose(|p| is_prepare(&p.message));
+    c.run(11);
+    assert!((2..=3).all(|n| c.applied(n) == [b"a"]), "{}", c.describe());
+}
+
+#[test]
+fn a_lost_prepare_is_sent_again() {
+    let mut c = Cluster::running(3);
+    c.write(1, b"a");
+    c.lose(|p| is_prepare(&p.message));
+    let took = c.until("all have it", 60, |c| (1..=3).all(|n| c.applied(n) == [b"a"]));
+    assert!(took <= Duration::from_millis(21), "{took}");
+}
+
+#[test]
+fn a_late_duplicate_truncates_nothing() {
+    let mut c = Cluster::running(3);
+    c.write(1, b"a");
+    let early = c.packets.iter().find(|p| is_prepare(&p.message) && p.to == id(2)).unwrap().clone();
+    c.run(5);
+    c.write(1, b"b");
+    c.run(5);
+    let commit = c.agreement(2).commit();
+    c.forge(early.from, 2, early.message);
+    assert_eq!((c.agreement(2).op(), c.agreement(2).commit()), (commit, commit));
+    assert_eq!(c.agreement(2).faults(), 0);
+}
+
+#[test]
+fn a_member_behind_by_thousands_catches_up() {
+    let mut c = Cluster::running(3);
+    c.kill(3);
+    c.until("3 is out", 100, |c| c.knows_removed(1, agreement_life(c)));
+    for n in 0..3_000_u16 {
+        c.write(1, &n.to_le_bytes());
+        if n % 16 == 0 {
+            c.run(1);
+        }
+    }
+    c.run(20);
+    c.start(3);
+    c.until("3 has it all", 1_000, |c| c.all_are_members() && c.applied(3).len() == 3_000);
+}
+
+fn agreement_life(_: &Cluster) -> wire::Life {
+    wire::Life { node: id(3), incarnation: wire::Incarnation(1) }
+}
+
+#[test]
+fn without_a_majority_nothing_commits_and_the_survivor_says_why() {
+    let mut c = Cluster::running(3);
+    c.kill(2);
+    c.kill(3);
+    c.write(1, b"a");
+    c.run(500);
+    assert!(c.applied(1).is_empty());
+    match c.agreement(1).waiting() {
+        Some(Waiting::Primary { promised, need: 2 }) => assert!(promised.len() < 2),
+        other => panic!("{other:?}"),
+    }
+    assert!(!c.machines[&id(1)].holds_lease(c.now), "S8");
+}
+
+#[test]
+fn release_follows_the_slowest_member() {
+    let mut c = Cluster::running(3);
+    c.cut.insert((id(1), id(3)));
+    c.write(1, b"a");
+    c.run(5);
+    let commit = c.agreement(1).commit();
+    assert!(c.agreement(1).release() < commit, "3 has not marked it");
+    c.cut.clear();
+    c.run(40);
+    assert!((1..=3).all(|n| c.agreement(n).release() >= commit), "{}", c.describe());
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    let mut c = Cluster::running(3);
+    c.kill(2);
+    c.kill(3);
+    let now = c.now;
+    let one = &mut c.machines.get_mut(&id(1)).unwrap().agreement;
+    let big = vec![0; BODY_MAX + 1];
+    assert_eq!(one.handle_request(now, ClientId(9), Seq(1), big), Err(Refusal::TooLarge));
+    for seq in 1..=64 {
+        one.handle_request(now, ClientId(9), Seq(seq), vec![]).unwrap();
+    }
+    assert_eq!(one.handle_request(now, ClientId(9), Seq(65), vec![]), Err(Refusal::TooMany));
+}
+
+#[test]
+fn an_idle_cluster_costs_one_multicast_per_interval() {
+    let mut c = Cluster::running(3);
+    let before = c.sent;
+    c.run(1_000);
+    assert!(c.sent - before <= 105, "{} messages in 100 intervals", c.sent - before);
+    assert!(c.agreement(2).commit() > Op(0));
+    assert!(D.0 > 0);
+}
