@@ -97,6 +97,7 @@ fn notes(cluster: &Cluster, meter: &StallMeter) {
 fn cuts(count: u32, cluster: &mut Cluster, meter: &StallMeter) -> Result<(Vec<Trial>, u64)> {
     let mut trials = Vec::new();
     let mut done = 0;
+    println!("{}", head());
     for number in 1..=count {
         for repeat in 0..=REPEATS_MAX {
             progress(&format!("cut {number} of {count}: waiting for all nodes …"));
@@ -115,22 +116,26 @@ fn cuts(count: u32, cluster: &mut Cluster, meter: &StallMeter) -> Result<(Vec<Tr
     Ok((trials, done))
 }
 
+/// The steps of a failover, in the order of the columns.
+const COLUMNS: [&str; 7] =
+    ["last beat", "deadline", "sealed", "agreed", "driver began", "address up", "answer"];
+
+fn head() -> String {
+    let columns: Vec<String> = COLUMNS.iter().map(|it| format!("{it:>WIDTH$}")).collect();
+    format!("{:<16}{}   ms from the cut", "cut", columns.concat())
+}
+
+/// Wide enough for the longest step.
+const WIDTH: usize = 14;
+
 fn line(number: u32, count: u32, trial: &Trial) -> String {
-    let steps: Vec<String> = match &trial.timeline {
-        Some(timeline) => timeline
-            .steps(SERVICE)
-            .into_iter()
-            .map(|(step, ms)| if step == "cut" { step.into() } else { format!("{step} {ms:+.1}") })
-            .collect(),
-        None => vec![format!("answer {}", trial.took())],
-    };
-    format!(
-        "{number:>3}/{count} {} → {} g{:<3} {} ms",
-        node_name(trial.victim),
-        node_name(trial.answer.node),
-        trial.answer.generation,
-        steps.join(" · ")
-    )
+    let steps = trial.timeline.as_ref().map(|it| it.steps(SERVICE)).unwrap_or_default();
+    let columns = COLUMNS.iter().map(|column| {
+        let found = steps.iter().find(|(step, _)| step == column);
+        found.map_or_else(|| format!("{:>WIDTH$}", "-"), |(_, ms)| format!("{ms:>+WIDTH$.1}"))
+    });
+    let nodes = format!("{} → {}", node_name(trial.victim), node_name(trial.answer.node));
+    format!("{:<16}{}", format!("{number:>2}/{count} {nodes}"), columns.collect::<String>())
 }
 
 fn figures(trials: &[Trial], done: u64) {
