@@ -133,6 +133,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// No longer expects anything of a node whose daemons were ended while its machine lives.
+    pub fn retire(&mut self, node: u8) {
+        self.alive[usize::from(node) - 1] = false;
+    }
+
     /// Cuts a node's power.
     ///
     /// # Errors

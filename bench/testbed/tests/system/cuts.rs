@@ -4,6 +4,8 @@ use crate::arena::Arena;
 use crate::{Test, Verdict, hold};
 use api::{MemberState, Phase};
 use base::{Duration, Instant};
+use std::io::ErrorKind;
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use testbed::bed::wait_until;
 use testbed::error::Result;
 use testbed::os;
@@ -17,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "cut-owner", run: cut_owner },
     Test { name: "cut-primary", run: cut_primary },
     Test { name: "cut-owner-and-primary-in-one", run: cut_both },
+    Test { name: "cut-ipv6", run: cut_ipv6 },
     Test { name: "return-sticky", run: return_sticky },
     Test { name: "return-fail-back", run: return_fail_back },
 ];
@@ -112,6 +115,44 @@ fn cut_primary(programs: &Programs) -> Result<Verdict> {
         arena.rest = arena.cluster.settle()?;
     }
     Ok(Verdict::Fail("void again and again: the machine stands still".into()))
+}
+
+/// A second service with an IPv6 address: it must answer at once, without the second that the
+/// kernel takes to look for a duplicate of it.
+fn cut_ipv6(programs: &Programs) -> Result<Verdict> {
+    let more = "\n[[service]]\nname = \"six\"\nfence = \"lease\"\n[[service.resource]]\n\
+                kind = \"address\"\naddress = \"fd77:1::100/64\"\n";
+    let mut arena = Arena::start(Spec { more: more.into(), ..Spec::default() }, programs)?;
+    reachable(&arena, SECONDS)?;
+    let status = arena.cluster.status(arena.rest.owner)?;
+    let six = status.services.iter().find(|it| it.name == "six");
+    let owner = six.and_then(|it| it.owner.clone()).unwrap_or_default();
+    let Some(victim) = arena.cluster.ids().find(|node| node_name(*node) == owner) else {
+        return Ok(Verdict::Fail(format!("nobody owns it: {six:?}")));
+    };
+    let begin = arena.cluster.cut(victim)?.at;
+    // One deadline, and far less than the 1.1 s of a duplicate search.
+    reachable(&arena, Duration::from_millis(500))?;
+    let took = os::now().since(begin);
+    hold!(took < Duration::from_millis(500), "it was reachable after {took} only");
+    arena.rest = arena.cluster.settle()?;
+    arena.end()
+}
+
+/// Waits until the IPv6 address answers the client: a refused connection is an answer.
+fn reachable(arena: &Arena, limit: Duration) -> Result<()> {
+    let address = SocketAddr::from((Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 0x100), 9));
+    let wait = std::time::Duration::from_millis(20);
+    let client = arena.cluster.bed().topology().client();
+    client.inside(|| {
+        wait_until("fd77:1::100 to answer", limit, || {
+            match TcpStream::connect_timeout(&address, wait) {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    })
 }
 
 fn return_sticky(programs: &Programs) -> Result<Verdict> {

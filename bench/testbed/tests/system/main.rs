@@ -8,6 +8,7 @@
 mod arena;
 mod bed;
 mod cuts;
+mod daemons;
 mod frames;
 mod hogs;
 mod links;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let groups = [
         bed::TESTS,
         cuts::TESTS,
+        daemons::TESTS,
         links::TESTS,
         quorum::TESTS,
         frames::TESTS,
