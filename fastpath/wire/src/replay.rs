@@ -1,12 +1,18 @@
 //! Which frames are new: growing numbers per life (S9), and one life per node (R-LIFE).
 //!
 //! Fast frames are judged per link, because a beat proves that *this link* works: there an older number is reordered
-//! and useless. Control messages travel on every link under one number; the first copy counts, and a window lets
-//! late ones in. A higher incarnation begins afresh; a lower one is stale; an equal one with another nonce is an impostor.
+//! and useless. Answers and obituaries share the beats' numbers but not their order: an answer goes to one node, a beat
+//! to all, and a network card may deliver them through different queues; an answer that comes first must not cost the
+//! beat. Control messages travel on every link under one number; the first copy counts, and a window lets late ones in.
+//!
+//! A higher incarnation begins afresh; a lower one is stale. An equal one with another nonce is a second machine with
+//! the same id: both are refused until a higher incarnation comes. Taking the first that was heard would be worse than
+//! refusing both: two peers may have heard different ones first, and each machine would collect an echo for its lease.
 
-use crate::frame::{Header, Stream};
+use crate::frame::{Header, Kind, Stream};
 use crate::ids::{Incarnation, NODES_MAX, NodeId, NodeSet, Nonce, Seq};
 use crate::reject::Reject;
+use core::cmp::Ordering;
 
 /// Most links a cluster may have.
 pub const LINKS_MAX: usize = 4;
@@ -59,7 +65,12 @@ impl Window {
 struct Peer {
     incarnation: Incarnation,
     nonce: Nonce,
+    /// Two machines claim this life.
+    contested: bool,
+    /// Last beat, by link.
     beats: [u64; LINKS_MAX],
+    /// Last answer or obituary, by link.
+    answers: [u64; LINKS_MAX],
     messages: Window,
 }
 
@@ -67,9 +78,25 @@ impl Peer {
     const NEW: Self = Self {
         incarnation: Incarnation(0),
         nonce: Nonce(0),
+        contested: false,
         beats: [0; LINKS_MAX],
+        answers: [0; LINKS_MAX],
         messages: Window::NEW,
     };
+
+    /// Takes a number of the fast stream, if it is higher than the last of its sort on its link.
+    fn take_fast(&mut self, header: &Header) -> Result<(), Reject> {
+        let sort = if header.kind == Kind::Beat { &mut self.beats } else { &mut self.answers };
+        let last = sort.get_mut(usize::from(header.link.0)).ok_or(Reject::WrongLink)?;
+        match header.seq.0.cmp(last) {
+            Ordering::Greater => {
+                *last = header.seq.0;
+                Ok(())
+            }
+            Ordering::Equal => Err(Reject::Duplicate),
+            Ordering::Less => Err(Reject::Reordered),
+        }
+    }
 }
 
 /// The windows of all peers; fixed memory.
@@ -86,7 +113,7 @@ impl core::fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// Nothing seen yet. About 20 KiB: keep it in memory that is allocated once.
+    /// Nothing seen yet. About 30 KiB: keep it in memory that is allocated once.
     #[must_use]
     pub const fn new(own: NodeId, configured: NodeSet) -> Self {
         Self { own, configured, peers: [Peer::NEW; NODES_MAX] }
@@ -105,22 +132,13 @@ impl Replay {
         if from.incarnation > peer.incarnation {
             *peer = Peer { incarnation: from.incarnation, nonce: header.nonce, ..Peer::NEW };
         }
-        if header.nonce != peer.nonce {
+        peer.contested |= header.nonce != peer.nonce;
+        if peer.contested {
             return Err(Reject::Impostor);
         }
         match header.kind.stream() {
             Stream::Control => peer.messages.take(header.seq),
-            Stream::Fast => {
-                let last = peer.beats.get_mut(header.link.0 as usize).ok_or(Reject::WrongLink)?;
-                if header.seq.0 == *last {
-                    return Err(Reject::Duplicate);
-                }
-                if header.seq.0 < *last {
-                    return Err(Reject::Reordered);
-                }
-                *last = header.seq.0;
-                Ok(())
-            }
+            Stream::Fast => peer.take_fast(header),
         }
     }
 
@@ -178,12 +196,31 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_overtakes_a_beat_does_not_cost_it() {
+        let mut replay = replay();
+        assert_eq!(replay.take(&header(Kind::Echo, 1, 0, 6)), Ok(()));
+        assert_eq!(replay.take(&header(Kind::Beat, 1, 0, 5)), Ok(()));
+        assert_eq!(replay.take(&header(Kind::Echo, 1, 0, 6)), Err(Reject::Duplicate));
+        assert_eq!(replay.take(&header(Kind::Obituary, 1, 0, 4)), Err(Reject::Reordered));
+    }
+
+    #[test]
+    fn number_zero_is_never_sent_and_never_taken() {
+        let mut replay = replay();
+        assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, 0)), Err(Reject::Replayed));
+        assert_eq!(replay.take(&header(Kind::Beat, 1, 0, 0)), Err(Reject::Duplicate));
+        assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, u64::MAX)), Ok(()));
+        assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, 1)), Err(Reject::Replayed));
+    }
+
+    #[test]
     fn a_newer_life_silences_the_older_and_a_second_nonce_is_refused() {
         let mut replay = replay();
         assert_eq!(replay.take(&header(Kind::Beat, 2, 0, 100)), Ok(()));
         assert_eq!(replay.take(&header(Kind::Beat, 1, 0, 101)), Err(Reject::Stale));
         let other = Header { nonce: Nonce(77), ..header(Kind::Beat, 2, 0, 102) };
         assert_eq!(replay.take(&other), Err(Reject::Impostor));
+        assert_eq!(replay.take(&header(Kind::Beat, 2, 0, 103)), Err(Reject::Impostor), "both");
         assert_eq!(replay.take(&header(Kind::Beat, 3, 0, 1)), Ok(()));
         assert_eq!(replay.highest(node(2)), Incarnation(3));
     }
