@@ -116,4 +116,7 @@ impl Contender for Keepalived {
     fn timeline(&mut self, _: u8, _: Cut, _: Instant) -> Result<Option<Timeline>> {
         Ok(None)
     }
+    fn explain(&mut self, _victim: u8) -> String {
+        String::new()
+    }
 }

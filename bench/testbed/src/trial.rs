@@ -46,6 +46,8 @@ pub trait Contender {
     /// # Errors
     /// When it should have a record, and has none.
     fn timeline(&mut self, victim: u8, cut: Cut, answer: Instant) -> Result<Option<Timeline>>;
+    /// What those that are left say of themselves, for whoever looks into a trial that failed.
+    fn explain(&mut self, victim: u8) -> String;
 }
 
 /// One power cut of the active node, and what came of it.
@@ -94,7 +96,7 @@ pub fn once(contender: &mut dyn Contender, meter: &StallMeter) -> Result<Trial> 
         return Err(BedError::Limit {
             what: format!("{} to take over from n{victim}", contender.name()),
             limit: std::time::Duration::from_nanos(ANSWER_LIMIT.nanos()),
-            seen: "no answer of another node".into(),
+            seen: format!("no answer of another node. {}", contender.explain(victim)),
         });
     };
     // A stall is known when it is over. One that touched the last beats before the cut counts too.
@@ -126,5 +128,13 @@ impl Contender for Cluster {
     }
     fn timeline(&mut self, victim: u8, cut: Cut, answer: Instant) -> Result<Option<Timeline>> {
         Self::timeline(self, victim, cut, answer).map(Some)
+    }
+    fn explain(&mut self, victim: u8) -> String {
+        let nodes = (1..=self.spec().shape.nodes).filter(|node| *node != victim);
+        let state = |node| match self.status(node) {
+            Ok(status) => format!("n{node}: {status:?}"),
+            Err(error) => format!("n{node}: {error}"),
+        };
+        nodes.map(state).collect::<Vec<_>>().join("\n")
     }
 }
