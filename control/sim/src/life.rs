@@ -124,6 +124,7 @@ impl World {
             control: Some(Process::new(control)),
             seen: Seen::default(),
         });
+        self.checkers.promise.begins(life);
         self.tell(|| format!("{life:?} begins"));
         self.wake_control_soon(life);
         let delay = Duration(self.dice.below(2_000_000));

@@ -12,7 +12,7 @@ use driver::FencePolicy;
 use node::Command;
 use services::Placement;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use wire::{NodeId, ServiceId};
+use wire::NodeId;
 
 /// What the caller fixes; the rest is the seed's.
 #[derive(Clone, Debug, Default)]
@@ -227,32 +227,42 @@ fn recover(world: &mut World) -> Result<(), Violation> {
         }
         world.run_while(Duration::from_millis(1_000), step, wanted)?;
     }
-    let healthy =
-        world.run_while(deadline * DEADLINES, step, |w| progress::missing(w).is_none())?;
-    if healthy.is_none() {
-        let what = progress::missing(world).unwrap_or_default();
-        let hope = progress::hope(world);
-        return Violation::found(
-            "I11 progress",
-            format!("after {DEADLINES} deadlines ({hope:?}): {what}"),
-        );
-    }
-    commits(world)
+    become_well(world, true)?;
+    commits(world)?;
+    become_well(world, false)
 }
 
-/// An entry commits.
+/// Within some deadlines all is as it should be.
+fn become_well(world: &mut World, forgive: bool) -> Result<(), Violation> {
+    let deadline = world.shape.deadline();
+    let well = |w: &World| progress::missing(w, forgive).is_none();
+    let took = world.run_while(deadline * DEADLINES, Duration(deadline.0 / 10), well)?;
+    if let Some(took) = took {
+        world.tell(|| format!("all is well after {took}"));
+        return Ok(());
+    }
+    let what = progress::missing(world, forgive).unwrap_or_default();
+    let hope = progress::hope(world);
+    Violation::found("I11 progress", format!("after {DEADLINES} deadlines ({hope:?}): {what}"))
+}
+
+/// An entry for each service commits: the operator has its failed nodes tried again.
 fn commits(world: &mut World) -> Result<(), Violation> {
     let deadline = world.shape.deadline();
     let Some(node) = progress::live(world).first().map(|l| l.node) else { return Ok(()) };
-    let Some(tag) = world.command(node, Command::ClearFailures { service: ServiceId(0) }) else {
-        return Ok(());
-    };
-    let done = world
-        .run_while(deadline * 4, Duration(deadline.0 / 10), |w| w.replies.contains_key(&tag))?;
-    match (done, world.replies.get(&tag)) {
-        (Some(_), Some(Ok(_))) => Ok(()),
-        (_, reply) => Violation::found("I11 progress", format!("an order is not done: {reply:?}")),
+    for service in world.shape.services.iter().map(|s| s.id).collect::<Vec<_>>() {
+        let Some(tag) = world.command(node, Command::ClearFailures { service }) else { continue };
+        let answered = |w: &World| w.replies.contains_key(&tag);
+        world.run_while(deadline * 4, Duration(deadline.0 / 10), answered)?;
+        match world.replies.get(&tag) {
+            Some(Ok(_)) => {}
+            reply => {
+                let text = format!("an order is not done: {reply:?}");
+                return Violation::found("I11 progress", text);
+            }
+        }
     }
+    Ok(())
 }
 
 /// A healed cluster stays as it is.
@@ -262,18 +272,8 @@ fn calm(world: &mut World) -> Result<(), Violation> {
     if world.checkers.log.removals() > removals {
         return Violation::found("no needless failover", "a healed cluster removed a member");
     }
-    match progress::missing(world) {
-        None => Ok(()),
-        // A service may be on its way back to the node that comes first.
-        Some(what) => {
-            let span = world.shape.deadline() * DEADLINES;
-            let step = Duration(world.shape.deadline().0 / 10);
-            match world.run_while(span, step, |w| progress::missing(w).is_none())? {
-                Some(_) => Ok(()),
-                None => Violation::found("I11 progress", format!("it did not stay well: {what}")),
-            }
-        }
-    }
+    // A service may be on its way back to the node that comes first.
+    become_well(world, false)
 }
 
 /// The line that replays a seed.

@@ -126,14 +126,21 @@ impl CommittedLog {
         if op.0 >= record.batch {
             let from = if op.0 == record.batch { 1 } else { op.0 };
             for at in from..=op.0 {
-                self.check_quorum(era, Op(at), promises)?;
+                self.check_quorum(by, era, Op(at), promises)?;
             }
         }
         Ok(true)
     }
 
-    /// I10, and that only roster lives in force were counted (I8).
-    fn check_quorum(&self, era: u32, op: Op, promises: &Promises) -> Result<(), Violation> {
+    /// I10, and that only roster lives in force were counted (I8). A follower that commits counts itself: its
+    /// acknowledgement may still be on its way out.
+    fn check_quorum(
+        &self,
+        by: Life,
+        era: u32,
+        op: Op,
+        promises: &Promises,
+    ) -> Result<(), Violation> {
         let Some(record) = self.eras.get(&era) else { return Ok(()) };
         let in_force = record.seats.get(op.0.max(record.batch + 1) as usize - 1);
         let (Some(seats), Some(known)) = (in_force, record.entries.get(op.0 as usize - 1)) else {
@@ -142,7 +149,7 @@ impl CommittedLog {
         let voters = self.voters;
         let counts = |life: Life| seats.votes(life) && voters.contains(life.node);
         let need = voters.len() / 2 + 1;
-        let have = promises.most_acknowledged(known.entry.term, op, counts);
+        let have = promises.most_acknowledged(known.entry.term, op, by, counts);
         if have >= need {
             return Ok(());
         }

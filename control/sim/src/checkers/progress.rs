@@ -49,9 +49,10 @@ fn is_fresh(world: &World, life: Life) -> bool {
     !log.after(wire::Op::ZERO).any(|(_, entry)| admits(&entry.kind))
 }
 
-/// What is missing, if anything is.
+/// What is missing, if anything is. A service that failed everywhere while its drivers behaved badly needs the operator:
+/// `forgive` lets it be.
 #[must_use]
-pub fn missing(world: &World) -> Option<String> {
+pub fn missing(world: &World, forgive: bool) -> Option<String> {
     let live = live(world);
     if live.len() < world.shape.majority() {
         return Some(format!("only {live:?} are up"));
@@ -69,16 +70,16 @@ pub fn missing(world: &World) -> Option<String> {
             return Some(format!("{life:?} holds no lease"));
         }
     }
-    live.iter().find_map(|life| service_missing(world, *life, &live))
+    live.iter().find_map(|life| service_missing(world, *life, &live, forgive))
 }
 
-fn service_missing(world: &World, by: Life, live: &[Life]) -> Option<String> {
+fn service_missing(world: &World, by: Life, live: &[Life], forgive: bool) -> Option<String> {
     let control = world.machines.get(&by.node)?.control()?;
     let all_live = live.len() == world.shape.nodes.len();
     for (spec, state) in control.node.planner().services() {
         let eligible = |n: &NodeId| live.iter().any(|l| l.node == *n);
         let excused = !spec.nodes.iter().any(eligible) || (spec.unbound().is_some() && !all_live);
-        if excused {
+        if excused || (forgive && state.phase == Phase::Failed) {
             continue;
         }
         let owner = state.holder().map(|o| o.life).filter(|l| live.contains(l));

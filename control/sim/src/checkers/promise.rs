@@ -1,24 +1,39 @@
-//! I7: a life acknowledges nothing in a term below its promise, and a term has one primary, the life in its name.
+//! I7: a life acknowledges nothing in a term below its promise, and a term has one primary: whoever sends entries in a
+//! term (any follower may answer a Fetch) sends the same ones, those of the life in the term's name.
 
 use super::Violation;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Life, Message, Op, Term};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use wire::codec::Writer;
+use wire::{Entry, Incarnation, Life, Message, NodeId, Op, Term};
 
 /// What the lives have promised and acknowledged, by what they sent.
 #[derive(Debug, Default)]
 pub struct Promises {
     promised: BTreeMap<Life, Term>,
+    /// Promises to begin an era bind until the candidate gives it up, or its life is over: then it never leads it.
+    eras: BTreeMap<Life, BTreeSet<Term>>,
+    given_up: BTreeSet<Term>,
+    newest: BTreeMap<NodeId, Incarnation>,
     acknowledged: BTreeMap<Term, BTreeMap<Life, Op>>,
     led: BTreeSet<Term>,
+    /// What was sent at an op in a term, as a digest.
+    sent: BTreeMap<(Term, Op), u64>,
 }
 
 impl Promises {
     /// A life sends a message.
     pub fn sent(&mut self, by: Life, message: &Message) -> Result<(), Violation> {
         match message {
-            Message::Promise { term, .. } | Message::ColdPromise { term } => {
+            Message::Promise { term, .. } => {
                 self.check_promise(by, *term, "promises")?;
                 self.promised.insert(by, *term);
+            }
+            Message::ColdPromise { term } => {
+                self.eras.entry(by).or_default().insert(*term);
+            }
+            Message::ColdRelease { term } if by == term.life => {
+                self.given_up.insert(*term);
             }
             Message::PrepareOk { term, op } => {
                 self.check_promise(by, *term, "acknowledges in")?;
@@ -26,21 +41,50 @@ impl Promises {
                 let ack = acks.entry(by).or_default();
                 *ack = (*op).max(*ack);
             }
-            Message::Prepare { term, .. } => {
-                if term.life != by {
-                    let text = format!("{by:?} sends a Prepare of {term:?}");
-                    return Violation::found("I7 one primary", text);
+            Message::Prepare { term, prev_op, entries, .. } => {
+                self.check_promise(by, *term, "sends entries of")?;
+                if term.life == by {
+                    if self.given_up.contains(term) {
+                        let text = format!("{by:?} leads {term:?}, which it had given up");
+                        return Violation::found("I7 one promise", text);
+                    }
+                    self.led.insert(*term);
                 }
-                self.led.insert(*term);
-                self.check_promise(by, *term, "leads")?;
+                self.check_entries(by, *term, *prev_op, entries)?;
             }
             _ => {}
         }
         Ok(())
     }
 
+    fn check_entries(
+        &mut self,
+        by: Life,
+        term: Term,
+        prev: Op,
+        entries: &[Entry],
+    ) -> Result<(), Violation> {
+        for (op, entry) in (prev.0 + 1..).zip(entries) {
+            let mut writer = Writer::new();
+            entry.encode(&mut writer);
+            let mut hasher = DefaultHasher::new();
+            writer.0.hash(&mut hasher);
+            let mine = hasher.finish();
+            if *self.sent.entry((term, Op(op))).or_insert(mine) != mine {
+                let text = format!("{by:?} sends in {term:?} at op {op} another entry: {entry:?}");
+                return Violation::found("I7 one primary", text);
+            }
+        }
+        Ok(())
+    }
+
     fn check_promise(&self, by: Life, term: Term, what: &str) -> Result<(), Violation> {
-        match self.promised.get(&by) {
+        let binds = |era: &&Term| {
+            let over = self.newest.get(&era.life.node).is_some_and(|n| *n > era.life.incarnation);
+            !over && !self.given_up.contains(*era)
+        };
+        let eras = self.eras.get(&by).into_iter().flatten().filter(binds);
+        match self.promised.get(&by).into_iter().chain(eras).max() {
             Some(promised) if term < *promised => {
                 let text = format!("{by:?} {what} {term:?} after it promised {promised:?}");
                 Violation::found("I7 one promise", text)
@@ -48,11 +92,21 @@ impl Promises {
             _ => Ok(()),
         }
     }
+    /// A life begins.
+    pub fn begins(&mut self, life: Life) {
+        self.newest.insert(life.node, life.incarnation);
+    }
 
-    /// The most votes that any one term from `least` on (of the same era) has for `op`, the primary's included;
-    /// `counts` tells whose.
+    /// The most votes that any one term from `least` on (of the same era) has for `op`, the primary's and those of
+    /// `by` included; `counts` tells whose.
     #[must_use]
-    pub fn most_acknowledged(&self, least: Term, op: Op, counts: impl Fn(Life) -> bool) -> usize {
+    pub fn most_acknowledged(
+        &self,
+        least: Term,
+        op: Op,
+        by: Life,
+        counts: impl Fn(Life) -> bool,
+    ) -> usize {
         let same = |term: &&Term| term.era == least.era;
         let terms: BTreeSet<Term> =
             self.acknowledged.keys().chain(&self.led).filter(same).copied().collect();
@@ -61,7 +115,7 @@ impl Promises {
             let lives: BTreeSet<Life> = acks
                 .filter(|(_, to)| **to >= op)
                 .map(|(life, _)| *life)
-                .chain([term.life])
+                .chain([term.life, by])
                 .collect();
             lives.into_iter().filter(|life| counts(*life)).count()
         };
@@ -100,8 +154,8 @@ mod tests {
             let ack = Message::PrepareOk { term: term(counter, 1), op: Op(9) };
             promises.sent(life(by), &ack).unwrap();
         }
-        assert_eq!(promises.most_acknowledged(term(1, 1), Op(9), |_| true), 2);
-        assert_eq!(promises.most_acknowledged(term(1, 1), Op(9), |l| l.node != id(1)), 1);
-        assert_eq!(promises.most_acknowledged(term(5, 1), Op(9), |_| true), 0);
+        assert_eq!(promises.most_acknowledged(term(1, 1), Op(9), life(1), |_| true), 2);
+        assert_eq!(promises.most_acknowledged(term(1, 1), Op(9), life(1), |l| l.node != id(1)), 1);
+        assert_eq!(promises.most_acknowledged(term(5, 1), Op(9), life(1), |_| true), 0);
     }
 }

@@ -12,8 +12,8 @@
 //! partition 1 | 2 3             in both directions · oneway 1 -> 2 3 · link 0 down [NODE] · heal
 //! move vip 2
 //! run 100ms
-//! expect removed 1 within 40ms  also: member N · not removed N · no removal · owner S N · no owner S · no quorum ·
-//!                               primary N · serving S N
+//! expect removed 1 within 40ms  also: member N · no removal · removals COUNT · owner S N · no owner S · no quorum ·
+//!                               primary N · no lease
 //! ```
 //!
 //! * [`parse`]: lines into steps, with errors that name the line.

@@ -50,6 +50,8 @@ pub enum Seen {
     Removed(Who),
     /// No member has been removed since the last `mark` or `settle`.
     NoRemoval,
+    /// So many members have been removed since then.
+    Removals(u64),
     /// Nobody that is up holds a lease.
     NoLease,
     /// The node leads a term.
@@ -201,6 +203,7 @@ fn seen(words: &[&str]) -> Result<Seen, String> {
         ["member", n] => Seen::Member(who(n)),
         ["removed", n] => Seen::Removed(who(n)),
         ["no", "removal"] => Seen::NoRemoval,
+        ["removals", n] => Seen::Removals(u64::from(digit(n)?)),
         ["no", "lease"] => Seen::NoLease,
         ["no", "quorum"] => Seen::NoQuorum,
         ["primary", n] => Seen::Primary(who(n)),

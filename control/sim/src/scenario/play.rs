@@ -91,12 +91,15 @@ impl Player {
         let span = self.world.shape.deadline() * SETTLE;
         let done = self.world.run_while(span, STEP, |w| {
             let wanted = |m: &Machine| !m.wanted || m.is_up();
-            w.machines.values().all(wanted) && progress::missing(w).is_none()
+            w.machines.values().all(wanted) && progress::missing(w, false).is_none()
         });
         self.removals = self.world.checkers.log.removals();
         match done.map_err(|v| v.to_string())? {
             Some(_) => Ok(()),
-            None => Err(progress::missing(&self.world).unwrap_or_else(|| "not all are up".into())),
+            None => {
+                Err(progress::missing(&self.world, false)
+                    .unwrap_or_else(|| "not all are up".into()))
+            }
         }
     }
 
@@ -119,7 +122,8 @@ impl Player {
             Seen::NoOwner(service) => Fact::NoOwner(self.service(service)?),
             Seen::Member(who) => Fact::Member(self.one(who)?),
             Seen::Removed(who) => Fact::Removed(self.one(who)?),
-            Seen::NoRemoval => Fact::NoRemoval,
+            Seen::NoRemoval => Fact::Removals(0),
+            Seen::Removals(n) => Fact::Removals(*n),
             Seen::NoLease => Fact::NoLease,
             Seen::Primary(who) => Fact::Primary(self.one(who)?),
             Seen::NoQuorum => Fact::NoQuorum,
@@ -177,7 +181,7 @@ enum Fact {
     NoOwner(ServiceId),
     Member(NodeId),
     Removed(NodeId),
-    NoRemoval,
+    Removals(u64),
     NoLease,
     Primary(NodeId),
     NoQuorum,
@@ -199,7 +203,7 @@ impl Fact {
                 life.is_some() && member(node) == life
             }
             Self::Removed(node) => member(node).is_none(),
-            Self::NoRemoval => log.removals() == removals,
+            Self::Removals(n) => log.removals() == removals + n,
             Self::NoLease => machines.all(|m| m.lease(world.now).is_none()),
             Self::Primary(node) => primary(world) == Some(node),
             Self::NoQuorum => {
@@ -234,5 +238,5 @@ fn picture(world: &World) -> String {
             agreement.commit()
         );
     }
-    text + &progress::missing(world).unwrap_or_else(|| "all is well".into())
+    text + &progress::missing(world, false).unwrap_or_else(|| "all is well".into())
 }
