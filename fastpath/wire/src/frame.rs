@@ -201,7 +201,8 @@ pub fn open<'f>(seal: &Seal, link: LinkId, frame: &'f [u8]) -> Result<(Header, &
     let (Some(kind), Some(node)) = (Kind::from_wire(raw.kind), NodeId::new(raw.node)) else {
         return Err(Reject::Malformed);
     };
-    if raw.reserved != [0; 5] {
+    // Lives count from 1: 0 is "no life" in every table that a frame is compared with.
+    if raw.reserved != [0; 5] || raw.incarnation.get() == 0 {
         return Err(Reject::Malformed);
     }
     let from = Life { node, incarnation: Incarnation(raw.incarnation.get()) };
@@ -224,3 +225,6 @@ fn tag(key: &[u8; 32], frame: &[u8]) -> [u8; TAG_LEN] {
 fn equal(a: &[u8; TAG_LEN], b: &[u8; TAG_LEN]) -> bool {
     a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
+
+#[cfg(test)]
+mod tests;
