@@ -59,6 +59,9 @@ impl Agreement {
             era: self.cold.known_era(self.era()),
         };
         self.send(Destination::All, message);
+        // Who is no member gets no retransmission: an acknowledgement that was lost would stay lost, and without it
+        // nobody is admitted.
+        self.acknowledge(now, true);
         self.ask_for_era_again();
     }
 
@@ -73,7 +76,8 @@ impl Agreement {
             .map(|(node, join)| {
                 (Life { node: *node, incarnation: join.incarnation }, join.removed_at)
             })
-            .filter(|(life, _)| !self.is_over(*life))
+            // One that only talks but does not beat would be removed again at once.
+            .filter(|(life, _)| !self.suspects_life(now, *life))
             .collect();
         for (life, removed_at) in asking {
             if self.is_admissible(life, removed_at) {
