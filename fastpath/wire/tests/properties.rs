@@ -33,7 +33,7 @@ fn any_header() -> impl Strategy<Value = Header> {
         Just(Kind::Obituary),
         Just(Kind::Agreement)
     ];
-    (kinds, any_node(), any::<u32>(), any::<u64>(), any::<u8>(), any::<u64>()).prop_map(
+    (kinds, any_node(), 1..=u32::MAX, any::<u64>(), any::<u8>(), any::<u64>()).prop_map(
         |(kind, node, incarnation, nonce, link, seq)| Header {
             kind,
             from: Life { node, incarnation: Incarnation(incarnation) },
@@ -99,19 +99,20 @@ proptest! {
 
     #[test]
     fn a_member_with_a_faulty_header_never_makes_open_or_replay_panic(
-        seal in any_seal(), link in 0..6_u8, kind in 0..6_u8, node in any::<u8>(),
+        seal in any_seal(), link in 0..6_u8, kind in 0..6_u8, node in any::<u8>(), incarnation in 0..3_u32,
         mut raw in vec(any::<u8>(), HEADER_LEN..200),
     ) {
         let length = (raw.len() as u16).to_le_bytes();
         raw[..8].copy_from_slice(
             &[b'N', b'G', frame::VERSION, kind, length[0], length[1], node, link]);
         raw[8..16].copy_from_slice(&seal.cluster.0.to_le_bytes());
+        raw[16..20].copy_from_slice(&incarnation.to_le_bytes());
         raw[20..24].copy_from_slice(&seal.config_hash.to_le_bytes());
         raw[42..HEADER_LEN].fill(0);
         raw[42] = seal.key_id;
         let tag = blake3::keyed_hash(&seal.key, &raw);
         raw[48..64].copy_from_slice(&tag.as_bytes()[..16]);
-        let known = (1..=4).contains(&kind) && (1..=128).contains(&node);
+        let known = (1..=4).contains(&kind) && (1..=128).contains(&node) && incarnation > 0;
         let opened = frame::open(&seal, LinkId(link), &raw);
         prop_assert_eq!(opened.err(), (!known).then_some(Reject::Malformed));
         if let Ok((header, _)) = opened {

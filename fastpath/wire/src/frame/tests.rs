@@ -118,13 +118,14 @@ fn wrong_link_when_networks_are_joined() {
 }
 
 #[test]
-fn malformed_kind_node_or_reserved_byte_of_a_faulty_member() {
+fn malformed_kind_node_life_or_reserved_byte_of_a_faulty_member() {
     for kind in [0, 5, u8::MAX] {
         assert_eq!(why(&rewritten(3, &[kind])), Some(Reject::Malformed), "kind {kind}");
     }
     for node in [0, 129, u8::MAX] {
         assert_eq!(why(&rewritten(6, &[node])), Some(Reject::Malformed), "node {node}");
     }
+    assert_eq!(why(&rewritten(16, &[0; 4])), Some(Reject::Malformed), "incarnation 0");
     for at in 43..TAG_AT {
         assert_eq!(why(&rewritten(at, &[1])), Some(Reject::Malformed), "reserved byte {at}");
     }
