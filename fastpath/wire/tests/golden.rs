@@ -189,7 +189,7 @@ type Row = (usize, &'static str, &'static [u8]);
 
 const HEADER: &[Row] = &[
     (0, "magic", b"NG"),
-    (2, "version", &[1]),
+    (2, "version", &[VERSION]),
     (6, "node", &[0x1F]),
     (7, "link", &[2]),
     (8, "cluster", &[1, 2, 3, 4, 5, 6, 7, 8]),
