@@ -48,7 +48,7 @@ impl Roster {
             EntryKind::Cold { .. } => self.seats.clear(),
             EntryKind::Admit { node, incarnation } => {
                 let removed_at = Op::ZERO;
-                let seat = Seat { incarnation, stint: Stint(op.0), removed_at };
+                let seat = Seat { incarnation, stint: Stint::of(entry.term.era, op), removed_at };
                 self.seats.insert(node, seat);
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {

@@ -62,7 +62,9 @@ impl Membership {
         let before = self.view.number;
         match entry.kind {
             EntryKind::Cold { era, admits } => self.begin_era(op, era, admits),
-            EntryKind::Admit { node, incarnation } => self.admit(op, Life { node, incarnation }),
+            EntryKind::Admit { node, incarnation } => {
+                self.admit(op, entry.term.era, Life { node, incarnation });
+            }
             EntryKind::Remove { node, incarnation, stint, cause } => {
                 self.remove(op, Member { life: Life { node, incarnation }, stint }, cause);
             }
@@ -113,7 +115,7 @@ impl Membership {
         self.view.left = members.into_values().map(gone).collect();
     }
 
-    fn admit(&mut self, op: Op, life: Life) {
+    fn admit(&mut self, op: Op, era: u32, life: Life) {
         let node = life.node;
         let cause = match self.admitted.get(&node) {
             _ if self.is_forming() => JoinCause::ColdStart,
@@ -126,7 +128,7 @@ impl Membership {
             self.view.joined.clear();
             self.view.left.clear();
         }
-        let member = Member { life, stint: Stint(op.0) };
+        let member = Member { life, stint: Stint::of(era, op) };
         if let Some(replaced) = self.view.members.insert(node, member) {
             self.view.left.push(Left { member: replaced, cause: LeftCause::Replaced });
         }
@@ -172,7 +174,7 @@ mod tests {
     }
 
     fn remove(n: u8, i: u32, stint: u64) -> Entry {
-        let (node, incarnation, stint) = (node(n), Incarnation(i), Stint(stint));
+        let (node, incarnation, stint) = (node(n), Incarnation(i), Stint::of(1, Op(stint)));
         entry(EntryKind::Remove { node, incarnation, stint, cause: RemovalCause::Silent })
     }
 
@@ -192,7 +194,7 @@ mod tests {
         let view = m.view();
         assert_eq!((view.number, view.era, view.members.len()), (Op(4), 1, 3));
         assert!(view.joined.iter().all(|j| j.cause == JoinCause::ColdStart));
-        assert_eq!(view.member(node(2)).unwrap().stint, Stint(3));
+        assert_eq!(view.member(node(2)).unwrap().stint, Stint::of(1, Op(3)));
     }
 
     #[test]

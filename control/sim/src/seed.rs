@@ -248,21 +248,34 @@ fn become_well(world: &mut World, forgive: bool) -> Result<(), Violation> {
 
 /// An entry for each service commits: the operator has its failed nodes tried again.
 fn commits(world: &mut World) -> Result<(), Violation> {
-    let deadline = world.shape.deadline();
-    let Some(node) = progress::live(world).first().map(|l| l.node) else { return Ok(()) };
     for service in world.shape.services.iter().map(|s| s.id).collect::<Vec<_>>() {
-        let Some(tag) = world.command(node, Command::ClearFailures { service }) else { continue };
-        let answered = |w: &World| w.replies.contains_key(&tag);
-        world.run_while(deadline * 4, Duration(deadline.0 / 10), answered)?;
-        match world.replies.get(&tag) {
-            Some(Ok(_)) => {}
-            reply => {
-                let text = format!("an order is not done: {reply:?}");
+        let limit = world.now.after(world.shape.deadline() * DEADLINES);
+        while let Err(refused) = order(world, Command::ClearFailures { service })? {
+            if world.now >= limit {
+                let text = format!("after {DEADLINES} deadlines an order is not done: {refused}");
                 return Violation::found("I11 progress", text);
             }
+            // The operator reads the answer and tries again.
+            world.run(world.shape.deadline() / 4)?;
         }
     }
     Ok(())
+}
+
+/// Orders something at the first node that is up.
+fn order(world: &mut World, command: Command) -> Result<Result<(), String>, Violation> {
+    let deadline = world.shape.deadline();
+    let node = progress::live(world).first().map(|life| life.node);
+    let Some(tag) = node.and_then(|node| world.command(node, command)) else {
+        return Ok(Err("nobody is up".into()));
+    };
+    let answered = |w: &World| w.replies.contains_key(&tag);
+    world.run_while(deadline * DEADLINES, Duration(deadline.0 / 10), answered)?;
+    Ok(match world.replies.get(&tag) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(refused)) => Err(refused.to_string()),
+        None => Err("no answer".into()),
+    })
 }
 
 /// A healed cluster stays as it is.

@@ -70,14 +70,24 @@ impl Op {
     }
 }
 
-/// One membership of one life: the op of the Admit that began it. Every log begins with a cold start's
-/// batch, so 0 never is a stint: [`Stint::NONE`] is "not a member".
+/// One membership of one life: era and op of the Admit that began it, in one number. The era is part of it because
+/// each era's log begins at op 1 again, and a life that outlives an era would be the same stint twice: an echo, a
+/// freeze, an obituary of the old one would count for the new one. Every log begins with a cold start's batch, so 0
+/// never is a stint: [`Stint::NONE`] is "not a member".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Stint(pub u64);
+
+/// Stints of era `e` are `e` times this and more: far above any op, and in decimal the parts can be told apart.
+const STINTS_PER_ERA: u64 = 1_000_000_000;
 
 impl Stint {
     /// Not a member.
     pub const NONE: Self = Self(0);
+    /// The stint that an Admit at `op` of era `era` begins.
+    #[must_use]
+    pub const fn of(era: u32, op: Op) -> Self {
+        Self((era as u64).saturating_mul(STINTS_PER_ERA).saturating_add(op.0))
+    }
     /// True for a real stint.
     #[must_use]
     pub const fn is_member(self) -> bool {
@@ -86,7 +96,7 @@ impl Stint {
 }
 impl fmt::Debug for Stint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stint {}", self.0)
+        write!(f, "stint {}/{}", self.0 / STINTS_PER_ERA, self.0 % STINTS_PER_ERA)
     }
 }
 

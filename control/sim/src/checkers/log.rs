@@ -17,7 +17,7 @@ impl Seats {
         match entry.kind {
             EntryKind::Cold { .. } => self.0.clear(),
             EntryKind::Admit { node, incarnation } => {
-                self.0.insert(node, (incarnation, Stint(op.0)));
+                self.0.insert(node, (incarnation, Stint::of(entry.term.era, op)));
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {
                 if let Some(seat) = self.0.get_mut(&node).filter(|s| **s == (incarnation, stint)) {

@@ -14,6 +14,8 @@ pub struct Promises {
     /// Promises to begin an era bind until the candidate gives it up, or its life is over: then it never leads it.
     eras: BTreeMap<Life, BTreeSet<Term>>,
     given_up: BTreeSet<Term>,
+    /// Who sent the first entries of each era.
+    begun: BTreeMap<u32, Life>,
     newest: BTreeMap<NodeId, Incarnation>,
     acknowledged: BTreeMap<Term, BTreeMap<Life, Op>>,
     led: BTreeSet<Term>,
@@ -49,6 +51,11 @@ impl Promises {
                         return Violation::found("I7 one promise", text);
                     }
                     self.led.insert(*term);
+                    let begun = *self.begun.entry(term.era).or_insert(by);
+                    if term.counter == 0 && begun != by {
+                        let text = format!("{by:?} begins era {}, which {begun:?} began", term.era);
+                        return Violation::found("I9 one era", text);
+                    }
                 }
                 self.check_entries(by, *term, *prev_op, entries)?;
             }
@@ -83,7 +90,9 @@ impl Promises {
             let over = self.newest.get(&era.life.node).is_some_and(|n| *n > era.life.incarnation);
             !over && !self.given_up.contains(*era)
         };
-        let eras = self.eras.get(&by).into_iter().flatten().filter(binds);
+        // Within an era the promises of a majority to its one beginner exclude every other candidate.
+        let older = |era: &&Term| era.era > term.era;
+        let eras = self.eras.get(&by).into_iter().flatten().filter(older).filter(binds);
         match self.promised.get(&by).into_iter().chain(eras).max() {
             Some(promised) if term < *promised => {
                 let text = format!("{by:?} {what} {term:?} after it promised {promised:?}");
