@@ -97,7 +97,12 @@ impl Board {
     }
     /// Publishes a peer's stint by applied entries.
     pub fn set_peer_stint(&self, node: NodeId, stint: Stint) {
-        self.stints[node.index()].store(stint.0, SeqCst);
+        let ended = self.stints[node.index()].swap(stint.0, SeqCst);
+        // The freeze of an ended stint has done its work. Kept, it would silence the stint of a later era that has the
+        // same number. It is cleared after the stint has ended, and fast loads it before the stint.
+        if ended != stint.0 && ended != 0 && self.frozen[node.index()].load(SeqCst) == ended {
+            self.frozen[node.index()].store(0, SeqCst);
+        }
     }
     /// Publishes the life that holds a slot's vote.
     pub fn set_roster(&self, node: NodeId, incarnation: Incarnation) {

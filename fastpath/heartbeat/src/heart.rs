@@ -6,7 +6,7 @@
 use crate::board::Board;
 use crate::event::{Event, EventKind};
 use crate::lease::Lease;
-use crate::peer::{Echoable, Health, HealthEvent, Peer};
+use crate::peer::{Echoable, Health, HealthEvent, Peer, PeerLink};
 use crate::settings::Settings;
 use alloc::collections::VecDeque;
 use base::{Duration, Instant};
@@ -96,15 +96,22 @@ impl Heartbeat {
         if from.node == self.settings.me.node {
             return;
         }
+        if !self.is_newest(from, seq) {
+            // The copy of a beat that came over a faster link first: it only proves that this link works.
+            self.heard_on(now, from, link);
+            return;
+        }
         self.heard(now, from, Some(link));
         let peer = &mut self.peers[from.node.index()];
+        peer.newest = seq;
         peer.stint = beat.stint;
         if may_echo(self.settings.me, from, beat.stint, board) {
-            // Stored before the frozen word is read when the beat or answer is built (PROTOCOL 5.3b).
+            // Stored before the frozen word is read again: the answer here, or the next beat, goes without the echo,
+            // or control sees this receipt (PROTOCOL 5.3b).
             board.set_heard(from.node, now);
             let incarnation = from.incarnation;
             peer.echoable = Some(Echoable { seq, incarnation, stint: beat.stint, at: now });
-            if beat.owner && board.frozen(from.node) != beat.stint {
+            if beat.owner && may_echo(self.settings.me, from, beat.stint, board) {
                 let echo = Echo::new(seq, incarnation, Duration::ZERO);
                 let echo = EchoBody { to: from.node, stint: board.stint(), echo };
                 self.push(Action::Answer { to: from.node, link, echo });
@@ -286,32 +293,47 @@ impl Heartbeat {
         let newer = from.incarnation > peer.incarnation;
         if newer {
             peer.incarnation = from.incarnation;
+            peer.newest = Seq(0);
             peer.echoable = None;
             peer.echoed = None;
             peer.stint = Stint::NONE;
         }
         peer.heard = now;
         peer.step(HealthEvent::Heard);
-        let stint = peer.stint;
-        let mut back = None;
-        if let Some(link) = link
-            && let Some(known) = peer.links.get_mut(usize::from(link.0))
-        {
-            known.heard = now;
-            if !known.up {
-                known.up = true;
-                back = Some(link);
+        if suspected {
+            // What its links do is judged afresh.
+            for known in &mut peer.links {
+                *known = PeerLink { heard: now, up: true };
             }
         }
+        let stint = peer.stint;
         if newer {
             self.tell(now, EventKind::Appeared { life: from });
         }
         if suspected {
             self.tell(now, EventKind::Trusted { life: from, stint });
         }
-        if let Some(link) = back {
-            self.tell(now, EventKind::LinkUp { node, link });
+        if let Some(link) = link {
+            self.heard_on(now, from, link);
         }
+    }
+
+    /// A frame of a peer came on `link`.
+    fn heard_on(&mut self, now: Instant, from: Life, link: LinkId) {
+        let peer = &mut self.peers[from.node.index()];
+        let Some(known) = peer.links.get_mut(usize::from(link.0)) else { return };
+        known.heard = now;
+        if !known.up {
+            known.up = true;
+            self.tell(now, EventKind::LinkUp { node: from.node, link });
+        }
+    }
+
+    /// Is this the first copy of the newest beat of its life?
+    fn is_newest(&self, from: Life, seq: Seq) -> bool {
+        let peer = &self.peers[from.node.index()];
+        from.incarnation > peer.incarnation
+            || (from.incarnation == peer.incarnation && seq > peer.newest)
     }
 
     /// An echo counts only from the life that holds its slot's vote (R-ECHO-VOTER), for this life and stint.
@@ -413,14 +435,19 @@ impl Heartbeat {
                 peer.step(HealthEvent::Silence);
                 peer.accused = incarnation;
                 let life = Life { node, incarnation };
-                let (stint, heard) = (peer.stint, peer.heard);
+                let heard = peer.heard;
+                // One that never beat is silent in the stint that the log knows.
+                let known = incarnation == board.roster(node) && !peer.stint.is_member();
+                let stint = if known { board.peer_stint(node) } else { peer.stint };
                 self.tell(now, EventKind::Suspected { life, stint, heard });
                 continue;
             }
             for link in 0..self.settings.links.min(wire::replay::LINKS_MAX as u8) {
                 let peer = &mut self.peers[node.index()];
+                let peer_heard = peer.heard;
                 let known = &mut peer.links[usize::from(link)];
-                if known.up && now >= known.heard + deadline {
+                // Silent while the peer itself was heard for a whole deadline: a death silences all links alike.
+                if known.up && peer_heard >= known.heard + deadline {
                     known.up = false;
                     self.tell(now, EventKind::LinkDown { node, link: LinkId(link) });
                 }
@@ -431,7 +458,7 @@ impl Heartbeat {
     /// The cadence is absolute: a late beat does not move the next one. An owner whose last beat no majority has
     /// echoed by half an interval sends a probe (PROTOCOL 5.6).
     fn beat_if_due(&mut self, now: Instant, board: &Board) {
-        let interval = self.settings.interval;
+        let interval = self.settings.cadence();
         if now >= self.next_beat {
             let behind = now.since(self.next_beat).0 / interval.0.max(1);
             self.next_beat += interval * (behind + 1);
@@ -468,9 +495,10 @@ impl Heartbeat {
 /// R-ACK 1, R-STINT, R-ECHO-VOTER at the sending end: an echo goes out only from a life that votes, for a life
 /// and stint that are members by the own log, and only while that stint is not frozen.
 fn may_echo(me: Life, from: Life, stint: Stint, board: &Board) -> bool {
-    stint.is_member()
+    // `frozen` is loaded before `peer_stint`: control clears a freeze only after it has ended the stint.
+    board.frozen(from.node) != stint
+        && stint.is_member()
         && board.roster(me.node) == me.incarnation
         && board.roster(from.node) == from.incarnation
         && board.peer_stint(from.node) == stint
-        && board.frozen(from.node) != stint
 }

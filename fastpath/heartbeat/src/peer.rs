@@ -54,6 +54,8 @@ pub(crate) struct Peer {
     /// Last frame, or the start of this life: deadlines begin afresh. Moved by own stalls (S10).
     pub(crate) heard: Instant,
     pub(crate) links: [PeerLink; LINKS_MAX],
+    /// Number of its newest beat.
+    pub(crate) newest: Seq,
     pub(crate) echoable: Option<Echoable>,
     /// When the newest own beat that this peer echoed was sent, and by which of its lives.
     pub(crate) echoed: Option<(Incarnation, Instant)>,
@@ -70,6 +72,7 @@ impl Peer {
             obituary: (Incarnation(0), Stint::NONE),
             heard: start,
             links: [PeerLink { heard: start, up: true }; LINKS_MAX],
+            newest: Seq(0),
             echoable: None,
             echoed: None,
         }

@@ -270,9 +270,11 @@ fn beats_keep_their_cadence_when_the_thread_is_late() {
     let beats = |actions: Vec<Action>| actions.iter().filter(|a| **a == Action::Beat).count();
     assert_eq!(beats(a.turn(at(0))), 1);
     assert_eq!(beats(a.turn(at(13))), 1);
-    assert_eq!(a.heart.poll_deadline(), Some(at(20)));
+    let cadence = Duration(10 * MS - 10 * MS / 64);
+    assert_eq!(a.heart.poll_deadline(), Some(at(0) + cadence * 2));
     assert_eq!(beats(a.turn(at(57))), 1, "missed beats are not made up for");
-    assert_eq!(beats(a.turn(at(60))), 1);
+    assert_eq!(beats(a.turn(at(58))), 0);
+    assert_eq!(beats(a.turn(at(0) + cadence * 6)), 1);
 }
 
 #[test]
@@ -384,4 +386,46 @@ fn a_life_admitted_before_its_first_beat_has_a_whole_deadline_for_it() {
     assert!(!named(a.turn(at(50))));
     assert!(!named(a.turn(at(79))));
     assert!(named(a.turn(at(80))), "it never came");
+}
+
+#[test]
+fn a_late_copy_of_an_older_beat_moves_nothing_but_its_link() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let (first, second) = (b.beat(at(0)), b.beat(at(10)));
+    a.hear(at(0), 0, 2, &first);
+    a.hear(at(10), 0, 2, &second);
+    a.hear(at(29), 1, 2, &first);
+    assert_eq!(a.board.heard(node(2)), at(10));
+    assert_eq!(a.beat(at(30)).1.echo(node(2)).unwrap().seq, second.0.0 as u32);
+    let silent = |actions: Vec<Action>| {
+        told(&actions)
+            .iter()
+            .any(|kind| matches!(kind, EventKind::Suspected { life, .. } if life.node == node(2)))
+    };
+    assert!(silent(a.turn(at(40))), "the deadline counts from the newest beat");
+}
+
+#[test]
+fn a_death_is_no_broken_link() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    for ms in [0, 10, 20] {
+        let beat = b.beat(at(ms));
+        a.hear(at(ms), 0, 2, &beat);
+        a.hear(at(ms + 3), 1, 2, &beat);
+    }
+    let events: Vec<EventKind> = (21..60).flat_map(|ms| told(&a.turn(at(ms)))).collect();
+    let broken = |kind: &EventKind| matches!(kind, EventKind::LinkDown { .. });
+    assert!(!events.iter().any(broken), "{events:?}");
+}
+
+#[test]
+fn the_freeze_of_an_ended_stint_does_not_outlive_it() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    a.board.freeze(node(2), Stint(3));
+    a.board.set_peer_stint(node(2), Stint::NONE);
+    // A later era, where the same number is a stint again.
+    a.board.set_peer_stint(node(2), Stint(3));
+    let beat = b.beat(at(0));
+    a.hear(at(0), 0, 2, &beat);
+    assert!(a.beat(at(1)).1.echo(node(2)).is_some());
 }
