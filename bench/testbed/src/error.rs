@@ -57,6 +57,12 @@ pub enum BedError {
         /// The end of its log.
         said: String,
     },
+    /// A run that somebody still works with.
+    #[error("run {id} belongs to a process that lives: stop that, and the run goes with it")]
+    Busy {
+        /// The run.
+        id: String,
+    },
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,

@@ -4,7 +4,7 @@
 //! run. The folder's lock is held as long as the process lives, however it ends; a folder without a
 //! holder is left over.
 
-use crate::error::{Context, Result};
+use crate::error::{BedError, Context, Result};
 use crate::namespace::Namespace;
 use crate::os;
 use std::fs::{self, File};
@@ -70,10 +70,13 @@ impl Drop for Run {
 /// Removes a run: everything that runs in its namespaces, the namespaces, the folder.
 ///
 /// # Errors
-/// When there is no such run.
+/// When there is no such run, or its process lives.
 pub fn remove(id: &str) -> Result<()> {
     let dir = Path::new(RUNS).join(id);
     fs::metadata(&dir).context(format!("run {id}"))?;
+    if has_holder(&dir) {
+        return Err(BedError::Busy { id: id.to_owned() });
+    }
     let prefix = format!("{id}-");
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         if let Some(name) = entry.file_name().to_str()
@@ -83,6 +86,11 @@ pub fn remove(id: &str) -> Result<()> {
         }
     }
     fs::remove_dir_all(&dir).context(dir.display().to_string())
+}
+
+/// True while the process that began the run lives.
+fn has_holder(dir: &Path) -> bool {
+    File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock().is_err())
 }
 
 /// Removes the runs whose process ended without doing it, and returns their names.
@@ -95,12 +103,7 @@ pub fn sweep() -> Vec<String> {
         if dir.join("keep").exists() || age.is_none_or(|age| age < YOUNG) {
             continue;
         }
-        let dead = match File::open(dir.join("lock")) {
-            Ok(lock) => lock.try_lock().is_ok(),
-            Err(_) => true,
-        };
         if let Some(id) = entry.file_name().to_str()
-            && dead
             && remove(id).is_ok()
         {
             swept.push(id.to_owned());
