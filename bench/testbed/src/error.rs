@@ -16,12 +16,12 @@ pub enum BedError {
         output: String,
     },
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     System {
         /// What was tried.
         what: String,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Something did not happen in the time it was given.
     #[error("waited {:.1} s for {what}; last seen: {seen}", limit.as_secs_f64())]
@@ -87,7 +87,7 @@ pub trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn context(self, what: impl Into<String>) -> Result<T> {
-        self.map_err(|source| BedError::System { what: what.into(), source })
+        self.map_err(|cause| BedError::System { what: what.into(), cause })
     }
 }
 

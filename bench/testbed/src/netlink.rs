@@ -64,9 +64,9 @@ impl Ports {
         match error_of(&answer[..length]) {
             Some(0) => Ok(()),
             Some(code) => {
-                Err(BedError::System { what, source: io::Error::from_raw_os_error(-code) })
+                Err(BedError::System { what, cause: io::Error::from_raw_os_error(-code) })
             }
-            None => Err(BedError::System { what, source: io::ErrorKind::InvalidData.into() }),
+            None => Err(BedError::System { what, cause: io::ErrorKind::InvalidData.into() }),
         }
     }
 }
