@@ -67,6 +67,8 @@ pub struct Node {
     ended: bool,
     /// The stint in which this life said that it is clean.
     said_clean: Stint,
+    /// The stint in which this life said that it leaves.
+    said_leave: Stint,
 }
 
 impl Node {
@@ -98,6 +100,7 @@ impl Node {
             hasty: false,
             ended: false,
             said_clean: Stint::NONE,
+            said_leave: Stint::NONE,
         };
         node.settle(now);
         node
@@ -190,9 +193,6 @@ impl Node {
     pub fn handle_leave(&mut self, now: Instant) {
         if self.leaving.is_none() {
             self.leaving = Some(now);
-            if self.own_member().is_some() {
-                self.requests.say(&Body::Leave { life: self.me });
-            }
         }
         self.settle(now);
     }
@@ -403,7 +403,14 @@ impl Node {
     fn follow(&mut self, now: Instant) {
         let member = self.own_member();
         let held = self.lease.observe(now, member.map(|m| m.stint).unwrap_or_default());
-        // Who leaves hands over by the log while it can, and just stops what it has when it cannot.
+        // Who leaves says so in each stint (it may be removed and admitted while it goes), so that it gets nothing more. It
+        // hands over by the log while it can, and just stops what it has when it cannot.
+        if let Some(member) =
+            member.filter(|m| self.leaving.is_some() && m.stint != self.said_leave)
+        {
+            self.said_leave = member.stint;
+            self.requests.say(&Body::Leave { life: self.me });
+        }
         self.hasty = self.leaving.is_some_and(|at| !held || now.since(at) >= LEAVE_PATIENCE);
         let me = member.filter(|_| !self.ended && !self.hasty);
         let life = self.me;
