@@ -79,7 +79,11 @@ fn service_missing(world: &World, by: Life, live: &[Life], forgive: bool) -> Opt
     for (spec, state) in control.node.planner().services() {
         let eligible = |n: &NodeId| live.iter().any(|l| l.node == *n);
         let excused = !spec.nodes.iter().any(eligible) || (spec.unbound().is_some() && !all_live);
-        if excused || (forgive && state.phase == Phase::Failed) {
+        let failed = forgive && !state.failures.is_empty();
+        // Proof about an owner that is gone is the operator's to give.
+        let gone = state.holder().is_some_and(|o| !live.contains(&o.life));
+        let waits = state.phase == Phase::WaitingForFence && gone && !all_live;
+        if excused || failed || waits {
             continue;
         }
         let owner = state.holder().map(|o| o.life).filter(|l| live.contains(l));
