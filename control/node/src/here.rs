@@ -168,7 +168,9 @@ impl Here {
         if is(Local::Withdrawn, Local::Withdrawn) && lease.lapsed_at().is_some() {
             return lease.lapsed_at().map(|at| at + deadline * LAPSE_DEADLINES_MAX);
         }
-        is(Local::Starting, Local::Up).then(|| lease.end())
+        let closing = |i: &Instance| i.local == Local::Stopping && i.open != Generation(0);
+        let live = is(Local::Starting, Local::Up) || self.instances.iter().any(closing);
+        live.then(|| lease.end())
     }
 }
 
@@ -231,6 +233,9 @@ impl Instance {
                     steps.push(Step::Report(self.id, generation, Report::Stuck(reason.into())));
                 }
             }
+            // It ends with its lease at the latest, and does not open again: the lease may come back in another stint,
+            // when the service is another's and the slow stop still is not done (seed 4711).
+            Local::Stopping if !held => self.open(Generation(0), steps),
             Local::Starting | Local::Up | Local::Stopping => {}
         }
     }
@@ -511,6 +516,18 @@ mod tests {
         bench.state.phase = Phase::Stopping;
         assert_eq!(bench.follow(), ["stop 1"]);
         assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1", "open 0"]);
+    }
+
+    #[test]
+    fn a_slow_stop_closes_with_the_lease_and_stays_closed_in_the_next_stint() {
+        let mut bench = Bench::up();
+        bench.state.phase = Phase::Stopping;
+        assert_eq!(bench.follow(), ["stop 1"]);
+        bench.lease.set_end(Instant::ZERO);
+        assert_eq!(bench.follow(), ["open 0"]);
+        assert_eq!(bench.here.deadline(&bench.lease, D), None, "nothing more to do by time alone");
+        bench.lease.set_end(Instant::MAX);
+        assert_eq!(bench.follow(), [""; 0]);
     }
 
     #[test]
