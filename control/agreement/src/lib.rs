@@ -1,8 +1,11 @@
 //! The agreed log: one primary per term orders entries, voters acknowledge, a majority commits.
 //!
-//! Shaped like Viewstamped Replication Revisited (Liskov, Cowling 2012), with Raft's log matching and own-term commit (Ongaro,
-//! Ousterhout 2014); what is ours is that the failure detector drives it, that votes belong to lives, and that a removal is
-//! acknowledged only when the removed life's lease has ended. PROTOCOL.md of the design names the rules (R-…) that the code cites.
+//! Shaped like Viewstamped Replication Revisited (Liskov, Cowling 2012), with Raft's log matching and own-term
+//! commit (Ongaro,
+//! Ousterhout 2014); what is ours is that the failure detector drives it, that votes belong to lives, and that a
+//! removal is
+//! acknowledged only when the removed life's lease has ended. PROTOCOL.md of the design names the rules (R-…) that
+//! the code cites.
 //!
 //! * [`api`]: settings, actions, refusals, what it waits for.
 //! * [`replica`]: the state of one life, and where its inputs go.

@@ -33,7 +33,12 @@ pub struct Writer(pub Vec<u8>);
 
 macro_rules! ints {
     ($($t:ident),+) => {
-        impl Writer { $(/** Appends one number. */ pub fn $t(&mut self, value: $t) { self.0.extend_from_slice(&value.to_le_bytes()); })+ }
+        impl Writer { $(
+            /// Appends one number.
+            pub fn $t(&mut self, value: $t) {
+                self.0.extend_from_slice(&value.to_le_bytes());
+            }
+        )+ }
         impl Reader<'_> { $(/** Takes one number. */ pub fn $t(&mut self) -> Result<$t, Malformed> {
             let mut raw = [0; size_of::<$t>()];
             raw.copy_from_slice(self.take(size_of::<$t>())?);
