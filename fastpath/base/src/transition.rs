@@ -36,11 +36,11 @@ macro_rules! machine {
 
         impl $state {
             /// Every allowed transition as (event, from, to).
-            pub const EDGES: &'static [(&'static str, &'static str, &'static str)] =
+            $vis const EDGES: &'static [(&'static str, &'static str, &'static str)] =
                 &[$($((stringify!($e), stringify!($from), stringify!($to))),+),+];
 
             /// The state after `event`, or the error that names both.
-            pub fn on(self, event: $event) -> Result<Self, $crate::transition::InvalidTransition> {
+            $vis fn on(self, event: $event) -> Result<Self, $crate::transition::InvalidTransition> {
                 match (event, self) {
                     $(($event::$e, $(Self::$from)|+) => Ok(Self::$to),)+
                     #[allow(unreachable_patterns)]
@@ -53,7 +53,7 @@ macro_rules! machine {
 
             /// The state's name in lower case documents and traces.
             #[must_use]
-            pub const fn name(self) -> &'static str {
+            $vis const fn name(self) -> &'static str {
                 match self { $(Self::$s => stringify!($s)),+ }
             }
         }
@@ -64,7 +64,7 @@ macro_rules! machine {
 mod tests {
     crate::machine! {
         /// A door.
-        pub(self) Door { /** shut */ Shut, /** open */ Open, /** locked */ Locked }
+        Door { /** shut */ Shut, /** open */ Open, /** locked */ Locked }
         /// What happens to a door.
         DoorEvent { /** push */ Push: Shut => Open; /** pull */ Pull: Open => Shut; /** key */ Key: Shut | Locked => Locked }
     }
