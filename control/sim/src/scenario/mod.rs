@@ -17,7 +17,7 @@
 //! ```
 //!
 //! * [`parse`]: lines into steps, with errors that name the line.
-//! * [`play`]: steps into a world.
+//! * [`mod@play`]: steps into a world.
 
 pub mod parse;
 pub mod play;
