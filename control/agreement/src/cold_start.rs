@@ -211,10 +211,13 @@ impl Agreement {
             Phase::Promised { term: promised, .. } if *promised == term => {
                 self.send(Destination::Node(from.node), Message::ColdPromise { term });
             }
-            Phase::Idle if term.era > self.cold.promised && term.era > self.term.era => {
-                if self.is_fresh(now) && self.hears_no_primary(now) {
-                    self.store_era(term);
-                }
+            Phase::Idle
+                if term.era > self.cold.promised
+                    && term.era > self.term.era
+                    && self.is_fresh(now)
+                    && self.hears_no_primary(now) =>
+            {
+                self.store_era(term);
             }
             _ => {}
         }

@@ -16,8 +16,12 @@ pub(crate) struct Promised {
     last_term: Term,
     /// Op before the first entry of `tail`.
     pub(crate) prev_op: Op,
+    /// Term of the entry there.
+    pub(crate) prev_term: Term,
     /// Its entries after `prev_op`, as far as they are here.
     pub(crate) tail: Vec<Entry>,
+    /// The candidate has asked for what is missing.
+    asked: bool,
 }
 
 impl Promised {
@@ -43,9 +47,9 @@ impl Promised {
         ops.map(Op).zip(self.tail.iter()).skip_while(move |(at, _)| *at <= op)
     }
     /// Takes one more piece.
-    fn extend(&mut self, prev_op: Op, piece: Vec<Entry>) {
+    fn extend(&mut self, (prev_op, prev_term): (Op, Term), piece: Vec<Entry>) {
         if prev_op < self.prev_op {
-            (self.prev_op, self.tail) = (prev_op, piece);
+            (self.prev_op, self.prev_term, self.tail) = (prev_op, prev_term, piece);
         } else if prev_op <= self.end() {
             let known = usize::try_from(self.end().0 - prev_op.0).unwrap_or(usize::MAX);
             self.tail.extend(piece.into_iter().skip(known));
@@ -70,18 +74,19 @@ impl Promises {
         &mut self,
         life: Life,
         (commit, last_op, last_term): (Op, Op, Term),
-        prev_op: Op,
+        prev: (Op, Term),
         piece: Vec<Entry>,
     ) {
         match self.by.get_mut(&life.node) {
             Some(known) if known.life == life && known.last_op == last_op => {
                 known.commit = known.commit.max(commit);
-                known.extend(prev_op, piece);
+                known.extend(prev, piece);
             }
             Some(known) if known.life.incarnation > life.incarnation => {}
             _ => {
-                let tail = piece;
-                let promised = Promised { life, commit, last_op, last_term, prev_op, tail };
+                let ((prev_op, prev_term), tail, asked) = (prev, piece, false);
+                let promised =
+                    Promised { life, commit, last_op, last_term, prev_op, prev_term, tail, asked };
                 self.by.insert(life.node, promised);
             }
         }
@@ -107,6 +112,15 @@ impl Promises {
     /// Lowest commit among all promises: everybody that promised has all up to there.
     pub(crate) fn lowest_commit(&self) -> Op {
         self.complete().map(|p| p.commit).fold(self.own_commit, Op::min)
+    }
+
+    /// The same for those that were not asked yet.
+    pub(crate) fn missing_once(&mut self, commit: Op) -> Vec<(NodeId, Op)> {
+        let mut missing = self.missing(commit);
+        missing.retain(|(node, _)| {
+            self.by.get_mut(node).is_some_and(|p| !core::mem::replace(&mut p.asked, true))
+        });
+        missing
     }
 
     /// First op that is missing of each promise, seen from a candidate that has committed up to `commit`.

@@ -121,9 +121,9 @@ impl Agreement {
             Message::Fetch { term, from: first } => self.on_fetch(from, term, first),
             Message::Suspect { number, set, .. } => self.on_suspect(now, from, number, set),
             Message::PromiseRequest { term } => self.on_promise_request(now, from, term),
-            Message::Promise { term, commit, last_op, last_term, prev_op, tail } => {
+            Message::Promise { term, commit, last_op, last_term, prev_op, prev_term, tail } => {
                 let claim = (commit, last_op, last_term);
-                self.on_promise(now, from, term, claim, prev_op, tail);
+                self.on_promise(now, from, term, claim, (prev_op, prev_term), tail);
             }
             Message::Join { removed_at, op: _, fresh, era } => {
                 self.on_join(now, from, removed_at, fresh, era);
@@ -139,6 +139,9 @@ impl Agreement {
             Message::ColdRequest { term } => self.on_cold_request(now, from, term),
             Message::ColdPromise { term } => self.on_cold_promise(from, term),
             Message::ColdRelease { term } => self.on_cold_release(from, term),
+            Message::Committed { prev_op, prev_term, entries } => {
+                self.on_committed(now, (prev_op, prev_term), entries);
+            }
             Message::Order { life, order } => self.on_order(now, life, order),
         }
         self.settle(now);
@@ -243,6 +246,7 @@ impl Agreement {
             }
             let before = (self.log.op(), self.commit, self.term, self.status);
             self.gain_vote();
+            self.announce_suspicions(now);
             match self.status {
                 Status::Primary => self.lead(now),
                 Status::Candidate => self.try_office(now),
@@ -252,7 +256,6 @@ impl Agreement {
             if self.status != Status::Primary {
                 self.acknowledge(now, false);
             }
-            self.announce_suspicions(now);
             if before == (self.log.op(), self.commit, self.term, self.status) {
                 break;
             }
@@ -276,7 +279,8 @@ impl Agreement {
         if self.latest.seat(self.me.node).is_some_and(|s| s.incarnation == self.me.incarnation) {
             self.voted = true;
         }
-        if self.status == Status::Learner && self.votes() {
+        let early = self.off("admit-by-old-roster") && self.latest.votes(self.me);
+        if self.status == Status::Learner && (self.committed.votes(self.me) || early) {
             self.turn(StatusEvent::FollowPrimary);
         }
     }

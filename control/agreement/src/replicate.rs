@@ -144,9 +144,9 @@ impl Agreement {
         self.send(Destination::Node(from), Message::Fetch { term: self.term, from: first });
     }
 
-    /// The primary says nothing: others may have its entries.
+    /// The primary says nothing: others may have its entries, or know that they are committed.
     pub(crate) fn fetch_elsewhere(&mut self) {
-        let first = self.commit.max(self.matched).next();
+        let first = self.commit.next();
         self.send(Destination::All, Message::Fetch { term: self.term, from: first });
     }
 
@@ -160,9 +160,50 @@ impl Agreement {
         let limit = match self.status {
             Status::Primary if term <= self.term => self.log.op(),
             Status::Follower | Status::Learner if term == self.term => self.matched,
-            _ => return,
+            _ => return self.send_committed(from, after),
         };
         self.send_entries(Destination::Node(from.node), after, limit, BURST);
+    }
+
+    /// Tells an asker of another term what is committed. A life that does not know its own Admit is committed has no
+    /// vote, by itself; when the primary is gone it may be just the vote that the next one needs.
+    fn send_committed(&mut self, asker: Life, after: Op) {
+        if after >= self.commit {
+            return;
+        }
+        let prev_op = after;
+        let Some(prev_term) = self.log.term_at(prev_op) else { return };
+        let mut entries = self.log.cut_after(prev_op, PREPARE_TARGET);
+        entries.truncate(usize::try_from(self.commit.0 - prev_op.0).unwrap_or(usize::MAX));
+        let message = Message::Committed { prev_op, prev_term, entries };
+        self.send(Destination::Node(asker.node), message);
+    }
+
+    /// Entries that are committed in the own era. What contradicts them here can never commit, in whichever term it
+    /// was acknowledged.
+    pub(crate) fn on_committed(
+        &mut self,
+        now: Instant,
+        (prev_op, prev_term): (Op, Term),
+        entries: Vec<Entry>,
+    ) {
+        let passive = matches!(self.status, Status::Learner | Status::Follower | Status::Silent);
+        let known = self.log.op() > Op::ZERO && self.log.term_at(prev_op) == Some(prev_term);
+        let era = self.era();
+        if !passive || !known || entries.iter().any(|entry| Some(entry.term.era) != era) {
+            return;
+        }
+        let end = Op(prev_op.0.saturating_add(entries.len() as u64));
+        let differs = |(op, entry): &(u64, &Entry)| {
+            self.log.term_at(Op(*op)).is_some_and(|term| term != entry.term)
+        };
+        let first = (prev_op.0 + 1..).zip(&entries).find(differs).map(|(op, _)| op);
+        if let Some(op) = first {
+            self.matched = self.matched.min(Op(op - 1));
+        }
+        if self.adopt(now, prev_op, entries) {
+            self.commit_to(end);
+        }
     }
 
     /// Sends what lies after `after`, in as many Prepares as it takes, at most `burst`. Returns how far it came.
@@ -361,7 +402,11 @@ impl Agreement {
     }
 
     /// With three voters a follower that has acknowledged what the primary has acknowledged knows that it is committed.
+    /// Whoever is being removed itself waits for the primary's word: it has closed its lease, nothing is urgent.
     fn commit_with_primary(&mut self, own: Op) {
+        if self.seals.name(self.me) {
+            return;
+        }
         let (primary, held) = (self.term.life, self.primary_holds);
         let target = self.held_up_to(|roster, op| {
             let votes = usize::from(held >= op && roster.votes(primary))

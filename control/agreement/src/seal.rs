@@ -24,6 +24,10 @@ struct Seal {
 pub(crate) struct Seals(BTreeMap<Op, Seal>);
 
 impl Seals {
+    /// True if a removal of this life stands in the log uncommitted.
+    pub(crate) fn name(&self, life: Life) -> bool {
+        self.0.values().any(|seal| seal.life == life)
+    }
     /// True if the fast path has answered every freeze, as it does at once.
     pub(crate) fn are_answered(&self, me: Life) -> bool {
         self.0.values().all(|seal| seal.heard.is_some() || seal.life == me)
@@ -82,13 +86,14 @@ impl Agreement {
     }
 
     fn is_sealed(&self, now: Instant, seal: &Seal) -> bool {
-        seal.life == self.me
+        let Some(end) = self.seal_end(seal) else { return seal.life == self.me };
+        now >= end
             || self.off("own-deadline")
             || self.suspicions.has_obituary(seal.life, seal.stint)
             || self.is_over(seal.life)
-            || self.seal_end(seal).is_some_and(|end| now >= end)
     }
 
+    /// When the own deadline has passed; `None` until the fast path has answered, before which nothing is acknowledged.
     /// Deadlines begin afresh with each life: what an earlier one echoed has ended by then (5.3 b).
     fn seal_end(&self, seal: &Seal) -> Option<Instant> {
         seal.heard.map(|heard| heard.max(self.started) + self.deadline())

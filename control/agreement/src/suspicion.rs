@@ -78,6 +78,12 @@ impl Agreement {
             }
             self.suspicions.obituaries.push_back((life, stint));
         }
+        // Its beats have ended too; should it beat again, the fast path says so. A late copy says nothing about the stint
+        // that it is in now.
+        let present = self.committed.stint(life);
+        if present == stint || !present.is_member() {
+            self.suspicions.silent.insert(life);
+        }
         self.settle(now);
     }
 
@@ -111,7 +117,7 @@ impl Agreement {
     }
 
     /// Voters whose present set names the stint, this node included.
-    fn named_by(&self, now: Instant, life: Life, stint: Stint) -> NodeSet {
+    pub(crate) fn named_by(&self, now: Instant, life: Life, stint: Stint) -> NodeSet {
         let names = |set: &[Suspicion]| set.iter().any(|s| s.life == life && s.stint == stint);
         let valid = self.deadline() + self.settings.interval;
         let mut voters: NodeSet = self

@@ -10,7 +10,7 @@ use crate::timers::Timer;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use wire::message::PREPARE_TARGET;
-use wire::{Entry, EntryKind, Life, Message, NodeId, NodeSet, Op, Term};
+use wire::{Entry, EntryKind, Life, Message, NodeId, NodeSet, Op, Stint, Term};
 
 /// Most messages that one promise is cut into before the candidate asks for the rest.
 const BURST: usize = 32;
@@ -77,26 +77,40 @@ impl Agreement {
         }
     }
 
-    /// First member after the present primary in rank order that neither this node nor a majority suspects.
+    /// First member after the present primary in rank order that neither this node nor a majority suspects. When no
+    /// member is left, a removed life that lives takes over, to admit the others: it has its memory and its vote, and
+    /// a primary needs no lease. (Otherwise votes enough could be alive and nobody allowed to lead them.)
     fn next_candidate(&self, now: Instant) -> Option<Life> {
+        let candidates = || self.candidates(now);
+        let member = candidates().find(|(_, stint)| stint.is_member());
+        member.or_else(|| candidates().next()).map(|(life, _)| life)
+    }
+
+    /// Lives with a vote that may lead and are not suspected, beginning after the present primary.
+    fn candidates(&self, now: Instant) -> impl Iterator<Item = (Life, Stint)> {
         let after = self.term.life.node;
         let ranks = || self.settings.voters.iter();
         ranks()
-            .filter(|node| *node > after)
-            .chain(ranks().filter(|node| *node <= after))
+            .filter(move |node| *node > after)
+            .chain(ranks().filter(move |node| *node <= after))
             .filter(|node| !self.settings.witnesses.contains(*node))
             .filter_map(|node| self.committed.seat(node).map(|seat| (seat.life(node), seat.stint)))
-            .find(|(life, stint)| {
-                stint.is_member()
-                    && (*life == self.me || !self.suspects_life(now, *life))
+            .filter(move |(life, stint)| {
+                (*life == self.me || !self.suspects_life(now, *life))
                     && !self.majority_names(now, *life, *stint)
             })
-            .map(|(life, _)| life)
     }
 
-    /// True if this life may become primary: a voter, a member, no witness.
-    fn may_stand(&self) -> bool {
-        self.votes() && self.is_member() && !self.settings.witnesses.contains(self.me.node)
+    /// True if this life may become primary: a voter, no witness, and a member unless no member is left.
+    fn may_stand(&self, now: Instant) -> bool {
+        self.votes()
+            && !self.settings.witnesses.contains(self.me.node)
+            && (self.is_member() || !self.member_may_lead(now))
+    }
+
+    /// True if a member other than this life may lead.
+    fn member_may_lead(&self, now: Instant) -> bool {
+        self.candidates(now).any(|(life, stint)| stint.is_member() && life != self.me)
     }
 
     /// Promises a term to its owner, with the log's tail.
@@ -120,7 +134,9 @@ impl Agreement {
         for _ in 0..BURST {
             let tail = self.log.cut_after(prev_op, PREPARE_TARGET);
             let end = Op(prev_op.0 + tail.len() as u64);
-            let message = Message::Promise { term, commit, last_op, last_term, prev_op, tail };
+            let Some(prev_term) = self.log.term_at(prev_op) else { break };
+            let message =
+                Message::Promise { term, commit, last_op, last_term, prev_op, prev_term, tail };
             self.send(Destination::Node(term.life.node), message);
             prev_op = end;
             if prev_op >= last_op {
@@ -149,7 +165,8 @@ impl Agreement {
     }
 
     pub(crate) fn on_promise_request(&mut self, now: Instant, from: Life, term: Term) {
-        if from != term.life || self.term.era != term.era || !self.votes() {
+        let ended = self.suspicions.has_obituary(from, self.committed.stint(from));
+        if from != term.life || self.term.era != term.era || !self.votes() || ended {
             return;
         }
         if term == self.term && self.status == Status::Silent {
@@ -182,9 +199,11 @@ impl Agreement {
                 self.office.rejected.insert(from.node, term);
                 let mut gone: NodeSet = self.office.rejected.keys().copied().collect();
                 gone.insert(term.life.node);
+                let own = self.committed.stint(self.me);
+                self.named_by(now, self.me, own).iter().for_each(|node| gone.insert(node));
                 if gone.len() >= self.committed.majority() {
                     self.promise(term);
-                } else if self.may_stand() {
+                } else if self.may_stand(now) {
                     // A minority left a healthy primary: it comes back under a term above its promise.
                     let counter = term.counter.saturating_add(1);
                     self.stand(now, Term { era: term.era, counter, life: self.me });
@@ -196,7 +215,7 @@ impl Agreement {
             Status::Follower | Status::Silent if from == self.term.life && term.life != self.me => {
                 self.promise(term);
             }
-            Status::Follower | Status::Silent if from == self.term.life && self.may_stand() => {
+            Status::Follower | Status::Silent if from == self.term.life && self.may_stand(now) => {
                 self.stand(now, term);
             }
             _ => {}
@@ -209,7 +228,7 @@ impl Agreement {
         from: Life,
         term: Term,
         claim: (Op, Op, Term),
-        prev_op: Op,
+        prev: (Op, Term),
         tail: Vec<Entry>,
     ) {
         if term.life != self.me || self.term.era != term.era {
@@ -220,13 +239,13 @@ impl Agreement {
             return;
         }
         if term > self.term {
-            if !self.counts(&self.committed, from) || !self.may_stand() {
+            if !self.counts(&self.committed, from) || !self.may_stand(now) {
                 return;
             }
             self.stand(now, term);
         }
         if self.status == Status::Candidate && term == self.term {
-            self.change.promises.add(from, claim, prev_op, tail);
+            self.change.promises.add(from, claim, prev, tail);
         }
     }
 
@@ -235,7 +254,7 @@ impl Agreement {
         if !self.learn_commit(now) {
             return;
         }
-        if !self.may_stand() {
+        if !self.may_stand(now) {
             // It was removed meanwhile, and learns it only from the promises.
             self.promise_next(now);
             return;
@@ -256,7 +275,13 @@ impl Agreement {
     /// Commits up to the highest commit among the promises. False while its entries are missing.
     fn learn_commit(&mut self, now: Instant) -> bool {
         let Some(ahead) = self.change.promises.ahead(self.commit) else { return true };
-        if ahead.prev_op > self.commit {
+        // Who has the entry before the first one that was sent has all below it, too.
+        let joined = self.log.term_at(ahead.prev_op) == Some(ahead.prev_term);
+        if ahead.prev_op > self.commit && !joined {
+            for (node, from) in self.change.promises.missing_once(self.commit) {
+                let message = Message::Fetch { term: self.term, from };
+                self.send(Destination::Node(node), message);
+            }
             return false;
         }
         let commit = ahead.commit;
@@ -324,7 +349,7 @@ impl Agreement {
         let own = self.committed.stint(self.me);
         // Until the batch of an era is committed there is no roster to lose.
         self.commit > Op::ZERO
-            && (!self.is_member()
+            && (!self.is_member() && self.member_may_lead(now)
                 || self.lives_have_ended()
                 || self.unsuspected_voters(now).len() < self.committed.majority()
                 || self.majority_names(now, self.me, own)

@@ -97,6 +97,8 @@ pub enum Message {
         last_term: Term,
         /// Op before the first entry of `tail`.
         prev_op: Op,
+        /// Term of the entry at `prev_op`: who has that entry needs nothing below it.
+        prev_term: Term,
         /// Entries after `prev_op`.
         tail: Vec<Entry>,
     },
@@ -151,6 +153,15 @@ pub enum Message {
         /// What.
         order: Order,
     },
+    /// Entries that are committed, whatever the term: the answer to a Fetch of who cannot answer with a Prepare.
+    Committed {
+        /// Op before the first entry.
+        prev_op: Op,
+        /// Term of the entry at `prev_op`.
+        prev_term: Term,
+        /// The entries, all committed.
+        entries: Vec<Entry>,
+    },
 }
 
 /// The numbers of the messages on the wire: never reused (WIRE.md).
@@ -169,6 +180,7 @@ mod tag {
     pub(super) const COLD_PROMISE: u8 = 12;
     pub(super) const ORDER: u8 = 13;
     pub(super) const COLD_RELEASE: u8 = 14;
+    pub(super) const COMMITTED: u8 = 15;
 }
 
 fn put_entries(to: &mut Writer, entries: &[Entry]) {
@@ -247,13 +259,14 @@ impl Message {
                     suspicion.encode(to);
                 }
             }
-            Self::Promise { term, commit, last_op, last_term, prev_op, tail } => {
+            Self::Promise { term, commit, last_op, last_term, prev_op, prev_term, tail } => {
                 to.u8(tag::PROMISE);
                 to.term(*term);
                 to.op(*commit);
                 to.op(*last_op);
                 to.term(*last_term);
                 to.op(*prev_op);
+                to.term(*prev_term);
                 put_entries(to, tail);
             }
             Self::Request { client, seq, first, body } => {
@@ -262,6 +275,12 @@ impl Message {
                 to.u64(seq.0);
                 to.u64(first.0);
                 to.bytes(body);
+            }
+            Self::Committed { prev_op, prev_term, entries } => {
+                to.u8(tag::COMMITTED);
+                to.op(*prev_op);
+                to.term(*prev_term);
+                put_entries(to, entries);
             }
             _ => self.encode_short(to),
         }
@@ -306,6 +325,7 @@ impl Message {
             Self::Prepare { .. }
             | Self::Suspect { .. }
             | Self::Promise { .. }
+            | Self::Committed { .. }
             | Self::Request { .. } => {}
         }
     }
@@ -346,9 +366,9 @@ impl Message {
             tag::PROMISE_REQUEST => Self::PromiseRequest { term: from.term()? },
             tag::PROMISE => {
                 let (term, commit, last_op) = (from.term()?, from.op()?, from.op()?);
-                let (last_term, prev_op) = (from.term()?, from.op()?);
+                let (last_term, prev_op, prev_term) = (from.term()?, from.op()?, from.term()?);
                 let tail = take_entries(from)?;
-                Self::Promise { term, commit, last_op, last_term, prev_op, tail }
+                Self::Promise { term, commit, last_op, last_term, prev_op, prev_term, tail }
             }
             tag::JOIN => Self::Join {
                 removed_at: from.op()?,
@@ -369,6 +389,11 @@ impl Message {
             tag::ORDER => {
                 Self::Order { life: from.life()?, order: Order::from_number(from.u8()?)? }
             }
+            tag::COMMITTED => Self::Committed {
+                prev_op: from.op()?,
+                prev_term: from.term()?,
+                entries: take_entries(from)?,
+            },
             _ => return Err(Malformed::OutOfRange("message kind")),
         })
     }

@@ -75,6 +75,7 @@ fn samples() -> Vec<(&'static str, Message)> {
                 last_op: Op(18),
                 last_term: term(),
                 prev_op: Op(12),
+                prev_term: term(),
                 tail: entries,
             },
         ),
@@ -87,6 +88,14 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("cold-request", Message::ColdRequest { term: term() }),
         ("cold-promise", Message::ColdPromise { term: term() }),
         ("cold-release", Message::ColdRelease { term: term() }),
+        (
+            "committed",
+            Message::Committed {
+                prev_op: Op(11),
+                prev_term: term(),
+                entries: vec![entry(EntryKind::Noop)],
+            },
+        ),
         ("order", Message::Order { life: life(5, 6), order: Order::Fenced }),
     ]
 }
@@ -200,7 +209,7 @@ proptest! {
         };
         assert_eq!(Message::decode(&bytes(&prepare)), Ok(prepare));
         let promise = Message::Promise {
-            term, commit: a, last_op: b, last_term: other, prev_op: c, tail: entries,
+            term, commit: a, last_op: b, last_term: other, prev_op: c, prev_term: other, tail: entries,
         };
         assert_eq!(Message::decode(&bytes(&promise)), Ok(promise));
     }

@@ -155,3 +155,21 @@ fn rejected_prepares_of_an_old_primary_commit_nothing() {
     c.until("all are members", 400, |c| c.all_are_members() && c.agrees());
     assert!(c.agreement(1).commit() > Op(0));
 }
+
+#[test]
+fn a_commit_that_only_the_promiser_has_heard_of_costs_nothing() {
+    let mut c = Cluster::running(3);
+    c.hop = Duration::from_micros(500);
+    let victim = c.life(1);
+    // 2 has the entry; that it is committed is told only to 3.
+    c.write(1, b"a");
+    c.until("2 has it", 5, |c| {
+        c.agreement(2).op() > c.agreement(2).commit() || c.applied(2).len() == 1
+    });
+    c.cut.insert((id(1), id(2)));
+    c.run(5);
+    c.kill(1);
+    c.until("suspicion", 40, |c| !c.agreement(2).suspects(c.now).is_empty());
+    let took = c.until("2 knows", 20, |c| c.knows_removed(2, victim));
+    assert!(took <= c.hop * 4, "{took}");
+}

@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     suspected: BTreeSet<NodeId>,
     frozen: BTreeMap<NodeId, Stint>,
     roster: Option<Roster>,
-    closed: Stint,
+    pub(crate) closed: Stint,
     /// Newest own beat that each peer echoed, with the stint it carried and the peer's life.
     echoes: BTreeMap<NodeId, (Instant, Stint, Life)>,
     pub(crate) committed: Vec<(Op, Entry)>,
@@ -447,15 +447,6 @@ impl Cluster {
         let packet = self.packets.remove(at);
         self.arrive(packet);
         true
-    }
-
-    /// Delivers everything on its way from one node to another, oldest first.
-    pub(crate) fn deliver_all(&mut self, from: u8, to: u8) {
-        let fits = |p: &Packet| p.from.node == id(from) && p.to == id(to);
-        while let Some(at) = self.packets.iter().position(fits) {
-            let packet = self.packets.remove(at);
-            self.arrive(packet);
-        }
     }
 
     /// Delivers a message of whoever it pretends to be from.

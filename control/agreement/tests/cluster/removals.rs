@@ -158,3 +158,15 @@ fn the_primary_hands_over_before_it_is_removed() {
     let out = |c: &Cluster| c.machines[&id(1)].agreement.roster().stint(victim) != stint;
     c.until("it is out", 200, out);
 }
+
+#[test]
+fn an_obituary_of_a_primary_whose_control_still_runs_removes_it_at_once() {
+    let mut c = Cluster::running(3);
+    let (victim, stint) = (c.life(1), c.stint(1));
+    c.machines.get_mut(&id(1)).unwrap().closed = stint;
+    for n in 2..=3 {
+        c.call(n, |a, now| a.handle_obituary(now, victim, stint));
+    }
+    let took = c.until("all know", 20, |c| (2..=3).all(|n| c.knows_removed(n, victim)));
+    assert!(took <= c.hop * 8, "{took}");
+}

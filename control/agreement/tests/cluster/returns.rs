@@ -2,7 +2,7 @@
 
 use crate::pump::{Cluster, id};
 use ng_agreement::{Action, Status, Waiting};
-use wire::{Incarnation, Message, Op};
+use wire::{Incarnation, Message, Op, Stint};
 
 #[test]
 fn a_dead_node_returns_as_a_new_life_and_votes_only_after_its_admit() {
@@ -79,6 +79,8 @@ fn an_old_join_admits_nobody() {
     c.isolate(3);
     c.until("it is out", 100, |c| c.agreement(1).roster().members().count() == 2);
     let op = c.agreement(1).op();
+    let life = c.life(3);
+    c.call(1, |a, now| a.handle_trusted(now, life, Stint::NONE));
     c.forge(c.life(3), 1, join(Op(1)));
     c.forge(c.life(3), 1, join(Op(0)));
     assert_eq!(c.agreement(1).op(), op, "R-JOIN: it does not know which removal it follows");
@@ -127,4 +129,27 @@ fn a_learner_says_that_it_waits_to_be_admitted() {
     c.cut.insert((id(3), id(1)));
     c.run(100);
     assert_eq!(c.agreement(3).waiting(), Some(Waiting::Admission));
+}
+
+#[test]
+fn when_every_living_voter_was_removed_one_of_them_leads_and_admits_the_others() {
+    let mut c = Cluster::running(3);
+    // 1 removes both others: they beat, but their acknowledgements come late.
+    c.cut.insert((id(2), id(1)));
+    c.write(1, b"a");
+    c.until("2 is out", 300, |c| c.agreement(1).roster().members().count() == 2);
+    c.cut.clear();
+    c.cut.insert((id(3), id(1)));
+    // The vote of 2 counts though it was removed; that it is admitted again is in the way.
+    let joins = |p: &crate::pump::Packet| matches!(p.message, Message::Join { .. });
+    c.write(1, b"b");
+    while c.agreement(1).roster().members().count() > 1 {
+        c.lose(joins);
+        c.step();
+    }
+    c.kill(1);
+    c.heal();
+    c.until("both are members", 200, |c| c.agreement(2).roster().members().count() == 2);
+    c.start(1);
+    c.until("all are members", 200, |c| c.all_are_members() && c.agrees());
 }
