@@ -122,6 +122,7 @@ impl World {
             nonce,
             fast: None,
             control: Some(Process::new(control)),
+            ring: self.now,
             seen: Seen::default(),
         });
         self.checkers.promise.begins(life);

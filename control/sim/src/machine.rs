@@ -50,6 +50,8 @@ pub struct Daemons {
     pub fast: Option<Process<Fast>>,
     /// netguard-control, while it runs.
     pub control: Option<Process<Control>>,
+    /// When the last event reaches control: the ring keeps their order.
+    pub ring: Real,
     /// What the checkers have seen of it.
     pub seen: Seen,
 }

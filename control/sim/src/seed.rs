@@ -241,6 +241,7 @@ fn become_well(world: &mut World, forgive: bool) -> Result<(), Violation> {
         world.tell(|| format!("all is well after {took}"));
         return Ok(());
     }
+    world.tell(|| progress::picture(world));
     let what = progress::missing(world, forgive).unwrap_or_default();
     let hope = progress::hope(world);
     Violation::found("I11 progress", format!("after {DEADLINES} deadlines ({hope:?}): {what}"))

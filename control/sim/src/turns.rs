@@ -134,7 +134,11 @@ impl World {
             FastOut::Tell(event) => {
                 self.tell(|| format!("{life:?} sees {:?}", event.kind));
                 let delay = Duration(1_000 + self.dice.below(self.shape.wake_max.0));
-                self.queue.push(self.now.after(delay), What::Ring(life, event));
+                let soon = self.now.after(delay);
+                let machine = self.machines.get_mut(&life.node);
+                let Some(daemons) = machine.and_then(|m| m.daemons.as_mut()) else { return };
+                daemons.ring = daemons.ring.max(soon);
+                self.queue.push(daemons.ring, What::Ring(life, event));
             }
             FastOut::Stop => {}
         }

@@ -13,7 +13,8 @@ use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term
 pub struct Seats(BTreeMap<NodeId, (Incarnation, Stint)>);
 
 impl Seats {
-    fn apply(&mut self, op: Op, entry: &Entry) {
+    /// Takes the next entry.
+    pub fn apply(&mut self, op: Op, entry: &Entry) {
         match entry.kind {
             EntryKind::Cold { .. } => self.0.clear(),
             EntryKind::Admit { node, incarnation } => {
@@ -193,6 +194,11 @@ impl CommittedLog {
     #[must_use]
     pub fn seats(&self, era: u32) -> Option<&Seats> {
         self.eras.get(&era)?.seats.last()
+    }
+    /// The seats after `op` of an era.
+    #[must_use]
+    pub fn seats_at(&self, era: u32, op: Op) -> Option<&Seats> {
+        self.eras.get(&era)?.seats.get(usize::try_from(op.0).ok()?)
     }
     /// Removals committed so far.
     #[must_use]

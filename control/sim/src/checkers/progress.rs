@@ -1,10 +1,11 @@
 //! I11: once faults have stopped and a majority of lives is alive, an entry commits, each live node is in the view,
 //! and each service runs. What is missing is said in words.
 
+use super::log::Seats;
 use crate::machine::Machine;
 use crate::world::World;
 use services::Phase;
-use wire::{EntryKind, Life, NodeId, ServiceId};
+use wire::{EntryKind, Life, NodeId, Op, ServiceId};
 
 /// What is to be expected of a cluster whose faults have stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,15 +27,36 @@ pub fn live(world: &World) -> Vec<Life> {
 /// What is to be expected now.
 #[must_use]
 pub fn hope(world: &World) -> Hope {
-    let live = live(world);
-    let need = world.shape.majority();
-    let log = &world.checkers.log;
-    let seats = log.seats(log.era());
-    if live.iter().filter(|l| seats.is_some_and(|s| s.votes(**l))).count() >= need {
+    if votes_suffice(world) {
         return Hope::Goes;
     }
-    let fresh = live.iter().filter(|l| is_fresh(world, **l)).count();
-    if fresh >= need { Hope::Cold } else { Hope::Stuck }
+    let fresh = live(world).iter().filter(|l| is_fresh(world, **l)).count();
+    if fresh >= world.shape.majority() { Hope::Cold } else { Hope::Stuck }
+}
+
+/// R-PROMISE-QUORUM: a majority of votes is alive by the longest commit that a live life knows, and after every later
+/// Admit in a live log. (What was committed without that any live life knows it cannot help.)
+fn votes_suffice(world: &World) -> bool {
+    let (live, need, checked) = (live(world), world.shape.majority(), &world.checkers.log);
+    let era = checked.era();
+    let of_era = |life: &Life| {
+        let agreement = world.machines.get(&life.node)?.control()?.node.agreement();
+        let log = agreement.log();
+        let begins = log.get(Op(1)).map(|entry| entry.term.era);
+        (begins == Some(era)).then_some((log, agreement.commit()))
+    };
+    let logs: Vec<_> = live.iter().filter_map(of_era).collect();
+    let known = logs.iter().map(|(_, commit)| *commit).max().unwrap_or_default();
+    let Some(seats) = checked.seats_at(era, known) else { return false };
+    let enough = |seats: &Seats| live.iter().filter(|l| seats.votes(**l)).count() >= need;
+    enough(seats)
+        && logs.iter().all(|(log, _)| {
+            let mut later = seats.clone();
+            log.after(known).all(|(op, entry)| {
+                later.apply(op, entry);
+                enough(&later)
+            })
+        })
 }
 
 /// R-FRESH: no entry in its own log gives it a vote.
@@ -46,7 +68,7 @@ fn is_fresh(world: &World, life: Life) -> bool {
         *kind == EntryKind::Admit { node: life.node, incarnation: life.incarnation }
     };
     let log = control.node.agreement().log();
-    !log.after(wire::Op::ZERO).any(|(_, entry)| admits(&entry.kind))
+    !log.after(Op::ZERO).any(|(_, entry)| admits(&entry.kind))
 }
 
 /// What is missing, if anything is. A service that failed everywhere while its drivers behaved badly needs the operator:
@@ -108,4 +130,27 @@ pub fn serving(world: &World, service: ServiceId) -> Option<NodeId> {
         m.lease(world.now).is_some_and(|(s, _)| s.board.open(usize::from(service.0)) != 0)
     };
     world.machines.values().find(serves).map(|m| m.node)
+}
+
+/// What an engineer wants to see when something is missing.
+#[must_use]
+pub fn picture(world: &World) -> String {
+    let mut text = String::new();
+    for machine in world.machines.values() {
+        let Some(control) = machine.control() else { continue };
+        let agreement = control.node.agreement();
+        let now = machine.clock.local(world.now);
+        let lease = if machine.lease(world.now).is_some() { ", lease" } else { "" };
+        text += &format!(
+            "{:?} {:?} {:?} op {} commit {}{lease}, suspects {:?}, waits {:?}; ",
+            machine.life(),
+            agreement.status(),
+            agreement.term(),
+            agreement.op(),
+            agreement.commit(),
+            agreement.suspects(now),
+            agreement.waiting(),
+        );
+    }
+    text + &missing(world, false).unwrap_or_else(|| "all is well".into())
 }

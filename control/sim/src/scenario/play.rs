@@ -112,7 +112,10 @@ impl Player {
                 self.world.tell(|| format!("seen after {took}: {seen:?}"));
                 Ok(())
             }
-            None => Err(format!("not seen within {within}: {seen:?}; {}", picture(&self.world))),
+            None => Err(format!(
+                "not seen within {within}: {seen:?}; {}",
+                progress::picture(&self.world)
+            )),
         }
     }
 
@@ -146,7 +149,7 @@ impl Player {
                 up.into_iter().find(|n| !not.contains(*n))
             }
         };
-        found.ok_or_else(|| format!("nobody is {who:?}; {}", picture(&self.world)))
+        found.ok_or_else(|| format!("nobody is {who:?}; {}", progress::picture(&self.world)))
     }
 
     fn all(&self, who: &[Who]) -> Result<NodeSet, String> {
@@ -221,22 +224,4 @@ fn primary(world: &World) -> Option<NodeId> {
         (agreement.status() == Status::Primary).then(|| (agreement.term(), m.node))
     };
     world.machines.values().filter_map(leads).max().map(|(_, node)| node)
-}
-
-/// What an engineer wants to see when an expectation fails.
-fn picture(world: &World) -> String {
-    let mut text = String::new();
-    for machine in world.machines.values() {
-        let Some(control) = machine.control() else { continue };
-        let agreement = control.node.agreement();
-        let lease = if machine.lease(world.now).is_some() { ", lease" } else { "" };
-        text += &format!(
-            "{:?} {:?} {:?} commit {}{lease}; ",
-            machine.life(),
-            agreement.status(),
-            agreement.term(),
-            agreement.commit()
-        );
-    }
-    text + &progress::missing(world, false).unwrap_or_else(|| "all is well".into())
 }
