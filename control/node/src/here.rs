@@ -156,6 +156,11 @@ impl Here {
     pub fn anything(&self) -> bool {
         self.instances.iter().any(|i| i.local != Local::Absent)
     }
+    /// True while something of a generation before this one is here.
+    #[must_use]
+    pub fn anything_before(&self, generation: Generation) -> bool {
+        self.instances.iter().any(|i| i.local != Local::Absent && i.generation < generation)
+    }
     /// What a service is on this node.
     #[must_use]
     pub fn local(&self, id: ServiceId) -> Option<(Local, Generation)> {

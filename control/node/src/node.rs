@@ -19,7 +19,7 @@ use base::{Duration, Instant};
 use driver::{FencePolicy, Job, Outcome};
 use heartbeat::{Event, EventKind};
 use membership::{Member, Membership, Names};
-use services::{Accepted, Applied, Body, Phase, Planner, ServiceSpec, Why};
+use services::{Accepted, Applied, Body, Phase, Planner, ServiceSpec, ServiceState, Why};
 use wire::{
     Entry, EntryKind, Generation, Life, Message, NodeId, NodeSet, Op, Seq, ServiceId, Stint,
 };
@@ -453,8 +453,9 @@ impl Node {
         let fenced = |spec: &ServiceSpec| {
             spec.fence == FencePolicy::Fenced && spec.rank(self.me.node).is_some()
         };
+        let era = ServiceState::at_era(self.membership.view().era).generation;
         if self.said_clean == member.stint
-            || self.here.anything()
+            || self.here.anything_before(era)
             || self.membership.is_forming()
             || self.planner.is_clean(self.me.node)
             || !self.planner.services().any(|(spec, _)| fenced(spec))
