@@ -305,8 +305,10 @@ impl Instance {
             }
             Done::Failed { reason } if self.local != Local::Absent => {
                 report(Report::Failed(reason.clone()));
-                // A stop that is under way ends with its own outcome.
-                if self.local != Local::Stopping {
+                // A stop that is under way ends with its own outcome, but the report says already that another may start.
+                if self.local == Local::Stopping {
+                    self.open(Generation(0), steps);
+                } else {
                     self.gone(steps);
                 }
             }
@@ -533,6 +535,17 @@ mod tests {
         assert_eq!(bench.here.deadline(&bench.lease, D), None, "nothing more to do by time alone");
         bench.lease.set_end(Instant::MAX);
         assert_eq!(bench.follow(), [""; 0]);
+    }
+
+    #[test]
+    fn a_start_that_fails_under_a_stop_closes_before_it_is_told() {
+        let mut bench = Bench::new();
+        bench.follow();
+        bench.state.phase = Phase::Stopping;
+        assert_eq!(bench.follow(), ["stop 1"]);
+        let reason = "no".into();
+        assert_eq!(bench.outcome(1, Done::Failed { reason }), ["failed 1", "open 0"]);
+        assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1"]);
     }
 
     #[test]
