@@ -148,12 +148,30 @@ mod tests {
     #[test]
     fn an_acknowledgement_below_a_promise_is_seen() {
         let mut promises = Promises::default();
-        let promise = Message::ColdPromise { term: term(4, 2) };
+        let promise = Message::Promise {
+            term: term(4, 2),
+            commit: Op::ZERO,
+            last_op: Op::ZERO,
+            last_term: Term::NONE,
+            prev_op: Op::ZERO,
+            prev_term: Term::NONE,
+            tail: Vec::new(),
+        };
         promises.sent(life(3), &promise).unwrap();
         let ack = |counter| Message::PrepareOk { term: term(counter, 2), op: Op(9) };
         assert_eq!(promises.sent(life(3), &ack(4)), Ok(()));
         assert_eq!(promises.sent(life(3), &ack(3)).unwrap_err().rule, "I7 one promise");
         assert_eq!(promises.sent(life(1), &ack(3)), Ok(()), "another life");
+    }
+
+    #[test]
+    fn an_acknowledgement_in_an_era_older_than_a_promised_one_is_seen() {
+        let mut promises = Promises::default();
+        promises
+            .sent(life(3), &Message::ColdPromise { term: Term { era: 2, ..term(0, 2) } })
+            .unwrap();
+        let ack = Message::PrepareOk { term: term(9, 2), op: Op(9) };
+        assert_eq!(promises.sent(life(3), &ack).unwrap_err().rule, "I7 one promise");
     }
 
     #[test]
