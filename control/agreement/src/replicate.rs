@@ -159,16 +159,18 @@ impl Agreement {
         // Only the primary knows that an older or newer asker follows nobody better.
         let limit = match self.status {
             Status::Primary if term <= self.term => self.log.op(),
-            Status::Follower | Status::Learner if term == self.term => self.matched,
-            _ => return self.send_committed(from, after),
+            Status::Follower | Status::Learner if term == self.term && term.life != from => {
+                self.matched
+            }
+            _ => return self.send_committed(from, term.era, after),
         };
         self.send_entries(Destination::Node(from.node), after, limit, BURST);
     }
 
     /// Tells an asker of another term what is committed. A life that does not know its own Admit is committed has no
     /// vote, by itself; when the primary is gone it may be just the vote that the next one needs.
-    fn send_committed(&mut self, asker: Life, after: Op) {
-        if after >= self.commit {
+    fn send_committed(&mut self, asker: Life, era: u32, after: Op) {
+        if after >= self.commit || era != self.term.era {
             return;
         }
         let prev_op = after;
@@ -236,7 +238,9 @@ impl Agreement {
         if self.matched == Op::ZERO || !matches!(self.status, Status::Follower | Status::Learner) {
             return;
         }
-        let op = self.sealed_up_to(now, self.matched.max(self.commit));
+        // Only what came from this primary: a commit may have been learned from a later term, whose entries a primary of
+        // an earlier one does not have at these ops.
+        let op = self.sealed_up_to(now, self.matched);
         if again || self.acknowledged.is_none_or(|before| op > before) {
             self.acknowledged = Some(op);
             let to = Destination::Node(self.term.life.node);

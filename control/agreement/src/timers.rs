@@ -91,8 +91,12 @@ impl Agreement {
         let (interval, deadline) = (self.settings.interval, self.deadline());
         let change = self.patience();
         let open_change = matches!(self.status, Status::Silent | Status::Candidate) && self.votes();
-        let following = matches!(self.status, Status::Follower | Status::Learner)
-            && self.heard_primary.is_some();
+        // Who promised another's term may be the one that does not know how far the log is committed.
+        let following = match self.status {
+            Status::Follower | Status::Learner => self.heard_primary.is_some(),
+            Status::Silent => true,
+            Status::Candidate | Status::Primary => false,
+        };
         let table = [
             (Timer::Beacon, interval, matches!(self.status, Status::Primary | Status::Candidate)),
             (Timer::Change, change, open_change),
