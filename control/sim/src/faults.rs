@@ -183,7 +183,7 @@ impl World {
     /// Everything outside the nodes works again; machines stay as they are.
     pub fn heal(&mut self) {
         self.tell(|| "everything outside the nodes works again".into());
-        self.faults_over = true;
+        self.healed_at = self.now;
         self.network.tear_all();
         self.network.quality = crate::network::Quality::GOOD;
         self.manners = crate::drivers::Manners::GOOD;

@@ -32,6 +32,9 @@ struct Arguments {
     /// Prints every thing that happens; for one seed or a schedule.
     #[arg(long)]
     verbose: bool,
+    /// Prints the messages of the agreement too.
+    #[arg(long)]
+    messages: bool,
     /// Plays this schedule instead.
     #[arg(long)]
     scenario: Option<PathBuf>,
@@ -63,7 +66,8 @@ fn main() -> anyhow::Result<ExitCode> {
     if !arguments.verbose {
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let options = Options { nodes: arguments.nodes, told, ..Options::default() };
+    let messages = arguments.messages;
+    let options = Options { nodes: arguments.nodes, told, messages, ..Options::default() };
     Ok(if run(&arguments, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

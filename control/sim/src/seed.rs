@@ -25,6 +25,8 @@ pub struct Options {
     pub mutations: Vec<&'static str>,
     /// A line for each thing that happens goes there.
     pub told: Option<fn(&str)>,
+    /// Messages of the agreement are told too.
+    pub messages: bool,
 }
 
 /// What came of a seed.
@@ -56,7 +58,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let quiet = dice.chance(1, 6);
     let shape = draw_shape(&mut dice, options, quiet);
     let mut world = World::new(shape, dice.next_u64());
-    world.told = options.told;
+    (world.told, world.messages) = (options.told, options.messages);
     world.tell(|| format!("seed {seed}: quiet {quiet}, {:?}", world.shape));
     let run = || if quiet { live_quietly(&mut world) } else { suffer(&mut world, &mut dice) };
     let found = match catch_unwind(AssertUnwindSafe(run)) {

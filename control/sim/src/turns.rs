@@ -185,6 +185,9 @@ impl World {
     fn control_out(&mut self, life: Life, out: ControlOut) {
         match out {
             ControlOut::Send(seq, to, message) => {
+                if self.messages {
+                    self.tell(|| format!("{life:?} to {to:?}: {message:?}"));
+                }
                 let found = self.checkers.promise.sent(life, &message);
                 self.keep(found);
                 let to = match to {
@@ -251,7 +254,7 @@ impl World {
                         None => packet.clone(),
                     };
                     let at = self.now.after(copy.delay);
-                    self.queue.push(at, What::Arrive(node, stream, packet));
+                    self.queue.push(at, What::Arrive(node, stream, packet, self.now));
                 }
             }
         }

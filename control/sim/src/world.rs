@@ -22,8 +22,8 @@ pub(crate) enum What {
     Fast(Life),
     /// netguard-control of a life may run.
     Control(Life),
-    /// A frame reaches a socket.
-    Arrive(NodeId, Stream, Packet),
+    /// A frame that was sent at that time reaches a socket.
+    Arrive(NodeId, Stream, Packet, Real),
     /// An event reaches control over the ring.
     Ring(Life, Event),
     /// The era is on the disk.
@@ -43,6 +43,9 @@ pub(crate) enum What {
     /// A wall comes down.
     Tear(u64),
 }
+
+/// Frames under way when the faults end arrive within this time or not at all.
+const STRAGGLERS: Duration = Duration::from_millis(2);
 
 /// A cluster and everything around it.
 pub struct World {
@@ -66,8 +69,10 @@ pub struct World {
     pub replies: BTreeMap<u64, Result<CommandDone, CommandRefused>>,
     /// Where a line for each thing that happens goes.
     pub told: Option<fn(&str)>,
-    /// No fault strikes any more, whatever was planned.
-    pub faults_over: bool,
+    /// Messages of the agreement are told too.
+    pub messages: bool,
+    /// When the faults ended: none strikes from then on, whatever was planned.
+    pub healed_at: Real,
     pub(crate) queue: Queue<What>,
     pub(crate) broken: Option<Violation>,
     pub(crate) tags: u64,
@@ -98,7 +103,8 @@ impl World {
             checkers,
             replies: BTreeMap::new(),
             told: None,
-            faults_over: false,
+            messages: false,
+            healed_at: Real(0),
             queue: Queue::new(),
             broken: None,
             tags: 0,
@@ -180,7 +186,13 @@ impl World {
         match what {
             What::Fast(life) => self.fast_turn(life),
             What::Control(life) => self.control_turn(life),
-            What::Arrive(node, stream, packet) => self.arrive(node, stream, packet),
+            What::Arrive(node, stream, packet, sent) => {
+                // Frames that were held up are a fault too, and end with the others.
+                let late = sent < self.healed_at && self.now > self.healed_at.after(STRAGGLERS);
+                if !late {
+                    self.arrive(node, stream, packet);
+                }
+            }
             What::Ring(life, event) => {
                 if let Some(control) = self.control_mut(life) {
                     control.actor.tell(event);
@@ -199,7 +211,7 @@ impl World {
             What::Start(node, boot) => self.start_daemons(node, boot),
             What::FastBegins(life) => self.start_fast(life),
             What::Fault(fault) => {
-                if !self.faults_over {
+                if self.healed_at == Real(0) {
                     self.strike(fault);
                 }
             }
