@@ -65,7 +65,7 @@ pub enum EntryKind {
         /// Why.
         cause: RemovalCause,
     },
-    /// Begins a stint: its number is this entry's op.
+    /// Begins a stint: its number is the era and the op of this entry.
     Admit {
         /// The node.
         node: NodeId,

@@ -4,7 +4,7 @@ use crate::pump::{Cluster, id};
 use base::Duration;
 
 /// The simulator walks far more; here it is enough to see a rule break.
-const SEEDS: u64 = if cfg!(debug_assertions) { 16 } else { 400 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 8 } else { 400 };
 
 /// One walk: cuts, losses, kills of a minority, restarts, writes.
 fn walk(nodes: u8, seed: u64, off: &[&'static str]) {

@@ -2,6 +2,7 @@
 
 mod changes;
 mod faults;
+mod garbage;
 mod normal;
 mod pump;
 mod removals;
