@@ -16,7 +16,7 @@ use crate::roster::majority;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::Instant;
-use wire::{EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
+use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
 
 /// A majority waits this many deadlines for the other voters before it begins without them.
 const PATIENCE: u64 = 4;
@@ -54,6 +54,8 @@ pub(crate) struct Cold {
     since: Option<Instant>,
     /// Eras tried.
     attempt: u64,
+    /// Lives that say that nothing above this op is committed and that a majority of lives is over.
+    hopeless: BTreeMap<NodeId, (Life, Op, Instant)>,
     /// When the own era began.
     begun: Option<Instant>,
 }
@@ -108,6 +110,7 @@ impl Agreement {
         self.forget_ended_candidates();
         if !self.is_fresh(now) {
             self.give_up_lost_batch(now);
+            self.give_up_lost_admit(now);
             return;
         }
         if !self.hears_no_primary(now) {
@@ -320,6 +323,34 @@ impl Agreement {
         let lost = last.is_some_and(|at| now.since(at) >= self.deadline() * LOST);
         let batch = self.commit == Op::ZERO && self.log.op() > Op::ZERO;
         if batch && lost && self.voted {
+            self.renumber(self.me.incarnation);
+        }
+    }
+
+    /// A life says how far its log is committed, and that a majority of lives is over.
+    pub(crate) fn note_hopeless(&mut self, now: Instant, from: Life, commit: Op) {
+        self.cold.hopeless.insert(from.node, (from, commit, now));
+    }
+
+    /// A life whose Admit is in its log uncommitted is neither voter nor fresh. When a majority of lives is over and all
+    /// that are left say that the Admit is not committed, it never will be: this life ends, and the next one is fresh.
+    /// (Not sooner: with the Admit committed this life's memory may be what a quorum needs.)
+    fn give_up_lost_admit(&mut self, now: Instant) {
+        let own = |entry: &Entry| match entry.kind {
+            EntryKind::Admit { node, incarnation } => Life { node, incarnation } == self.me,
+            _ => false,
+        };
+        let uncommitted = self.log.after(self.commit).find(|(_, entry)| own(entry));
+        let Some((admit, _)) = uncommitted.filter(|_| self.lives_have_ended()) else { return };
+        let says_so = |life: Life| {
+            self.cold.hopeless.get(&life.node).is_some_and(|(by, commit, at)| {
+                *by == life && *commit < admit && now.since(*at) <= self.deadline() * 2
+            })
+        };
+        let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
+        let living: Vec<Life> =
+            seats.filter(|l| self.committed.votes(*l) && !self.is_over(*l)).collect();
+        if !living.is_empty() && living.into_iter().all(says_so) {
             self.renumber(self.me.incarnation);
         }
     }

@@ -140,7 +140,7 @@ impl Agreement {
             Message::ColdPromise { term } => self.on_cold_promise(from, term),
             Message::ColdRelease { term } => self.on_cold_release(from, term),
             Message::Committed { prev_op, prev_term, entries } => {
-                self.on_committed(now, (prev_op, prev_term), entries);
+                self.on_committed(now, from, (prev_op, prev_term), entries);
             }
             Message::Order { life, order } => self.on_order(now, life, order),
         }

@@ -170,10 +170,11 @@ impl Agreement {
     /// Tells an asker of another term what is committed. A life that does not know its own Admit is committed has no
     /// vote, by itself; when the primary is gone it may be just the vote that the next one needs.
     fn send_committed(&mut self, asker: Life, era: u32, after: Op) {
-        if after >= self.commit || era != self.term.era {
+        if era != self.term.era || after >= self.commit && !self.lives_have_ended() {
             return;
         }
-        let prev_op = after;
+        // Without entries it says: nothing more is committed here, and a majority of lives is over.
+        let prev_op = after.min(self.commit);
         let Some(prev_term) = self.log.term_at(prev_op) else { return };
         let mut entries = self.log.cut_after(prev_op, PREPARE_TARGET);
         entries.truncate(usize::try_from(self.commit.0 - prev_op.0).unwrap_or(usize::MAX));
@@ -186,9 +187,14 @@ impl Agreement {
     pub(crate) fn on_committed(
         &mut self,
         now: Instant,
+        from: Life,
         (prev_op, prev_term): (Op, Term),
         entries: Vec<Entry>,
     ) {
+        if entries.is_empty() {
+            self.note_hopeless(now, from, prev_op);
+            return;
+        }
         let passive = matches!(self.status, Status::Learner | Status::Follower | Status::Silent);
         let known = self.log.op() > Op::ZERO && self.log.term_at(prev_op) == Some(prev_term);
         let era = self.era();

@@ -155,3 +155,46 @@ fn joins_go_out_every_interval() {
     let per = Duration::from_millis(100).0 / INTERVAL.0;
     assert!(c.sent - before <= 2 * per as usize, "a lonely node does not babble");
 }
+
+#[test]
+fn a_life_whose_admit_can_never_commit_makes_room_for_a_fresh_one() {
+    let mut c = Cluster::running(3);
+    c.write(1, b"a");
+    c.run(15);
+    // 2 restarts; its Admit reaches it, and 3, which would have to acknowledge it, restarts as well.
+    c.kill(2);
+    c.start(2);
+    c.cut.insert((id(3), id(1)));
+    let admitted = |c: &Cluster| c.agreement(2).op() > c.agreement(1).commit().next();
+    c.until("2 holds its Admit", 100, admitted);
+    c.kill(3);
+    c.cut.clear();
+    c.start(3);
+    c.until("2 makes room", 300, |c| c.machines[&id(2)].ended.is_some());
+    assert!(matches!(c.machines[&id(2)].ended, Some(Action::Renumber { .. })));
+    c.start(2);
+    c.until("era 2", 500, |c| c.all_are_members() && c.agrees());
+    assert!(matches!(c.truth[0].kind, EntryKind::Cold { era: 2, .. }));
+}
+
+#[test]
+fn a_life_whose_admit_may_be_committed_waits_for_who_knows_it() {
+    let mut c = Cluster::running(3);
+    c.kill(2);
+    c.start(2);
+    // The Admit of 2 is committed, which 2 does not learn; then 3 restarts, and 1 is cut off for long.
+    c.until("2 holds its Admit", 100, |c| {
+        let life = c.life(2);
+        c.agreement(1).roster().votes(life)
+    });
+    c.isolate(1);
+    c.lose(|_| true);
+    let unknowing = !c.agreement(2).roster().votes(c.life(2));
+    c.kill(3);
+    c.start(3);
+    c.run(1_000);
+    assert!(unknowing && c.machines[&id(2)].ended.is_none(), "{}", c.describe());
+    c.heal();
+    c.until("1 and 2 are a quorum", 500, |c| c.all_are_members() && c.agrees());
+    assert!(matches!(c.truth[0].kind, EntryKind::Cold { era: 1, .. }), "nothing was lost");
+}
