@@ -8,7 +8,7 @@ use crate::shape::Shape;
 use crate::world::{What, World};
 use base::{Duration, Prng};
 use node::Command;
-use wire::{NodeId, NodeSet, ServiceId};
+use wire::{NodeId, NodeSet, ServiceId, Stream};
 
 /// Which process of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ pub enum Fault {
 }
 
 /// Kinds of faults, as many as [`draw`] knows.
-const KINDS: usize = 13;
+const KINDS: usize = 16;
 
 /// How likely each kind is in one seed.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +83,18 @@ pub fn draw(dice: &mut Prng, weights: &Weights, shape: &Shape) -> Option<Fault> 
     let down = Duration::from_millis(10 + dice.below(300));
     let long = span(dice, shape.deadline());
     let whole = 1_000_000;
-    let wall =
-        |links, from, to, share_ppm| Some(Fault::Wall(Wall { links, from, to, share_ppm }, long));
     let all_links = (1 << shape.links) - 1;
+    let only = [None, None, Some(Stream::Fast), Some(Stream::Control)][dice.below(4) as usize];
+    let wall = |links, from, to, share_ppm| {
+        Some(Fault::Wall(Wall { links, from, to, only, share_ppm }, long))
+    };
+    // About as long as the patience of the others: they suspect, and hear again.
+    let brink = Duration(shape.deadline().0 * 3 / 4 + dice.below(shape.deadline().0 / 2));
+    let alone = |node: NodeId, only, span| {
+        let one: NodeSet = [node].into_iter().collect();
+        let to = nodes.iter().copied().filter(|n| *n != node).collect();
+        Some(Fault::Wall(Wall { links: all_links, from: one, to, only, share_ppm: whole }, span))
+    };
     let one_link = 1 << dice.below(u64::from(shape.links));
     let one: NodeSet = [node].into_iter().collect();
     let some: NodeSet = nodes.iter().copied().filter(|_| dice.chance(1, 2)).collect();
@@ -104,6 +113,10 @@ pub fn draw(dice: &mut Prng, weights: &Weights, shape: &Shape) -> Option<Fault> 
         9 => wall(all_links, one, rest(one), whole),
         10 => wall(one_link, shape.nodes, one, whole),
         11 => wall(all_links, shape.nodes, shape.nodes, 100_000 + dice.below(500_000)),
+        // A member that beats but does not acknowledge (R-PROGRESS), for long enough to be removed.
+        12 => alone(node, Some(Stream::Control), shape.deadline() * (3 + dice.below(6))),
+        13 => alone(node, None, brink),
+        14 => Some(Fault::Pause(node, Which::Fast, brink)),
         _ => Some(match dice.below(4) {
             0 => Fault::ConfirmOff(node, other),
             1 => Fault::Clear(service, other),

@@ -2,7 +2,7 @@
 
 use base::{Duration, Prng};
 use std::collections::BTreeMap;
-use wire::{NodeId, NodeSet};
+use wire::{NodeId, NodeSet, Stream};
 
 /// What one link does to frames. Shares are in parts per million.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +45,8 @@ pub struct Wall {
     pub from: NodeSet,
     /// To those.
     pub to: NodeSet,
+    /// Of one process only: its frames have a port of their own.
+    pub only: Option<Stream>,
     /// How many of a million frames it holds back: all, or a burst of loss.
     pub share_ppm: u64,
 }
@@ -98,9 +100,18 @@ impl Network {
     }
 
     /// The copies of one frame that arrive: none, one or two.
-    pub fn carry(&self, dice: &mut Prng, link: u8, from: NodeId, to: NodeId) -> [Option<Copy>; 2] {
+    pub fn carry(
+        &self,
+        dice: &mut Prng,
+        (link, stream): (u8, Stream),
+        from: NodeId,
+        to: NodeId,
+    ) -> [Option<Copy>; 2] {
         let meets = |wall: &Wall| {
-            wall.links >> link & 1 == 1 && wall.from.contains(from) && wall.to.contains(to)
+            wall.links >> link & 1 == 1
+                && wall.from.contains(from)
+                && wall.to.contains(to)
+                && wall.only.is_none_or(|only| only == stream)
         };
         for wall in self.walls.values().filter(|wall| meets(wall)) {
             if wall.share_ppm >= ALL || dice.chance(wall.share_ppm, ALL) {
@@ -130,7 +141,7 @@ impl Network {
 mod tests {
     use super::{ALL, Network, Quality, Wall};
     use base::Prng;
-    use wire::{NodeId, NodeSet};
+    use wire::{NodeId, NodeSet, Stream};
 
     fn node(n: u8) -> NodeId {
         NodeId::new(n).unwrap()
@@ -141,10 +152,10 @@ mod tests {
         let mut network = Network::new(2, Quality::GOOD);
         let mut dice = Prng::new(1);
         let set = |n| [node(n)].into_iter().collect::<NodeSet>();
-        let wall = Wall { links: 0b01, from: set(1), to: set(2), share_ppm: ALL };
+        let wall = Wall { links: 0b01, from: set(1), to: set(2), only: None, share_ppm: ALL };
         let number = network.build(wall);
         let mut passes = |network: &Network, link, a, b| {
-            network.carry(&mut dice, link, node(a), node(b))[0].is_some()
+            network.carry(&mut dice, (link, Stream::Fast), node(a), node(b))[0].is_some()
         };
         assert!(!passes(&network, 0, 1, 2));
         assert!(passes(&network, 1, 1, 2), "the other link");
@@ -160,7 +171,7 @@ mod tests {
         let mut dice = Prng::new(2);
         let (mut none, mut two) = (0, 0);
         for _ in 0..10_000 {
-            match network.carry(&mut dice, 0, node(1), node(2)) {
+            match network.carry(&mut dice, (0, Stream::Fast), node(1), node(2)) {
                 [None, _] => none += 1,
                 [_, Some(_)] => two += 1,
                 _ => {}

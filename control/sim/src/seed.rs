@@ -195,6 +195,8 @@ fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     }
     world.run_until(until)?;
     world.heal();
+    // What is about to end on its own ends first.
+    world.run(deadline * 4)?;
     let stay_down = dice.chance(1, 3);
     for node in world.ailing() {
         world.cut(node);

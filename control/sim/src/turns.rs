@@ -247,7 +247,7 @@ impl World {
             let header = Header { kind, from, nonce, link: LinkId(link), seq };
             let packet = Packet::new(header, body, self.shape.sealed);
             for node in to.iter().copied().filter(|n| *n != from.node) {
-                let copies = self.network.carry(&mut self.dice, link, from.node, node);
+                let copies = self.network.carry(&mut self.dice, (link, stream), from.node, node);
                 for copy in copies.into_iter().flatten() {
                     let packet = match copy.damage {
                         Some(random) => packet.damaged(random),
