@@ -1,6 +1,6 @@
 //! Joining and returning (PROTOCOL 4 and 6: R-JOIN, R-STINT, R-ADMIT).
 
-use crate::api::{ADMIT_WITHIN, Destination};
+use crate::api::{ADMIT_WITHIN, Destination, Status};
 use crate::replica::Agreement;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -52,13 +52,13 @@ impl Agreement {
         let removed_at = seat
             .filter(|seat| seat.incarnation == self.me.incarnation)
             .map_or(Op::ZERO, |seat| seat.removed_at);
-        let message = Message::Join {
-            removed_at,
-            op: self.log.op(),
-            fresh: self.is_fresh(now),
-            era: self.cold.known_era(self.era()),
-        };
+        let (fresh, era) = (self.is_fresh(now), self.cold.known_era(self.era()));
+        let message = Message::Join { removed_at, op: self.log.op(), fresh, era };
         self.send(Destination::All, message);
+        if self.status == Status::Primary {
+            // A removed life that leads because no member may (a witness, say) admits itself like any other.
+            self.on_join(now, self.me, removed_at, fresh, era);
+        }
         // Who is no member gets no retransmission: an acknowledgement that was lost would stay lost, and without it
         // nobody is admitted.
         self.acknowledge(now, true);
