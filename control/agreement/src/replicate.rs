@@ -1,6 +1,7 @@
 //! Normal operation (PROTOCOL 2): Prepare, PrepareOk, commit, retransmission, progress.
 
 use crate::api::{Destination, Status, StatusEvent};
+use crate::log::Log;
 use crate::replica::Agreement;
 use crate::roster::{Roster, batch_end, roster_at};
 use crate::suspicion::PROGRESS;
@@ -76,10 +77,14 @@ impl Agreement {
             self.send(Destination::Node(from.node), Message::Reject { term: self.term });
             return;
         }
-        if self.era() != Some(term.era) && !self.begins_era(now, from, term, prev.0, &entries) {
+        let begins = self.era() != Some(term.era);
+        if begins && !self.begins_era(now, from, term, prev.0, &entries) {
             return;
         }
-        self.cold.follow();
+        if begins || from == term.life {
+            // An entry that another one passes on says nothing about the primary: an era may have to begin all the same.
+            self.cold.follow();
+        }
         if term > self.term {
             self.enter(term);
         }
@@ -128,14 +133,26 @@ impl Agreement {
             self.send(Destination::Node(from.node), Message::Fetch { term, from: Op(1) });
             return false;
         };
-        if self.cold.was_released_from(first.term) {
-            self.fault();
+        if self.cold.was_released_from(first.term) && self.may_be_named_in(entries) {
+            // It counted on this life, which has not kept to it since: only the next life may follow.
+            self.renumber(self.me.incarnation);
             return false;
         }
         if self.log.op() > Op::ZERO {
             self.forget_era(term.era);
         }
         true
+    }
+
+    /// True if the batch that begins an era admits this life, or not all of the batch is here.
+    fn may_be_named_in(&self, entries: &[Entry]) -> bool {
+        let mut log = Log::default();
+        entries.iter().for_each(|entry| {
+            log.push(entry.clone());
+        });
+        let end = batch_end(&log);
+        let whole = end > Op::ZERO && log.op() >= end;
+        !whole || roster_at(&Roster::empty(self.settings.voters), &log, end).votes(self.me)
     }
 
     /// Asks for what lies after the last entry known to be right.
