@@ -1,4 +1,5 @@
-//! Real time, which nobody in the cluster can read, and the clocks of the nodes, which run apart from it.
+//! Real time, which nobody in the cluster can read, and the clocks of the nodes, which run apart
+//! from it.
 
 use base::{Duration, Instant};
 

@@ -1,5 +1,6 @@
-//! The control actor: what netguard-control does around the node core, in the same order. A turn can be interrupted
-//! between any two of its actions, even between the words of the board that one roster takes.
+//! The control actor: what netguard-control does around the node core, in the same order. A turn
+//! can be interrupted between any two of its actions, even between the words of the board that one
+//! roster takes.
 
 use crate::packet::{BelievedDamage, Body, Packet};
 use agreement::{Destination, Roster};
@@ -32,8 +33,8 @@ pub enum ControlOut {
     View(View),
     /// A service changed.
     Service(ServiceId),
-    /// This life is to end.
-    End,
+    /// This life is to end; the next one takes a number above this.
+    End(Incarnation),
 }
 
 /// One store on the board.
@@ -270,8 +271,8 @@ impl Control {
             Action::ReopenLease => board.reopen(),
             Action::StoreEra { era } => out.push(ControlOut::Store(era)),
             Action::Publish(roster) => self.publish(&roster),
-            Action::Superseded { .. } | Action::Renumber { .. } => {
-                out.push(ControlOut::End);
+            Action::Superseded { highest: above } | Action::Renumber { above } => {
+                out.push(ControlOut::End(above));
                 self.leave(now);
             }
             Action::Run(job) => out.push(ControlOut::Run(job)),
@@ -285,15 +286,15 @@ impl Control {
         }
     }
 
-    /// The words in the order of the product: the own stint last.
+    /// The words in the order of the product: a peer's stint before its life, the own stint last.
     fn publish(&mut self, roster: &Roster) {
         self.words.push_back(Word::Voters(roster.voters));
         for node in self.nodes.iter() {
             let seat = roster.seat(node);
             let incarnation = seat.map_or(Incarnation(0), |seat| seat.incarnation);
             let stint = seat.map_or(Stint::NONE, |seat| seat.stint);
-            self.words.push_back(Word::Roster(node, incarnation));
             self.words.push_back(Word::PeerStint(node, stint));
+            self.words.push_back(Word::Roster(node, incarnation));
         }
         self.words.push_back(Word::OwnStint(roster.stint(self.me)));
     }

@@ -1,7 +1,8 @@
 //! Drivers of one node that behave badly on purpose: slow, failing, late to answer, stuck.
 //!
-//! What a service leaves on the node (`presence`) counts from the beginning of a start to the end of a stop, and
-//! survives the daemons: only a new start of the daemons (R-START) or the loss of power takes it away.
+//! What a service leaves on the node (`presence`) counts from the beginning of a start to the end
+//! of a stop, and survives the daemons: only a new start of the daemons (R-START) or the loss of
+//! power takes it away.
 
 use base::{Duration, Prng};
 use driver::{Done, Job};
@@ -155,5 +156,53 @@ impl Driver {
     #[must_use]
     pub const fn is_stuck(&self) -> bool {
         self.stuck
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Driver, Manners};
+    use base::Prng;
+    use driver::{Done, Evidence, FencePolicy, Job, Right};
+    use wire::{Generation, ServiceId};
+
+    fn start() -> Job {
+        let (service, generation) = (ServiceId(0), Generation(1));
+        let policy = FencePolicy::Fenced;
+        Job::Start(Right::grant(service, generation, Evidence::NeverOwned, policy, None).unwrap())
+    }
+    fn stop() -> Job {
+        Job::Stop { service: ServiceId(0), generation: Generation(1) }
+    }
+
+    #[test]
+    fn something_is_here_from_the_beginning_of_a_start_to_the_end_of_a_stop() {
+        let (mut driver, mut dice) = (Driver::default(), Prng::new(1));
+        driver.take(start());
+        driver.take(stop());
+        assert!(driver.begin(&mut dice, &Manners::GOOD).is_some());
+        assert_eq!(driver.presence(), Some(Generation(1)), "before it is up");
+        assert!(driver.begin(&mut dice, &Manners::GOOD).is_none(), "one job at a time");
+        assert_eq!(driver.finish().unwrap().1, Done::Started);
+        driver.begin(&mut dice, &Manners::GOOD);
+        assert!(driver.presence().is_some());
+        assert_eq!(driver.finish().unwrap().1, Done::Stopped);
+        assert_eq!(driver.presence(), None);
+    }
+
+    #[test]
+    fn what_is_stuck_stays_until_a_clean_up() {
+        let (mut driver, mut dice) = (Driver::default(), Prng::new(1));
+        let manners = Manners { stuck: 1_000, ..Manners::GOOD };
+        for job in [start(), stop()] {
+            driver.take(job);
+            driver.begin(&mut dice, &manners);
+            driver.finish();
+        }
+        assert!(driver.is_stuck());
+        driver.abandon();
+        assert_eq!(driver.presence(), Some(Generation(1)), "killed daemons leave it");
+        driver.clear();
+        assert_eq!(driver.presence(), None);
     }
 }

@@ -1,6 +1,7 @@
-//! The fast actor: what netguard-fast does around the heartbeat core, in the same order, but for a clock that it is
-//! told and sockets that are a queue. A turn can be interrupted between any two frames and any two actions: that is
-//! how the two processes of a node come to interleave (PROTOCOL 5.3b).
+//! The fast actor: what netguard-fast does around the heartbeat core, in the same order, but for a
+//! clock that it is told and sockets that are a queue. A turn can be interrupted between any two
+//! frames and any two actions: that is how the two processes of a node come to interleave (PROTOCOL
+//! 5.3b).
 
 use crate::packet::{BelievedDamage, Body, Packet};
 use base::{Duration, Instant};
@@ -103,8 +104,8 @@ impl Fast {
         self.heartbeat.handle_control_lost(now, board);
     }
 
-    /// One turn, or what `interrupt` leaves of it. `now` is its clock all the while: an interruption is where time
-    /// passes.
+    /// One turn, or what `interrupt` leaves of it. `now` is its clock all the while: an
+    /// interruption is where time passes.
     pub fn turn(
         &mut self,
         now: Instant,

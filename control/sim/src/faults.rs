@@ -1,5 +1,6 @@
-//! What goes wrong, and how it is drawn: swarm style, each seed with weights of its own, so that some seeds see only
-//! pauses, some only walls, and some everything at once (Groce and others: Swarm Testing, ISSTA 2012).
+//! What goes wrong, and how it is drawn: swarm style, each seed with weights of its own, so that
+//! some seeds see only pauses, some only walls, and some everything at once (Groce and others:
+//! Swarm Testing, ISSTA 2012).
 
 use crate::clock::Real;
 use crate::machine::Machine;

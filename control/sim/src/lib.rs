@@ -1,9 +1,10 @@
-//! Clusters under a virtual clock: the cores of the product in a world that a seed decides, watched by checkers that
-//! know nothing of them.
+//! Clusters under a virtual clock: the cores of the product in a world that a seed decides, watched
+//! by checkers that know nothing of them.
 //!
 //! * [`clock`], [`queue`]: real time, the clocks of the nodes, what happens when.
 //! * [`packet`], [`network`]: what travels, and what the links do to it.
-//! * [`fast`], [`control`]: the two processes of a node, as actors that can be interrupted and paused.
+//! * [`fast`], [`control`]: the two processes of a node, as actors that can be interrupted and
+//!   paused.
 //! * [`drivers`]: drivers that behave badly on purpose.
 //! * [`machine`], [`life`]: what survives the daemons; starts and ends.
 //! * [`shape`]: what one cluster is.

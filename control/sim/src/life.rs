@@ -50,7 +50,8 @@ impl World {
             machine.boot += 1;
         }
     }
-    /// Both daemons are killed; what they made stays, and they are started again if the machine is wanted.
+    /// Both daemons are killed; what they made stays, and they are started again if the machine is
+    /// wanted.
     pub fn kill(&mut self, node: NodeId) {
         self.tell(|| format!("the daemons of {node:?} are killed"));
         let Some(machine) = self.machines.get_mut(&node) else { return };
@@ -154,7 +155,14 @@ impl World {
         self.wake_fast(life, self.now);
     }
 
-    /// Fast has stopped, or was killed: control notices.
+    /// Fast has stopped: a control that hangs does not outlive it.
+    pub(crate) fn fast_stops(&mut self, life: Life) {
+        if self.control_mut(life).is_some() {
+            self.kill_control(life.node);
+        }
+        self.fast_ends(life);
+    }
+    /// Fast is gone: control notices.
     pub(crate) fn fast_ends(&mut self, life: Life) {
         let Some(machine) = self.machines.get_mut(&life.node) else { return };
         let Some(daemons) = machine.daemons.as_mut().filter(|d| d.life == life) else { return };

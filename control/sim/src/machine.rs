@@ -1,4 +1,5 @@
-//! A machine: what survives its daemons (durable numbers, clock, what drivers left), and the daemons of one life.
+//! A machine: what survives its daemons (durable numbers, clock, what drivers left), and the
+//! daemons of one life.
 
 use crate::clock::{Clock, Real};
 use crate::control::Control;
@@ -67,7 +68,8 @@ pub struct Seen {
     pub primary_in: Option<(u32, u32)>,
 }
 
-/// Words that are shared by the daemons of one life and outlive them, as a gate in the kernel would.
+/// Words that are shared by the daemons of one life and outlive them, as a gate in the kernel
+/// would.
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// Whose.

@@ -81,6 +81,7 @@ struct Sum {
     entries: u64,
     removals: u64,
     cold: u64,
+    slowest: (u64, u64),
     line_at: Option<Instant>,
 }
 
@@ -93,11 +94,12 @@ impl Sum {
         self.entries += report.entries;
         self.removals += report.removals;
         self.cold += u64::from(report.era > 1);
+        self.slowest = self.slowest.max((report.recovered, report.seed));
     }
     fn line(&self, began: Instant) -> String {
         format!(
             "{} seeds, {} failed; {} s of cluster time, {} M steps, {} entries, {} removals, \
-             {} seeds with a second cold start; {:.1} s",
+             {} seeds with another cold start; slowest recovery {}.{} deadlines (seed {}); {:.1} s",
             self.seeds,
             self.failed,
             self.lasted_ms / 1_000,
@@ -105,6 +107,9 @@ impl Sum {
             self.entries,
             self.removals,
             self.cold,
+            self.slowest.0 / 10,
+            self.slowest.0 % 10,
+            self.slowest.1,
             began.elapsed().as_secs_f64()
         )
     }

@@ -1,7 +1,8 @@
-//! What travels: the real header, and a body that is either the value itself or the sealed bytes of it.
+//! What travels: the real header, and a body that is either the value itself or the sealed bytes of
+//! it.
 //!
-//! Most seeds carry values, because they run faster; some carry real bytes, so that every codec and the keyed
-//! tag are part of what is checked, and then some of the bytes are damaged on the way.
+//! Most seeds carry values, because they run faster; some carry real bytes, so that every codec and
+//! the keyed tag are part of what is checked, and then some of the bytes are damaged on the way.
 
 use std::rc::Rc;
 use wire::beat::BEAT_MAX;
@@ -106,7 +107,8 @@ impl Packet {
         Self { header: self.header, form: Form::Damaged(bytes.into()) }
     }
 
-    /// What the receiver makes of it. The outer error is a broken promise: damaged bytes were believed.
+    /// What the receiver makes of it. The outer error is a broken promise: damaged bytes were
+    /// believed.
     pub fn open(&self) -> Result<Result<(Header, Body), Reject>, BelievedDamage> {
         let (bytes, damaged) = match &self.form {
             Form::Value(body) => return Ok(Ok((self.header, body.clone()))),
@@ -122,3 +124,44 @@ impl Packet {
 /// A frame with a turned bit passed its check (S9).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BelievedDamage;
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Packet};
+    use crate::shape::id;
+    use std::rc::Rc;
+    use wire::{Header, Incarnation, Life, LinkId, Message, Nonce, Op, Seq, Stint, Term};
+
+    fn packet(sealed: bool) -> Packet {
+        let from = Life { node: id(2), incarnation: Incarnation(3) };
+        let body = Body::Agreement(Rc::new(Message::PrepareOk { term: Term::NONE, op: Op(4) }));
+        let (nonce, link, seq) = (Nonce(5), LinkId(0), Seq(6));
+        Packet::new(Header { kind: body.kind(), from, nonce, link, seq }, &body, sealed)
+    }
+
+    #[test]
+    fn values_and_sealed_bytes_arrive_alike() {
+        for sealed in [false, true] {
+            let (header, body) = packet(sealed).open().unwrap().unwrap();
+            assert_eq!((header.from.node, header.seq), (id(2), Seq(6)));
+            let Body::Agreement(message) = body else { panic!("{body:?}") };
+            assert_eq!(*message, Message::PrepareOk { term: Term::NONE, op: Op(4) });
+        }
+    }
+
+    #[test]
+    fn any_turned_bit_is_refused() {
+        for place in 0..800 {
+            assert!(packet(true).damaged(place).open().unwrap().is_err(), "bit {place}");
+        }
+    }
+
+    #[test]
+    fn an_obituary_keeps_its_stint() {
+        let obituary = wire::Obituary { stint: Stint(7) };
+        let body = Body::Obituary(obituary);
+        let header = Header { kind: body.kind(), ..packet(false).header };
+        let opened = Packet::new(header, &body, true).open().unwrap().unwrap();
+        assert!(matches!(opened.1, Body::Obituary(o) if o == obituary));
+    }
+}

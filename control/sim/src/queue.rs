@@ -1,4 +1,5 @@
-//! What happens when, in real time; what falls on the same moment happens in the order in which it was planned.
+//! What happens when, in real time; what falls on the same moment happens in the order in which it
+//! was planned.
 
 use crate::clock::Real;
 use std::cmp::Reverse;

@@ -44,6 +44,8 @@ pub struct Report {
     pub era: u32,
     /// Members removed.
     pub removals: u64,
+    /// How long the cluster took to be well after its faults had ended, in tenths of a deadline.
+    pub recovered: u64,
     /// What was found.
     pub found: Option<Violation>,
 }
@@ -73,6 +75,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         entries: log.length(log.era()),
         era: log.era(),
         removals: log.removals(),
+        recovered: world.recovered,
         found,
     }
 }
@@ -220,7 +223,8 @@ fn recover(world: &mut World) -> Result<(), Violation> {
     let deadline = world.shape.deadline();
     let step = Duration(deadline.0 / 10);
     let wanted = |w: &World| w.machines.values().all(|m| !m.wanted || m.is_up());
-    // A machine that has just been started may still find its life superseded, or stall: it starts again.
+    // A machine that has just been started may still find its life superseded, or stall: it starts
+    // again.
     world.run_while(Duration::from_millis(4_000), step, wanted)?;
     if progress::hope(world) == Hope::Stuck {
         world.tell(|| "no majority of votes and none of fresh lives: all are restarted".into());
@@ -243,6 +247,7 @@ fn become_well(world: &mut World, forgive: bool) -> Result<(), Violation> {
     let took = world.run_while(deadline * DEADLINES, Duration(deadline.0 / 10), well)?;
     if let Some(took) = took {
         world.tell(|| format!("all is well after {took}"));
+        world.recovered = world.recovered.max(took.0 * 10 / deadline.0.max(1));
         return Ok(());
     }
     world.tell(|| progress::picture(world));

@@ -1,4 +1,5 @@
-//! What one simulated cluster is: size, settings, services, and how badly everything around the cores behaves.
+//! What one simulated cluster is: size, settings, services, and how badly everything around the
+//! cores behaves.
 
 use crate::drivers::Manners;
 use crate::network::Quality;

@@ -1,5 +1,5 @@
-//! Turns of the two processes of a node: when they run, what they do to the world, and what the checkers look at
-//! after each of them.
+//! Turns of the two processes of a node: when they run, what they do to the world, and what the
+//! checkers look at after each of them.
 
 use crate::checkers::Violation;
 use crate::checkers::{lease, owner};
@@ -113,7 +113,7 @@ impl World {
                 let on = self.after_interruption();
                 self.wake_fast(life, on);
             }
-            Ok(fast::Turn::Stopped) => self.fast_ends(life),
+            Ok(fast::Turn::Stopped) => self.fast_stops(life),
             Err(BelievedDamage) => self.broken = Some(believed()),
         }
     }
@@ -228,7 +228,12 @@ impl World {
                 let state = state.map(|(_, s)| (s.phase, s.generation, s.owner.map(|o| o.life)));
                 format!("{life:?} {service:?}: {state:?}")
             }),
-            ControlOut::End => self.tell(|| format!("{life:?} has to end")),
+            ControlOut::End(above) => {
+                self.tell(|| format!("{life:?} has to end"));
+                if let Some(machine) = self.machines.get_mut(&life.node) {
+                    machine.incarnation = machine.incarnation.max(above.0);
+                }
+            }
         }
     }
 

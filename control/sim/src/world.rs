@@ -1,4 +1,5 @@
-//! The world: machines, network, time. One thing happens after the other, in an order that the seed decides.
+//! The world: machines, network, time. One thing happens after the other, in an order that the seed
+//! decides.
 
 use crate::checkers::{Checkers, Violation};
 use crate::clock::{Clock, Real};
@@ -69,6 +70,8 @@ pub struct World {
     pub replies: BTreeMap<u64, Result<CommandDone, CommandRefused>>,
     /// Where a line for each thing that happens goes.
     pub told: Option<fn(&str)>,
+    /// The longest that it took to be well again, in tenths of a deadline.
+    pub recovered: u64,
     /// Messages of the agreement are told too.
     pub messages: bool,
     /// When the faults ended: none strikes from then on, whatever was planned.
@@ -103,6 +106,7 @@ impl World {
             checkers,
             replies: BTreeMap::new(),
             told: None,
+            recovered: 0,
             messages: false,
             healed_at: Real(0),
             queue: Queue::new(),
@@ -154,7 +158,8 @@ impl World {
     pub fn plan(&mut self, at: Real, fault: Fault) {
         self.queue.push(at, What::Fault(fault));
     }
-    /// Gives a command to the control process of a node; the tag under which the answer comes, if one runs there.
+    /// Gives a command to the control process of a node; the tag under which the answer comes, if
+    /// one runs there.
     pub fn command(&mut self, node: NodeId, command: Command) -> Option<u64> {
         self.tags += 1;
         let tag = self.tags;

@@ -1,5 +1,5 @@
-//! Rules that are switched off one by one: the checkers must see it within some hundred seeds. A checker that never
-//! finds anything proves nothing.
+//! Rules that are switched off one by one: the checkers must see it within some hundred seeds. A
+//! checker that never finds anything proves nothing.
 
 use ng_sim::seed::{Options, Report, run};
 use ng_sim::shape::Sabotage;

@@ -1,5 +1,6 @@
-//! I4 (S2): whoever holds a lease, by its own clock and its own board, is, life and stint, a member by the log that
-//! is committed anywhere: the lease ended, in real time, before the removal was committed.
+//! I4 (S2): whoever holds a lease, by its own clock and its own board, is, life and stint, a member
+//! by the log that is committed anywhere: the lease ended, in real time, before the removal was
+//! committed.
 
 use super::Violation;
 use super::log::CommittedLog;
@@ -30,4 +31,44 @@ pub fn check(held: Held, log: &CommittedLog) -> Result<(), Violation> {
     let text =
         format!("{held:?}, but by the committed log (op {}) it is no member", log.length(era));
     Violation::found("I4 lease in view", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Held, check};
+    use crate::checkers::log::CommittedLog;
+    use crate::checkers::promise::Promises;
+    use crate::shape::id;
+    use wire::entry::RemovalCause;
+    use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Stint, Term};
+
+    #[test]
+    fn a_lease_after_the_removal_and_a_lease_of_an_older_era_are_seen() {
+        let (mut log, mut promises) = (CommittedLog::default(), Promises::default());
+        log.configure([1, 2].map(id).into_iter().collect());
+        let life = |n| Life { node: id(n), incarnation: Incarnation(1) };
+        let mut begin = |log: &mut CommittedLog, era: u32, last: EntryKind| {
+            let term = Term { era, counter: 0, life: life(1) };
+            let ack = Message::PrepareOk { term, op: Op(9) };
+            promises.sent(life(2), &ack).unwrap();
+            let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
+            let kinds = [EntryKind::Cold { era, admits: 2 }, admit(1), admit(2), last];
+            for (op, kind) in (1..).map(Op).zip(kinds) {
+                let entry = Entry { term, level: 1, kind };
+                log.committed(life(1), era, op, &entry, term, &promises).unwrap();
+            }
+        };
+        let held = |n: u8, era| {
+            let stint = Stint::of(era, Op(u64::from(n) + 1));
+            Held { life: life(n), era, stint }
+        };
+        let (node, incarnation, stint) = (id(2), Incarnation(1), Stint::of(1, Op(3)));
+        let cause = RemovalCause::Silent;
+        begin(&mut log, 1, EntryKind::Remove { node, incarnation, stint, cause });
+        assert_eq!(check(held(1, 1), &log), Ok(()));
+        assert_eq!(check(held(2, 1), &log).unwrap_err().rule, "I4 lease in view");
+        begin(&mut log, 2, EntryKind::Noop);
+        assert_eq!(check(held(1, 1), &log).unwrap_err().rule, "I9 one era");
+        assert_eq!(check(held(1, 2), &log), Ok(()));
+    }
 }

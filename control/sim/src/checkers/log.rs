@@ -1,7 +1,9 @@
-//! I1: no op has two different committed entries in one era, at any node. I2: a new primary's log has every entry
-//! committed in terms up to its own. I10: no commit without a majority of slots, each by its roster life in force.
+//! I1: no op has two different committed entries in one era, at any node. I2: a new primary's log
+//! has every entry committed in terms up to its own. I10: no commit without a majority of slots,
+//! each by its roster life in force.
 //!
-//! The first commit that is seen anywhere makes the committed log; everything else is compared with it.
+//! The first commit that is seen anywhere makes the committed log; everything else is compared with
+//! it.
 
 use super::Violation;
 use super::promise::Promises;
@@ -133,8 +135,8 @@ impl CommittedLog {
         Ok(true)
     }
 
-    /// I10, and that only roster lives in force were counted (I8). A follower that commits counts itself: its
-    /// acknowledgement may still be on its way out.
+    /// I10, and that only roster lives in force were counted (I8). A follower that commits counts
+    /// itself: its acknowledgement may still be on its way out.
     fn check_quorum(
         &self,
         by: Life,
@@ -169,9 +171,9 @@ impl CommittedLog {
         for (index, known) in record.entries.iter().enumerate() {
             let op = Op(index as u64 + 1);
             if known.term <= term && entry(op) != Some(&known.entry) {
+                let has = entry(op);
                 let text = format!(
-                    "{life:?} is primary in {term:?}, its log has at {op:?} {:?}; committed: {known:?}",
-                    entry(op)
+                    "{life:?} is primary in {term:?}, its log has at {op:?} {has:?}, not {known:?}"
                 );
                 return Violation::found("I2 survival", text);
             }

@@ -1,4 +1,5 @@
-//! What must hold, judged only by what comes out of the nodes. Nothing here knows how the cores work.
+//! What must hold, judged only by what comes out of the nodes. Nothing here knows how the cores
+//! work.
 //!
 //! * [`log`]: I1 agreement, I2 survival, I10 quorum, and the roster that the committed log implies.
 //! * [`views`]: I3 one order of views, and one state of the planner per log position (S1).

@@ -1,5 +1,6 @@
-//! I5 (S3): at most one node holds a service open under a lease, and no older generation is ever held open again
-//! once a newer one was. What a `fenced` service leaves on machines is never on two of them.
+//! I5 (S3): at most one node holds a service open under a lease, and no older generation is ever
+//! held open again once a newer one was. What a `fenced` service leaves on machines is never on two
+//! of them.
 
 use super::Violation;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! I11: once faults have stopped and a majority of lives is alive, an entry commits, each live node is in the view,
-//! and each service runs. What is missing is said in words.
+//! I11: once faults have stopped and a majority of lives is alive, an entry commits, each live node
+//! is in the view, and each service runs. What is missing is said in words.
 
 use super::log::Seats;
 use crate::machine::Machine;
@@ -34,8 +34,9 @@ pub fn hope(world: &World) -> Hope {
     if fresh >= world.shape.majority() { Hope::Cold } else { Hope::Stuck }
 }
 
-/// R-PROMISE-QUORUM: a majority of votes is alive by the longest commit that a live life knows, and after every later
-/// Admit in a live log. (What was committed without that any live life knows it cannot help.)
+/// R-PROMISE-QUORUM: a majority of votes is alive by the longest commit that a live life knows, and
+/// after every later Admit in a live log. (What was committed without that any live life knows it
+/// cannot help.)
 fn votes_suffice(world: &World) -> bool {
     let (live, need, checked) = (live(world), world.shape.majority(), &world.checkers.log);
     let era = checked.era();
@@ -71,8 +72,8 @@ fn is_fresh(world: &World, life: Life) -> bool {
     !log.after(Op::ZERO).any(|(_, entry)| admits(&entry.kind))
 }
 
-/// What is missing, if anything is. A service that failed everywhere while its drivers behaved badly needs the operator:
-/// `forgive` lets it be.
+/// What is missing, if anything is. A service that failed everywhere while its drivers behaved
+/// badly needs the operator: `forgive` lets it be.
 #[must_use]
 pub fn missing(world: &World, forgive: bool) -> Option<String> {
     let live = live(world);

@@ -1,5 +1,6 @@
-//! I7: a life acknowledges nothing in a term below its promise, and a term has one primary: whoever sends entries in a
-//! term (any follower may answer a Fetch) sends the same ones, those of the life in the term's name.
+//! I7: a life acknowledges nothing in a term below its promise, and a term has one primary: whoever
+//! sends entries in a term (any follower may answer a Fetch) sends the same ones, those of the life
+//! in the term's name.
 
 use super::Violation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,8 @@ use wire::{Entry, Incarnation, Life, Message, NodeId, Op, Term};
 #[derive(Debug, Default)]
 pub struct Promises {
     promised: BTreeMap<Life, Term>,
-    /// Promises to begin an era bind until the candidate gives it up, or its life is over: then it never leads it.
+    /// Promises to begin an era bind until the candidate gives it up, or its life is over: then it
+    /// never leads it.
     eras: BTreeMap<Life, BTreeSet<Term>>,
     given_up: BTreeSet<Term>,
     /// Who sent the first entries of each era.
@@ -90,7 +92,8 @@ impl Promises {
             let over = self.newest.get(&era.life.node).is_some_and(|n| *n > era.life.incarnation);
             !over && !self.given_up.contains(*era)
         };
-        // Within an era the promises of a majority to its one beginner exclude every other candidate.
+        // Within an era the promises of a majority to its one beginner exclude every other
+        // candidate.
         let older = |era: &&Term| era.era > term.era;
         let eras = self.eras.get(&by).into_iter().flatten().filter(older).filter(binds);
         match self.promised.get(&by).into_iter().chain(eras).max() {
@@ -106,8 +109,8 @@ impl Promises {
         self.newest.insert(life.node, life.incarnation);
     }
 
-    /// The most votes that any one term from `least` on (of the same era) has for `op`, the primary's and those of
-    /// `by` included; `counts` tells whose.
+    /// The most votes that any one term from `least` on (of the same era) has for `op`, the
+    /// primary's and those of `by` included; `counts` tells whose.
     #[must_use]
     pub fn most_acknowledged(
         &self,

@@ -1,5 +1,5 @@
-//! I3: every node is told the same views in the same order. S1: at one log position every node's planner is in the
-//! same state.
+//! I3: every node is told the same views in the same order. S1: at one log position every node's
+//! planner is in the same state.
 
 use super::Violation;
 use membership::View;
