@@ -81,6 +81,7 @@ struct Sum {
     entries: u64,
     removals: u64,
     cold: u64,
+    helped: u64,
     slowest: (u64, u64),
     line_at: Option<Instant>,
 }
@@ -94,12 +95,14 @@ impl Sum {
         self.entries += report.entries;
         self.removals += report.removals;
         self.cold += u64::from(report.era > 1);
+        self.helped += u64::from(report.helped);
         self.slowest = self.slowest.max((report.recovered, report.seed));
     }
     fn line(&self, began: Instant) -> String {
         format!(
             "{} seeds, {} failed; {} s of cluster time, {} M steps, {} entries, {} removals, \
-             {} seeds with another cold start; slowest recovery {}.{} deadlines (seed {}); {:.1} s",
+             {} with another cold start, {} after an operator's restart; \
+             slowest recovery {}.{} deadlines (seed {}); {:.1} s",
             self.seeds,
             self.failed,
             self.lasted_ms / 1_000,
@@ -107,6 +110,7 @@ impl Sum {
             self.entries,
             self.removals,
             self.cold,
+            self.helped,
             self.slowest.0 / 10,
             self.slowest.0 % 10,
             self.slowest.1,

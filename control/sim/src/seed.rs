@@ -46,6 +46,8 @@ pub struct Report {
     pub removals: u64,
     /// How long the cluster took to be well after its faults had ended, in tenths of a deadline.
     pub recovered: u64,
+    /// Votes and fresh lives were too few: an operator had to restart the nodes.
+    pub helped: bool,
     /// What was found.
     pub found: Option<Violation>,
 }
@@ -76,6 +78,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         era: log.era(),
         removals: log.removals(),
         recovered: world.recovered,
+        helped: world.helped,
         found,
     }
 }
@@ -198,8 +201,9 @@ fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     }
     world.run_until(until)?;
     world.heal();
-    // What is about to end on its own ends first.
-    world.run(deadline * 4)?;
+    // What is about to end on its own ends first, and so do jobs that slow drivers have begun.
+    let jobs = world.shape.manners.slow_max + Duration::from_millis(40);
+    world.run(jobs.max(deadline * 4))?;
     let stay_down = dice.chance(1, 3);
     for node in world.ailing() {
         world.cut(node);
@@ -228,6 +232,7 @@ fn recover(world: &mut World) -> Result<(), Violation> {
     world.run_while(Duration::from_millis(4_000), step, wanted)?;
     if progress::hope(world) == Hope::Stuck {
         world.tell(|| "no majority of votes and none of fresh lives: all are restarted".into());
+        world.helped = true;
         world.run(deadline * 2)?;
         for node in world.shape.nodes.iter().collect::<Vec<_>>() {
             world.cut(node);

@@ -72,6 +72,8 @@ pub struct World {
     pub told: Option<fn(&str)>,
     /// The longest that it took to be well again, in tenths of a deadline.
     pub recovered: u64,
+    /// An operator had to restart the nodes.
+    pub helped: bool,
     /// Messages of the agreement are told too.
     pub messages: bool,
     /// When the faults ended: none strikes from then on, whatever was planned.
@@ -107,6 +109,7 @@ impl World {
             replies: BTreeMap::new(),
             told: None,
             recovered: 0,
+            helped: false,
             messages: false,
             healed_at: Real(0),
             queue: Queue::new(),
