@@ -116,7 +116,8 @@ impl Topology {
         for (node, namespace) in (1..).zip(&nodes) {
             quiet_network(namespace)?;
             let links = 1..=shape.links;
-            let lines: Vec<String> = links.flat_map(|link| interface(node, link)).collect();
+            let mut lines: Vec<String> = links.flat_map(|link| interface(node, link)).collect();
+            lines.push(client_known());
             batch(namespace, &lines)?;
         }
         quiet_network(&client)?;
@@ -217,6 +218,13 @@ fn interface(node: u8, link: u8) -> Vec<String> {
     let mut lines = vec![format!("link set {} up", device(link))];
     lines.extend(addresses(node, link));
     lines
+}
+
+/// Every node knows the client's MAC address. Else a new owner would have to ask for it in order to
+/// answer a direct probe, and that question tells the client where the floating address now is: the
+/// observer would help the takeover.
+fn client_known() -> String {
+    format!("neigh add {CLIENT} lladdr {} nud permanent dev eth0", mac_text(CLIENT_MAC))
 }
 
 fn addresses(node: u8, link: u8) -> [String; 2] {

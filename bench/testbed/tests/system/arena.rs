@@ -4,13 +4,14 @@
 use crate::Verdict;
 use base::{Duration, Instant};
 use std::collections::BTreeMap;
+use std::process::Command;
 use testbed::cluster::{Cluster, Settled};
-use testbed::error::Result;
+use testbed::error::{Result, run};
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
 use testbed::stall::StallMeter;
-use testbed::topology::node_name;
+use testbed::topology::{FLOATING, node_name};
 use testbed::trial::REPEATS_MAX;
 
 /// A settled cluster.
@@ -43,6 +44,13 @@ impl Arena {
     /// From deadline to answer there are 10 ms, as 40 ms for 10 ms × 3.
     pub(crate) fn budget(&self) -> Duration {
         self.cluster.spec().deadline() + Duration::from_millis(10)
+    }
+
+    /// True if the node's kernel has the floating address.
+    pub(crate) fn has_address(&self, node: u8) -> bool {
+        let name = self.cluster.bed().topology().node(node).name();
+        let list = run(Command::new("ip").args(["-n", name, "address"])).unwrap_or_default();
+        list.contains(&FLOATING.to_string())
     }
 
     /// The verdict that every test ends with: nobody saw two owners, and no daemon ended by itself.

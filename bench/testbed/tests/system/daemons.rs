@@ -9,7 +9,6 @@ use testbed::error::Result;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
-use testbed::topology::FLOATING;
 use testbed::trial::REPEATS_MAX;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -71,7 +70,7 @@ fn end(programs: &Programs, how: &End) -> Result<Verdict> {
             hold!(ended == Some(code), "netguard-fast ended with {ended:?}, not {code}");
         }
         hold!(find(&arena, owner, "netguard-control").is_none(), "netguard-control goes on");
-        hold!(!has_address(&arena, owner), "n{owner} still has the address");
+        hold!(!arena.has_address(owner), "n{owner} still has the address");
         if let Some(stall) = stall {
             println!("      void ({took}): core {} stood still {}", stall.core, stall.length());
             arena.cluster.restore(owner)?;
@@ -83,11 +82,4 @@ fn end(programs: &Programs, how: &End) -> Result<Verdict> {
         return arena.end();
     }
     Ok(Verdict::Fail("void again and again: the machine stands still".into()))
-}
-
-fn has_address(arena: &Arena, node: u8) -> bool {
-    let name = arena.cluster.bed().topology().node(node).name().to_owned();
-    let mut ip = std::process::Command::new("ip");
-    let list = testbed::error::run(ip.args(["-n", &name, "address"])).unwrap_or_default();
-    list.contains(&FLOATING.to_string())
 }

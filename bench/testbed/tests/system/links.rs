@@ -6,13 +6,15 @@ use base::Duration;
 use testbed::bed::wait_until;
 use testbed::cluster::Cluster;
 use testbed::error::Result;
+use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::{Spec, link_name};
-use testbed::topology::port;
+use testbed::topology::{group, port};
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "link-down", run: link_down },
     Test { name: "link-flapping", run: link_flapping },
+    Test { name: "link-all-of-the-owner-down", run: isolated },
     Test { name: "link-loss-one-percent", run: loss },
     Test { name: "link-duplicates", run: duplicates },
     Test { name: "link-reordering", run: reordering },
@@ -74,6 +76,28 @@ fn link_flapping(programs: &Programs) -> Result<Verdict> {
     })?;
     hold!(stayed.is_ok(), "{stayed:?}");
     arena.cluster.bed().topology().ports().set_port(&port, true)?;
+    arena.end()
+}
+
+/// The owner loses all links and lives on. It must have given the address up before the next owner
+/// answers, and must not answer when the links come back.
+fn isolated(programs: &Programs) -> Result<Verdict> {
+    let mut arena = Arena::start(Spec::default(), programs)?;
+    let (owner, generation) = (arena.rest.owner, arena.rest.generation);
+    let ports = arena.cluster.bed().topology().ports();
+    let cut = os::now();
+    ports.set_group(group(owner), false)?;
+    let observer = arena.cluster.bed().observer();
+    let answer = observer.wait_for(cut, NAMED, |it| it.node != owner);
+    let Some(answer) = answer else {
+        return Ok(Verdict::Fail("nobody took over".into()));
+    };
+    hold!(answer.generation == generation + 1, "g{generation} was followed by {answer:?}");
+    let late = os::now().since(answer.received);
+    hold!(!arena.has_address(owner), "n{owner} still has the address {late} after the next owner");
+    ports.set_group(group(owner), true)?;
+    let rest = arena.cluster.settle()?;
+    hold!(rest.owner == answer.node, "it moved again when the links came back: {rest:?}");
     arena.end()
 }
 
