@@ -307,6 +307,6 @@ fn calm(world: &mut World) -> Result<(), Violation> {
 /// The line that replays a seed.
 #[must_use]
 pub fn replay_line(seed: u64, nodes: Option<u8>) -> String {
-    let nodes = nodes.map(|n| format!(" --nodes {n}")).unwrap_or_default();
+    let nodes = nodes.map(|n| format!(" -- --nodes {n}")).unwrap_or_default();
     format!("cargo xtask sim --seeds 1 --from {seed}{nodes}")
 }
