@@ -106,7 +106,8 @@ impl Spec {
         }
         let _ = write!(
             text,
-            "\n[[service]]\nname = \"{SERVICE}\"\nplacement = \"{placement}\"\nfence = \"{fence}\"\n\
+            "\n[[service]]\nname = \"{SERVICE}\"\nplacement = \"{placement}\"\n\
+             fence = \"{fence}\"\n\
              [[service.resource]]\nkind = \"address\"\naddress = \"{FLOATING}/24\"\n\
              \n[local]\ncore = {core}\n{more}"
         );
