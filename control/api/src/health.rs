@@ -94,6 +94,18 @@ fn service_problem(service: &Service, quorum: bool) -> Option<Problem> {
     Some(Problem { severity, message: format!("service {name} {what}{reason}"), remedy })
 }
 
+/// A link that is up and loses, doubles or reorders: no service suffers while another carries the beats.
+fn poor_links(member: &Member) -> Option<Problem> {
+    let poor = member.links.iter().filter(|l| !l.trouble.is_empty());
+    let poor: Vec<String> = poor.map(|l| format!("{} ({})", l.link, l.trouble)).collect();
+    if poor.is_empty() {
+        return None;
+    }
+    let message = format!("node {} is heard badly on link {}", member.name, poor.join(", "));
+    let remedy = "check cable, switch and load of that link".into();
+    Some(Problem { severity: Severity::Notice, message, remedy })
+}
+
 fn member_problem(member: &Member) -> Option<Problem> {
     let name = &member.name;
     let reason =
@@ -103,7 +115,7 @@ fn member_problem(member: &Member) -> Option<Problem> {
             let down: Vec<&str> =
                 member.links.iter().filter(|l| !l.up).map(|l| l.link.as_str()).collect();
             if down.is_empty() {
-                return None;
+                return poor_links(member);
             }
             let message = format!("node {name} is not heard on link {}", down.join(", "));
             let remedy = "check cable, switch and firewall of that link".into();

@@ -177,6 +177,9 @@ pub struct LinkState {
     pub link: String,
     /// True if the peer is heard on it.
     pub up: bool,
+    /// What it does to the peer's beats though it is up; empty if nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 /// One configured service.

@@ -36,7 +36,10 @@ fn each_fault_is_told_with_a_remedy() {
         (|s| s.members[1].state = MemberState::Suspect, "node n2 is silent", "check n2"),
         (|s| s.members[1].state = MemberState::Joining, "node n2 is joining", "wait"),
         (
-            |s| s.members[1].links = vec![LinkState { link: "blue".into(), up: false }],
+            |s| {
+                s.members[1].links =
+                    vec![LinkState { link: "blue".into(), up: false, trouble: String::new() }]
+            },
             "node n2 is not heard on link blue",
             "cable",
         ),
@@ -85,4 +88,15 @@ fn a_critical_alarm_stands_before_a_lost_node() {
     status.alarms.push(alarm(Severity::Critical, "two machines claim to be n3"));
     let messages: Vec<String> = status.health().problems.into_iter().map(|p| p.message).collect();
     assert_eq!(messages, ["two machines claim to be n3", "node n2 is down"]);
+}
+
+#[test]
+fn a_link_that_is_up_and_loses_beats_is_named_and_does_not_make_the_cluster_unhealthy() {
+    let mut status = good();
+    let trouble = "5 lost of the last 512 beats".to_owned();
+    status.members[1].links = vec![LinkState { link: "blue".into(), up: true, trouble }];
+    let health = status.health();
+    assert!(health.fine, "{health:?}");
+    let message = &health.problems[0].message;
+    assert!(message.contains("blue (5 lost of the last 512 beats)"), "{message}");
 }

@@ -21,7 +21,7 @@ fn member() -> Member {
         stint: Some(17),
         reason: "silent on all links".into(),
         heard_ms_ago: Some(31.5),
-        links: vec![LinkState { link: "blue".into(), up: false }],
+        links: vec![LinkState { link: "blue".into(), up: false, trouble: String::new() }],
     }
 }
 

@@ -226,6 +226,12 @@ impl Facts {
         let links = self.links.iter().enumerate().map(|(number, link)| LinkState {
             link: link.clone(),
             up: hears && !m.silent_links.iter().any(|l| usize::from(l.0) == number),
+            trouble: m
+                .poor_links
+                .iter()
+                .find(|(l, _)| usize::from(l.0) == number)
+                .map(|(_, trouble)| trouble_in_words(trouble))
+                .unwrap_or_default(),
         });
         api::Member {
             id: m.node.get(),
@@ -279,6 +285,15 @@ impl Facts {
             services: services.collect(),
         }
     }
+}
+
+/// What a link does to beats.
+fn trouble_in_words(trouble: &node::peers::Trouble) -> String {
+    let counts =
+        [(trouble.lost, "lost"), (trouble.doubled, "doubled"), (trouble.reordered, "out of order")];
+    let words = counts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = words.map(|(count, what)| format!("{count} {what}")).collect();
+    format!("{} of the last {} beats", words.join(", "), trouble.of)
 }
 
 /// One alarm.

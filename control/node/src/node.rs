@@ -138,6 +138,8 @@ impl Node {
             | EventKind::LeaseLost
             | EventKind::Stalled { .. }
             | EventKind::LinkDown { .. }
+            | EventKind::LinkPoor { .. }
+            | EventKind::LinkGood { .. }
             | EventKind::LinkUp { .. }
             | EventKind::Impostor { .. } => {}
         }

@@ -13,8 +13,22 @@ pub struct Peers {
     suspects: NodeSet,
     lives: BTreeMap<NodeId, Incarnation>,
     silent_links: BTreeSet<(NodeId, LinkId)>,
+    poor_links: BTreeMap<(NodeId, LinkId), Trouble>,
     impostors: BTreeMap<NodeId, (Incarnation, Instant)>,
     stall: Option<Stall>,
+}
+
+/// What a link did to the last beats of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// Beats that came over another link only.
+    pub lost: u16,
+    /// Beats that came twice.
+    pub doubled: u16,
+    /// Beats that came after newer ones.
+    pub reordered: u16,
+    /// Beats that were looked at.
+    pub of: u16,
 }
 
 /// The last time the fast path did not run when it should have.
@@ -35,11 +49,11 @@ impl Peers {
             EventKind::Suspected { life, .. } => {
                 self.heard.remove(life.node);
                 self.suspects.insert(life.node);
-                self.silent_links.retain(|(node, _)| *node != life.node);
+                self.forget_links(life.node);
             }
             EventKind::Obituary { life, .. } => {
                 self.heard.remove(life.node);
-                self.silent_links.retain(|(node, _)| *node != life.node);
+                self.forget_links(life.node);
             }
             EventKind::Trusted { life, .. } | EventKind::Appeared { life } => {
                 self.heard.insert(life.node);
@@ -60,11 +74,27 @@ impl Peers {
             EventKind::LinkUp { node, link } => {
                 self.silent_links.remove(&(node, link));
             }
+            EventKind::LinkPoor { node, link, lost, doubled, reordered, of } => {
+                let trouble = Trouble { lost, doubled, reordered, of };
+                self.poor_links.insert((node, link), trouble);
+            }
+            EventKind::LinkGood { node, link } => {
+                self.poor_links.remove(&(node, link));
+            }
             EventKind::Impostor { node, incarnation } => {
                 self.impostors.insert(node, (incarnation, event.at));
             }
             EventKind::LeaseGained | EventKind::LeaseLost | EventKind::Outlived { .. } => {}
         }
+    }
+    fn forget_links(&mut self, node: NodeId) {
+        self.silent_links.retain(|(n, _)| *n != node);
+        self.poor_links.retain(|(n, _), _| *n != node);
+    }
+    /// Links that lose, double or reorder what a node sends.
+    pub fn poor_links(&self, node: NodeId) -> impl Iterator<Item = (LinkId, Trouble)> + '_ {
+        let of = move |(key, _): &(&(NodeId, LinkId), &Trouble)| key.0 == node;
+        self.poor_links.iter().filter(of).map(|((_, link), trouble)| (*link, *trouble))
     }
     /// Nodes that are heard.
     #[must_use]

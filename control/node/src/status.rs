@@ -2,6 +2,7 @@
 
 use crate::here::Local;
 use crate::node::Node;
+use crate::peers::Trouble;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -81,6 +82,8 @@ pub struct MemberStatus {
     pub reason: String,
     /// Links on which it is silent while it is heard on another.
     pub silent_links: Vec<LinkId>,
+    /// Links that lose, double or reorder what it sends.
+    pub poor_links: Vec<(LinkId, Trouble)>,
 }
 
 /// One service.
@@ -233,6 +236,7 @@ impl Node {
             stint: member.map(|m| m.stint),
             reason: self.member_reason(node, state),
             silent_links: self.peers.silent_links(node).collect(),
+            poor_links: self.peers.poor_links(node).collect(),
         }
     }
 

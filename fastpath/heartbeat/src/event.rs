@@ -66,6 +66,28 @@ pub enum EventKind {
         /// The link.
         link: LinkId,
     },
+    /// Of the last beats of a peer, a link lost, doubled or reordered some (of `of`). Told again while it lasts.
+    LinkPoor {
+        /// The peer.
+        node: NodeId,
+        /// The link.
+        link: LinkId,
+        /// Beats that came over another link and not over this one.
+        lost: u16,
+        /// Frames that came twice.
+        doubled: u16,
+        /// Frames that came after newer ones.
+        reordered: u16,
+        /// Beats that were looked at.
+        of: u16,
+    },
+    /// That link has carried the last beats as it should.
+    LinkGood {
+        /// The peer.
+        node: NodeId,
+        /// The link.
+        link: LinkId,
+    },
     /// Two machines claim the same life with different nonces.
     Impostor {
         /// The node.

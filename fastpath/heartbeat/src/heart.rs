@@ -6,12 +6,14 @@
 use crate::board::Board;
 use crate::event::{Event, EventKind};
 use crate::lease::Lease;
-use crate::peer::{Echoable, Health, HealthEvent, Peer, PeerLink};
+use crate::peer::{Echoable, Health, HealthEvent, Peer, PeerLink, Quality};
 use crate::settings::Settings;
 use alloc::collections::VecDeque;
 use base::{Duration, Instant};
+use wire::replay::LINKS_MAX;
 use wire::{
-    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, Nonce, Obituary, Seq, Stint,
+    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, Nonce, Obituary, Reject,
+    Seq, Stint,
 };
 
 /// Actions that wait to be polled: an event for each link of each peer, and some answers.
@@ -22,6 +24,12 @@ const OBITUARY_GAP: Duration = Duration::from_micros(500);
 /// Deadlines without progress after which control counts as lost: as long as a peer's patience with a member that
 /// beats but does not acknowledge (R-PROGRESS), because until then nothing is gained by ending sooner.
 const CONTROL_DEADLINES: u64 = 3;
+
+/// Beats of a peer after which the quality of its links is judged: 5 s at 10 ms.
+const QUALITY_BEATS: u16 = 512;
+/// So many lost, doubled or reordered among them make a link poor. Fewer can be a link whose copies were not yet read
+/// when this one's were.
+const QUALITY_FAULTS: u16 = 4;
 
 /// What the edge must do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +112,7 @@ impl Heartbeat {
         self.heard(now, from, Some(link));
         let peer = &mut self.peers[from.node.index()];
         peer.newest = seq;
+        peer.beats += 1;
         peer.stint = beat.stint;
         if may_echo(self.settings.me, from, beat.stint, board) {
             // Stored before the frozen word is read again: the answer here, or the next beat, goes without the echo,
@@ -120,6 +129,7 @@ impl Heartbeat {
         if let Some(echo) = beat.echo(self.settings.me.node) {
             self.note_echo(now, from, echo, board);
         }
+        self.judge_links(now, from.node);
     }
 
     /// An authenticated echo that was sent at once.
@@ -153,6 +163,18 @@ impl Heartbeat {
         peer.accused = from.incarnation;
         peer.step(HealthEvent::Obituary);
         self.tell(now, EventKind::Obituary { life: from, stint: obituary.stint });
+    }
+
+    /// An authenticated beat that was dropped because it came twice, or after a newer one, on `link`.
+    pub fn handle_disorder(&mut self, node: NodeId, link: LinkId, reason: Reject) {
+        let links = &mut self.peers[node.index()].links;
+        let Some(known) = links.get_mut(usize::from(link.0)) else { return };
+        let count = match reason {
+            Reject::Duplicate => &mut known.quality.doubled,
+            Reject::Reordered => &mut known.quality.reordered,
+            _ => return,
+        };
+        *count = count.saturating_add(1);
     }
 
     /// This thread did not run for `lost`; call after the sockets are drained (S10). It only delays accusations:
@@ -303,7 +325,7 @@ impl Heartbeat {
         if suspected {
             // What its links do is judged afresh.
             for known in &mut peer.links {
-                *known = PeerLink { heard: now, up: true };
+                *known = PeerLink::new(now);
             }
         }
         let stint = peer.stint;
@@ -323,9 +345,34 @@ impl Heartbeat {
         let peer = &mut self.peers[from.node.index()];
         let Some(known) = peer.links.get_mut(usize::from(link.0)) else { return };
         known.heard = now;
+        known.quality.carried = known.quality.carried.saturating_add(1);
         if !known.up {
             known.up = true;
             self.tell(now, EventKind::LinkUp { node: from.node, link });
+        }
+    }
+
+    /// Every [`QUALITY_BEATS`] beats of a peer: which of its links lose, double or reorder? A beat counts as lost on a
+    /// link if it came over another, so this needs no gaps in numbers, which answers share with beats.
+    fn judge_links(&mut self, now: Instant, node: NodeId) {
+        let peer = &mut self.peers[node.index()];
+        if peer.beats < QUALITY_BEATS {
+            return;
+        }
+        let of = core::mem::take(&mut peer.beats);
+        for link in 0..self.settings.links.min(LINKS_MAX as u8) {
+            let known = &mut self.peers[node.index()].links[usize::from(link)];
+            let Quality { carried, doubled, reordered, poor } = known.quality;
+            // What was reordered did come.
+            let lost = of.saturating_sub(carried).saturating_sub(reordered);
+            let now_poor = known.up && lost.max(doubled).max(reordered) >= QUALITY_FAULTS;
+            known.quality = Quality { poor: now_poor, ..Quality::default() };
+            let link = LinkId(link);
+            if now_poor {
+                self.tell(now, EventKind::LinkPoor { node, link, lost, doubled, reordered, of });
+            } else if poor {
+                self.tell(now, EventKind::LinkGood { node, link });
+            }
         }
     }
 
@@ -442,7 +489,7 @@ impl Heartbeat {
                 self.tell(now, EventKind::Suspected { life, stint, heard });
                 continue;
             }
-            for link in 0..self.settings.links.min(wire::replay::LINKS_MAX as u8) {
+            for link in 0..self.settings.links.min(LINKS_MAX as u8) {
                 let peer = &mut self.peers[node.index()];
                 let peer_heard = peer.heard;
                 let known = &mut peer.links[usize::from(link)];

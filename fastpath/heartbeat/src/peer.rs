@@ -37,6 +37,24 @@ pub(crate) struct Echoable {
 pub(crate) struct PeerLink {
     pub(crate) heard: Instant,
     pub(crate) up: bool,
+    pub(crate) quality: Quality,
+}
+
+/// What one link did with the last beats of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quality {
+    pub(crate) carried: u16,
+    pub(crate) doubled: u16,
+    pub(crate) reordered: u16,
+    /// Control was told that it is poor.
+    pub(crate) poor: bool,
+}
+
+impl PeerLink {
+    pub(crate) const fn new(heard: Instant) -> Self {
+        let quality = Quality { carried: 0, doubled: 0, reordered: 0, poor: false };
+        Self { heard, up: true, quality }
+    }
 }
 
 /// One peer.
@@ -53,6 +71,8 @@ pub(crate) struct Peer {
     pub(crate) obituary: (Incarnation, Stint),
     /// Last frame, or the start of this life: deadlines begin afresh. Moved by own stalls (S10).
     pub(crate) heard: Instant,
+    /// Beats since the quality of its links was judged.
+    pub(crate) beats: u16,
     pub(crate) links: [PeerLink; LINKS_MAX],
     /// Number of its newest beat.
     pub(crate) newest: Seq,
@@ -71,7 +91,8 @@ impl Peer {
             admitted: Stint::NONE,
             obituary: (Incarnation(0), Stint::NONE),
             heard: start,
-            links: [PeerLink { heard: start, up: true }; LINKS_MAX],
+            beats: 0,
+            links: [PeerLink::new(start); LINKS_MAX],
             newest: Seq(0),
             echoable: None,
             echoed: None,

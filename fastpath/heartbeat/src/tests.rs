@@ -3,7 +3,7 @@
 use crate::{Action, Board, Event, EventKind, Heartbeat, Settings};
 use base::{Duration, Instant};
 use wire::{
-    Beat, EchoBody, Incarnation, Life, LinkId, NodeId, NodeSet, Nonce, Obituary, Seq, Stint,
+    Beat, EchoBody, Incarnation, Life, LinkId, NodeId, NodeSet, Nonce, Obituary, Reject, Seq, Stint,
 };
 
 const MS: u64 = 1_000_000;
@@ -403,6 +403,47 @@ fn a_late_copy_of_an_older_beat_moves_nothing_but_its_link() {
             .any(|kind| matches!(kind, EventKind::Suspected { life, .. } if life.node == node(2)))
     };
     assert!(silent(a.turn(at(40))), "the deadline counts from the newest beat");
+}
+
+#[test]
+fn a_link_that_loses_doubles_or_reorders_is_named_and_cleared() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let mut events = vec![];
+    for n in 0..1_024 {
+        let beat = b.beat(at(n * 10));
+        events.extend(told(&a.hear(at(n * 10), 0, 2, &beat)));
+        // In the first window the second link loses one beat in a hundred.
+        if n >= 512 || n % 100 != 50 {
+            events.extend(told(&a.hear(at(n * 10), 1, 2, &beat)));
+        }
+    }
+    let (node, link) = (node(2), LinkId(1));
+    let poor = |lost, doubled, reordered| EventKind::LinkPoor {
+        node,
+        link,
+        lost,
+        doubled,
+        reordered,
+        of: 512,
+    };
+    events.retain(|kind| matches!(kind, EventKind::LinkPoor { .. } | EventKind::LinkGood { .. }));
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(
+        matches!(events[0], EventKind::LinkPoor { link: LinkId(1), lost: 5 | 6, .. }),
+        "{events:?}"
+    );
+    assert_eq!(events[1], EventKind::LinkGood { node, link });
+    for _ in 0..4 {
+        a.heart.handle_disorder(node, link, Reject::Duplicate);
+    }
+    let mut events = vec![];
+    for n in 1_024..1_536 {
+        let beat = b.beat(at(n * 10));
+        for link in [0, 1] {
+            events.extend(told(&a.hear(at(n * 10), link, 2, &beat)));
+        }
+    }
+    assert!(events.contains(&poor(0, 4, 0)) || events.contains(&poor(1, 4, 0)), "{events:?}");
 }
 
 #[test]

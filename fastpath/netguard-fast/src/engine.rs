@@ -207,6 +207,9 @@ impl Out {
         // 5.1).
         let now = clock::now();
         if let Err(reason) = replay.take(&header) {
+            if header.kind == Kind::Beat {
+                heartbeat.handle_disorder(header.from.node, link, reason);
+            }
             let mine = header.from.node == self.me.node && header.nonce != self.nonce;
             if mine || reason == Reject::Impostor {
                 self.tell_impostor(now, &header);

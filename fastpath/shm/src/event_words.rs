@@ -18,6 +18,8 @@ const LINK_DOWN: u64 = 8;
 const LINK_UP: u64 = 9;
 const IMPOSTOR: u64 = 10;
 const OUTLIVED: u64 = 11;
+const LINK_POOR: u64 = 12;
+const LINK_GOOD: u64 = 13;
 
 /// The event's words.
 #[must_use]
@@ -36,6 +38,12 @@ pub fn encode(event: &Event) -> [u64; WORDS] {
             (IMPOSTOR, pack(Life { node, incarnation }), 0, 0)
         }
         EventKind::Outlived { highest } => (OUTLIVED, highest.0.into(), 0, 0),
+        EventKind::LinkPoor { node, link, lost, doubled, reordered, of } => {
+            let counts = [lost, doubled, reordered, of];
+            let counts = counts.iter().fold(0, |word, count| word << 16 | u64::from(*count));
+            (LINK_POOR, node.get().into(), link.0.into(), counts)
+        }
+        EventKind::LinkGood { node, link } => (LINK_GOOD, node.get().into(), link.0.into(), 0),
     };
     [event.at.0, kind, a, b, c, 0, 0, 0]
 }
@@ -58,6 +66,15 @@ pub fn decode(words: &[u64; WORDS]) -> Option<Event> {
             let Life { node, incarnation } = life(a)?;
             EventKind::Impostor { node, incarnation }
         }
+        LINK_POOR => EventKind::LinkPoor {
+            node: node(a)?,
+            link: link(b)?,
+            lost: (c >> 48) as u16,
+            doubled: (c >> 32) as u16,
+            reordered: (c >> 16) as u16,
+            of: c as u16,
+        },
+        LINK_GOOD => EventKind::LinkGood { node: node(a)?, link: link(b)? },
         OUTLIVED => EventKind::Outlived { highest: Incarnation(u32::try_from(a).ok()?) },
         _ => return None,
     };
@@ -105,6 +122,15 @@ mod tests {
             EventKind::LinkUp { node, link: LinkId(0) },
             EventKind::Impostor { node, incarnation: Incarnation(7) },
             EventKind::Outlived { highest: Incarnation(8) },
+            EventKind::LinkPoor {
+                node,
+                link: LinkId(2),
+                lost: 1,
+                doubled: u16::MAX,
+                reordered: 3,
+                of: 512,
+            },
+            EventKind::LinkGood { node, link: LinkId(2) },
         ]
         .into_iter()
         .map(|kind| Event { at: Instant(u64::MAX), kind })

@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::{Test, Verdict, hold};
+use api::LinkState;
 use base::Duration;
 use testbed::bed::wait_until;
 use testbed::cluster::Cluster;
@@ -21,6 +22,8 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 const NAMED: Duration = Duration::from_millis(3_000);
+/// A link is judged by 512 beats, 5 s; by chance it can take a few rounds until one in a hundred shows.
+const JUDGED: Duration = Duration::from_millis(30_000);
 
 /// Waits until `seer` calls the link of `node` up or down, in `members`, and has an alarm for it
 /// while it is down.
@@ -76,6 +79,7 @@ fn link_flapping(programs: &Programs) -> Result<Verdict> {
     })?;
     hold!(stayed.is_ok(), "{stayed:?}");
     arena.cluster.bed().topology().ports().set_port(&port, true)?;
+    called_poor(&arena, "lost")?;
     arena.end()
 }
 
@@ -102,19 +106,19 @@ fn isolated(programs: &Programs) -> Result<Verdict> {
 }
 
 fn loss(programs: &Programs) -> Result<Verdict> {
-    disturbed(programs, "seed=11,loss=0.01")
+    disturbed(programs, "seed=11,loss=0.01", "lost")
 }
 
 fn duplicates(programs: &Programs) -> Result<Verdict> {
-    disturbed(programs, "seed=12,dup=0.05")
+    disturbed(programs, "seed=12,dup=0.05", "doubled")
 }
 
 fn reordering(programs: &Programs) -> Result<Verdict> {
-    disturbed(programs, "seed=13,reorder=0.05")
+    disturbed(programs, "seed=13,reorder=0.05", "out of order")
 }
 
 /// The daemons themselves lose, double or delay what they send, on all links alike.
-fn disturbed(programs: &Programs, what: &str) -> Result<Verdict> {
+fn disturbed(programs: &Programs, what: &str, word: &str) -> Result<Verdict> {
     let spec = Spec { loss: Some(what.into()), ..Spec::default() };
     let mut arena = Arena::start(spec, programs)?;
     let stayed = arena.stays(Duration::from_millis(10_000), |_, _| Ok(()))?;
@@ -127,5 +131,23 @@ fn disturbed(programs: &Programs, what: &str) -> Result<Verdict> {
         .map(|(_, count)| count)
         .sum();
     hold!(disturbed > 0, "nothing was disturbed: the test tests nothing");
+    // The owner's beats are what the others judge; its links are named with what they do.
+    called_poor(&arena, word)?;
     arena.end()
+}
+
+/// Waits until another node says which link of the owner does what to its beats, where an operator looks.
+fn called_poor(arena: &Arena, word: &str) -> Result<()> {
+    let (owner, seer) = (arena.rest.owner, arena.other(&[arena.rest.owner]));
+    let what = format!("n{seer} to say that a link of n{owner} has beats {word}");
+    wait_until(&what, JUDGED, || {
+        let status = arena.cluster.status(seer).map_err(|error| error.to_string())?;
+        let links = status.members.iter().filter(|it| it.id == owner).flat_map(|it| &it.links);
+        let poor: Vec<_> = links.filter(|it| it.trouble.contains(word)).collect();
+        let health = status.health();
+        let named =
+            |link: &&LinkState| health.problems.iter().any(|it| it.message.contains(&link.link));
+        let told = !poor.is_empty() && poor.iter().all(named);
+        if told { Ok(()) } else { Err(format!("{:?}", health.problems)) }
+    })
 }

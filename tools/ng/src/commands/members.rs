@@ -77,7 +77,14 @@ fn links(member: &Member) -> (Tone, String) {
     let shown: Vec<String> = member
         .links
         .iter()
-        .map(|link| format!("{} {}", link.link, if link.up { "up" } else { "DOWN" }))
+        .map(|link| {
+            let state = match (link.up, link.trouble.is_empty()) {
+                (false, _) => "DOWN",
+                (true, true) => "up",
+                (true, false) => "poor",
+            };
+            format!("{} {state}", link.link)
+        })
         .collect();
     let tone = if member.links.iter().all(|link| link.up) { Tone::Plain } else { Tone::Bad };
     (tone, shown.join(", "))

@@ -8,7 +8,7 @@ use api::{
 use std::path::Path;
 
 fn member(id: u8, me: bool) -> Member {
-    let link = |name: &str| LinkState { link: name.into(), up: true };
+    let link = |name: &str| LinkState { link: name.into(), up: true, trouble: String::new() };
     Member {
         id,
         name: format!("n{id}"),
