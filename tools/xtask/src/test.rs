@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 enum Tier {
     /// Beside the code: no sleeping, no ports, no root.
     Unit,
-    /// Scenario files, and 300 seeds of the simulator.
+    /// Scenario files, rules switched off that must be caught, and 300 seeds of the simulator.
     Sim,
     /// The real daemons in network namespaces (root).
     System,
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let begin = Instant::now();
         let name = match tier {
             Tier::Unit => unit().map(|()| "unit"),
-            Tier::Sim => sim(&SimArguments { seeds: 300, from: 1, more: vec![] }).map(|()| "sim"),
+            Tier::Sim => simulator().map(|()| "sim"),
             Tier::System => system(arguments.only.as_deref()).map(|()| "system"),
         }?;
         eprintln!("\n✔ test {name}: {:.0} s", begin.elapsed().as_secs_f64());
@@ -67,6 +67,15 @@ fn unit() -> Result<()> {
     let bed = ["test", "--package", "ng-testbed", "--locked", "--lib", "--bins", "--quiet"];
     run_command(cargo(&bed))?;
     run_command(cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))
+}
+
+/// Written schedules, rules switched off that the checkers must catch, and then seeds.
+fn simulator() -> Result<()> {
+    let list = ["test", "--release", "--locked", "--quiet", "--package", "ng-sim"];
+    let mut schedules = cargo(&list);
+    schedules.args(["--features", "mutations"]);
+    run_command(schedules)?;
+    sim(&SimArguments { seeds: 300, from: 1, more: vec![] })
 }
 
 /// Runs seeds of the simulator.
