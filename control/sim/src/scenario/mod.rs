@@ -21,7 +21,7 @@
 //! `removals COUNT`, `primary N`, `no lease`, `no quorum`.
 //!
 //! * [`parse`]: lines into steps, with errors that name the line.
-//! * [`play`]: steps into a world.
+//! * [`mod@play`]: steps into a world.
 
 pub mod parse;
 pub mod play;
