@@ -67,7 +67,10 @@ impl Agreement {
             Status::Learner if self.heard_primary.is_some() => Some(Waiting::Admission),
             Status::Learner => Some(Waiting::ColdStart { fresh: self.fresh_lives(now), need }),
             Status::Candidate | Status::Silent => {
-                Some(Waiting::Primary { promised: self.promised_by(), need })
+                // The own vote is never what is missing.
+                let mut promised = self.promised_by();
+                promised.insert(self.me.node);
+                Some(Waiting::Primary { promised, need })
             }
             Status::Primary if self.is_stuck(now) => {
                 Some(Waiting::Acknowledgements { have: self.holders_now(now), need })
