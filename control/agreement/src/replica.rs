@@ -155,14 +155,6 @@ impl Agreement {
         }
     }
 
-    /// A peer knows a higher life of this node (R-RENUMBER).
-    pub fn handle_outlived(&mut self, now: Instant, highest: Incarnation) {
-        if !self.ended {
-            self.outlived(highest);
-            self.settle(now);
-        }
-    }
-
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.ended {

@@ -133,7 +133,6 @@ impl Node {
                 self.agreement.handle_obituary(now, life, stint);
             }
             EventKind::Appeared { life } => self.agreement.handle_appeared(now, life),
-            EventKind::Outlived { highest } => self.agreement.handle_outlived(now, highest),
             EventKind::LeaseGained
             | EventKind::LeaseLost
             | EventKind::Stalled { .. }

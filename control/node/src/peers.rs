@@ -84,7 +84,7 @@ impl Peers {
             EventKind::Impostor { node, incarnation } => {
                 self.impostors.insert(node, (incarnation, event.at));
             }
-            EventKind::LeaseGained | EventKind::LeaseLost | EventKind::Outlived { .. } => {}
+            EventKind::LeaseGained | EventKind::LeaseLost => {}
         }
     }
     fn forget_links(&mut self, node: NodeId) {

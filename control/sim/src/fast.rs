@@ -175,8 +175,8 @@ impl Fast {
         let from = header.from;
         match body {
             Body::Beat(beat) => {
-                let (link, nonce, seq) = (header.link, header.nonce, header.seq);
-                self.heartbeat.handle_beat(now, link, from, nonce, seq, &beat, board);
+                let (link, seq) = (header.link, header.seq);
+                self.heartbeat.handle_beat(now, link, from, seq, &beat, board);
             }
             Body::Echo(echo) => self.heartbeat.handle_echo(now, from, &echo, board),
             Body::Obituary(obituary) => self.heartbeat.handle_obituary(now, from, &obituary),

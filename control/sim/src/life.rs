@@ -143,7 +143,6 @@ impl World {
         }
         let settings = heartbeat::Settings {
             me: life,
-            nonce: daemons.nonce,
             interval: self.shape.interval,
             misses: self.shape.misses + u32::from(longer),
             rate_ppm: self.shape.rate_ppm,

@@ -95,9 +95,4 @@ pub enum EventKind {
         /// The claimed incarnation.
         incarnation: Incarnation,
     },
-    /// A peer answered that it knows a higher life of this node (R-RENUMBER).
-    Outlived {
-        /// The highest known incarnation of this node.
-        highest: Incarnation,
-    },
 }

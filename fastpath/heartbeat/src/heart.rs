@@ -12,8 +12,8 @@ use alloc::collections::VecDeque;
 use base::{Duration, Instant};
 use wire::replay::LINKS_MAX;
 use wire::{
-    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, Nonce, Obituary, Reject,
-    Seq, Stint,
+    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, Obituary, Reject, Seq,
+    Stint,
 };
 
 /// Actions that wait to be polled: an event for each link of each peer, and some answers.
@@ -96,7 +96,6 @@ impl Heartbeat {
         now: Instant,
         link: LinkId,
         from: Life,
-        _nonce: Nonce,
         seq: Seq,
         beat: &Beat,
         board: &Board,

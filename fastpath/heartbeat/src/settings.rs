@@ -1,15 +1,13 @@
 //! What a life is told at its start.
 
 use base::Duration;
-use wire::{Life, NodeSet, Nonce};
+use wire::{Life, NodeSet};
 
 /// Settings of one life.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// This life.
     pub me: Life,
-    /// Its boot nonce.
-    pub nonce: Nonce,
     /// Time between two beats.
     pub interval: Duration,
     /// Intervals of silence that make a suspect.
@@ -52,14 +50,13 @@ impl Settings {
 mod tests {
     use super::Settings;
     use base::Duration;
-    use wire::{Incarnation, Life, NodeId, NodeSet, Nonce};
+    use wire::{Incarnation, Life, NodeId, NodeSet};
 
     #[test]
     fn the_lease_is_shorter_than_the_deadline_by_both_clocks_and_the_margin() {
         let me = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) };
         let settings = Settings {
             me,
-            nonce: Nonce(1),
             interval: Duration::from_millis(10),
             misses: 3,
             rate_ppm: 1_000,

@@ -3,7 +3,7 @@
 use crate::{Action, Board, Event, EventKind, Heartbeat, Settings};
 use base::{Duration, Instant};
 use wire::{
-    Beat, EchoBody, Incarnation, Life, LinkId, NodeId, NodeSet, Nonce, Obituary, Reject, Seq, Stint,
+    Beat, EchoBody, Incarnation, Life, LinkId, NodeId, NodeSet, Obituary, Reject, Seq, Stint,
 };
 
 const MS: u64 = 1_000_000;
@@ -29,7 +29,6 @@ impl One {
     fn new(me: u8) -> Self {
         let settings = Settings {
             me: life(me),
-            nonce: Nonce(u64::from(me)),
             interval: Duration::from_millis(10),
             misses: 3,
             rate_ppm: 1_000,
@@ -62,8 +61,7 @@ impl One {
         self.heart.fill_beat(now, &self.board)
     }
     fn hear(&mut self, now: Instant, link: u8, from: u8, (seq, beat): &(Seq, Beat)) -> Vec<Action> {
-        let nonce = Nonce(u64::from(from));
-        self.heart.handle_beat(now, LinkId(link), life(from), nonce, *seq, beat, &self.board);
+        self.heart.handle_beat(now, LinkId(link), life(from), *seq, beat, &self.board);
         self.actions()
     }
     /// A beat to `other` and the echo in its next beat back.
@@ -308,7 +306,7 @@ fn an_obituary_is_told_at_once_and_a_newer_life_appears() {
     assert_eq!(events.iter().filter(|event| **event == obituary).count(), 1, "told once");
     let newer = Life { node: node(2), incarnation: Incarnation(2) };
     let beat = Beat::new(Stint::NONE, at(2), Duration::ZERO, Duration::ZERO);
-    a.heart.handle_beat(at(2), LinkId(0), newer, Nonce(9), Seq(1), &beat, &a.board);
+    a.heart.handle_beat(at(2), LinkId(0), newer, Seq(1), &beat, &a.board);
     assert!(told(&a.actions()).contains(&EventKind::Appeared { life: newer }));
 }
 

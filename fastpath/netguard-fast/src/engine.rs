@@ -57,7 +57,6 @@ impl Engine {
     pub fn new(setup: &Setup, map: Map, events: EventFd, links: Vec<Box<dyn Link>>) -> Self {
         let settings = Settings {
             me: setup.me,
-            nonce: setup.nonce,
             interval: setup.interval,
             misses: setup.misses,
             rate_ppm: setup.rate_ppm,
@@ -220,7 +219,7 @@ impl Out {
         match header.kind {
             Kind::Beat => {
                 let beat = Beat::decode(body)?;
-                heartbeat.handle_beat(now, link, from, header.nonce, header.seq, &beat, board);
+                heartbeat.handle_beat(now, link, from, header.seq, &beat, board);
             }
             Kind::Echo => heartbeat.handle_echo(now, from, &EchoBody::decode(body)?, board),
             Kind::Obituary => heartbeat.handle_obituary(now, from, &Obituary::decode(body)?),

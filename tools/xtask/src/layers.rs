@@ -25,33 +25,21 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("fastpath/link", Edge, &["fastpath/base", "fastpath/wire"]),
     ("fastpath/netguard-fast", Program, FASTPATH),
     ("control/agreement", Core, &["fastpath/base", "fastpath/wire"]),
-    ("control/membership", Core, &["fastpath/base", "fastpath/wire", "control/agreement"]),
+    ("control/membership", Core, &["fastpath/wire"]),
     ("control/driver", Core, &["fastpath/base", "fastpath/wire"]),
     (
         "control/services",
         Core,
         &["fastpath/base", "fastpath/wire", "control/membership", "control/driver"],
     ),
-    (
-        "control/node",
-        Core,
-        &[
-            "fastpath/base",
-            "fastpath/wire",
-            "fastpath/heartbeat",
-            "control/agreement",
-            "control/membership",
-            "control/driver",
-            "control/services",
-        ],
-    ),
+    ("control/node", Core, CORES),
     ("control/config", Edge, &[]),
     ("control/api", Edge, &[]),
     ("control/client", Edge, &["control/api"]),
     ("control/drivers/address", Edge, &["fastpath/base", "fastpath/wire", "control/driver"]),
     ("control/drivers/command", Edge, &["fastpath/base", "fastpath/wire", "control/driver"]),
     ("control/netguard-control", Program, CONTROL),
-    ("control/sim", Program, SIM),
+    ("control/sim", Program, CORES),
     (
         "tools/ng",
         Program,
@@ -106,8 +94,8 @@ const CONTROL: &[&str] = &[
     "control/drivers/command",
 ];
 
-/// The simulator runs the cores and nothing else.
-const SIM: &[&str] = &[
+/// The node routes between all other cores; the simulator runs the cores and nothing else.
+const CORES: &[&str] = &[
     "fastpath/base",
     "fastpath/wire",
     "fastpath/heartbeat",

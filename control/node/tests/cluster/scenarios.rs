@@ -335,7 +335,8 @@ fn an_owner_that_is_removed_under_a_running_lease_closes_before_that_is_agreed()
 fn a_superseded_life_stops_what_it_has_before_it_ends() {
     let mut world = lease();
     world.jobs(1);
-    world.event(1, EventKind::Outlived { highest: Incarnation(9) });
+    let newer = wire::Life { node: wire::NodeId::new(1).unwrap(), incarnation: Incarnation(9) };
+    world.event(1, EventKind::Appeared { life: newer });
     assert!(world.superseded(1));
     assert_eq!(world.jobs(1), ["stop", "end"]);
     assert_eq!(world.board(1, S).0, 0);
