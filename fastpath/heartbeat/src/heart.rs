@@ -382,12 +382,11 @@ impl Heartbeat {
             || (from.incarnation == peer.incarnation && seq > peer.newest)
     }
 
-    /// An echo counts only from the life that holds its slot's vote (R-ECHO-VOTER), for this life and stint.
+    /// Remembers which own beat a peer's life has heard; whether that life's echo counts is judged by the roster when
+    /// the lease is renewed.
     fn note_echo(&mut self, now: Instant, from: Life, echo: Echo, board: &Board) {
         self.follow_stint(board);
-        if board.roster(from.node) != from.incarnation
-            || echo.incarnation != self.settings.me.incarnation.0 as u16
-        {
+        if echo.incarnation != self.settings.me.incarnation.0 as u16 {
             return;
         }
         let Some(sent) = self.lease.echoed(echo.seq) else { return };
@@ -413,7 +412,8 @@ impl Heartbeat {
         }
     }
 
-    /// Stores the lease that the echoes support.
+    /// Stores the lease that the echoes support. An echo counts only from the life that holds its slot's vote: its
+    /// predecessor may have acknowledged this node's removal (R-ECHO-VOTER).
     fn renew(&mut self, now: Instant, board: &Board) {
         let stint = self.lease.stint;
         if !stint.is_member() || board.closed() == stint || self.ending.is_some() {

@@ -450,7 +450,10 @@ fn a_death_is_no_broken_link() {
     for ms in [0, 10, 20] {
         let beat = b.beat(at(ms));
         a.hear(at(ms), 0, 2, &beat);
-        a.hear(at(ms + 3), 1, 2, &beat);
+        // The last beat dies on the way over the second link, which so is silent a little longer.
+        if ms < 20 {
+            a.hear(at(ms + 3), 1, 2, &beat);
+        }
     }
     let events: Vec<EventKind> = (21..60).flat_map(|ms| told(&a.turn(at(ms)))).collect();
     let broken = |kind: &EventKind| matches!(kind, EventKind::LinkDown { .. });
@@ -467,4 +470,62 @@ fn the_freeze_of_an_ended_stint_does_not_outlive_it() {
     let beat = b.beat(at(0));
     a.hear(at(0), 0, 2, &beat);
     assert!(a.beat(at(1)).1.echo(node(2)).is_some());
+}
+
+#[test]
+fn a_peer_that_never_beat_is_accused_in_the_stint_that_the_log_knows() {
+    let mut a = One::new(1);
+    let stints: Vec<Stint> = told(&a.turn(at(30)))
+        .into_iter()
+        .filter_map(|kind| match kind {
+            EventKind::Suspected { stint, .. } => Some(stint),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stints, [Stint(3), Stint(4)]);
+}
+
+#[test]
+fn the_links_of_a_peer_that_returns_are_judged_afresh() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let both = |a: &mut One, ms: u64, beat: &(Seq, Beat)| {
+        let mut events = told(&a.hear(at(ms), 0, 2, beat));
+        events.extend(told(&a.hear(at(ms), 1, 2, beat)));
+        events
+    };
+    let beat = b.beat(at(0));
+    both(&mut a, 0, &beat);
+    a.turn(at(30));
+    // It returns over the first link; the second is told down only after a deadline of its own.
+    let mut down_at = None;
+    for ms in 100..160 {
+        if ms % 10 == 0 {
+            let beat = b.beat(at(ms));
+            a.hear(at(ms), 0, 2, &beat);
+        }
+        let down = EventKind::LinkDown { node: node(2), link: LinkId(1) };
+        if told(&a.turn(at(ms))).contains(&down) && down_at.is_none() {
+            down_at = Some(ms);
+        }
+    }
+    assert_eq!(down_at, Some(130));
+}
+
+#[test]
+fn what_came_late_is_out_of_order_and_not_lost() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let mut events = vec![];
+    for n in 0..512 {
+        let beat = b.beat(at(n * 10));
+        events.extend(told(&a.hear(at(n * 10), 0, 2, &beat)));
+        if n % 100 == 50 {
+            // The edge drops it: a newer one of this link came first.
+            a.heart.handle_disorder(node(2), LinkId(1), Reject::Reordered);
+        } else {
+            events.extend(told(&a.hear(at(n * 10), 1, 2, &beat)));
+        }
+    }
+    let poor = events.iter().find(|kind| matches!(kind, EventKind::LinkPoor { .. }));
+    let Some(EventKind::LinkPoor { lost, reordered, .. }) = poor else { panic!("{events:?}") };
+    assert!(*lost <= 1 && *reordered == 5, "{poor:?}");
 }
