@@ -71,6 +71,26 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         Program,
         &["bench/testbed", "fastpath/base", "control/api", "control/client"],
     ),
+    ("fastpath/gate", Edge, &["fastpath/base"]),
+    ("drbd-glue", Edge, &["fastpath/base", "control/driver"]),
+    ("deploy/disk", Edge, &["fastpath/base"]),
+    ("deploy/lab", Edge, &["deploy/disk", "bench/testbed", "fastpath/base"]),
+    (
+        "deploy/proofs",
+        Program,
+        &[
+            "deploy/lab",
+            "bench/testbed",
+            "drbd-glue",
+            "fastpath/gate",
+            "fastpath/base",
+            "fastpath/wire",
+            "control/driver",
+            "control/drivers/address",
+            "control/api",
+            "control/client",
+        ],
+    ),
 ];
 
 const FASTPATH: &[&str] =

@@ -1,0 +1,1 @@
+//! NetGuard lab: real kernels, disks and power on one machine.

@@ -1,0 +1,1 @@
+//! NetGuard lab: the proofs that run in it, and the lab tests.

@@ -1,0 +1,1 @@
+//! NetGuard: DRBD by generic netlink.

@@ -1,0 +1,1 @@
+//! NetGuard: the eBPF gate of floating addresses (rule S2b).
