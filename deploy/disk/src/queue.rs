@@ -1,0 +1,250 @@
+//! Who may use a disk now, who waits, who is refused.
+//!
+//! A request is done by the thread that brought it, when the disk is free: no hand-over, no second
+//! wake-up. If the disk stalls or is at work, the request is laid into a bounded line and the
+//! thread goes back for the next one, of another disk perhaps; the disk's *keeper* thread serves
+//! the line. So no disk makes another one wait.
+//!
+//! A reader gets a handle when it opens the disk. A power cut voids all handles that exist: what
+//! waits is answered with an error, what comes later through an old handle too, even if a new
+//! reader has opened the disk meanwhile. So a killed reader never hangs in the kernel on an answer
+//! that does not come, and a write of its that was still under way cannot reach the next life.
+#![forbid(unsafe_code)]
+
+use crate::device::{Device, Done, Refusal, Request};
+use crate::fault::Fault;
+use crate::report::{Counters, CutReport};
+use crate::store::Store;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Requests of one disk that can wait; more are refused.
+pub const WAITING_MAX: usize = 256;
+
+/// Where the answer goes.
+pub trait Reply: Send + 'static {
+    /// Sends it.
+    fn send(self, outcome: Result<Done, Refusal>);
+}
+
+/// A disk and the line before it.
+#[derive(Debug)]
+pub struct Queue<S, R> {
+    door: Mutex<Door<R>>,
+    /// Told when the line, the stall or the one at work changes, if someone waits for that.
+    changed: Condvar,
+    /// Only the one that set `Door::busy` works with it; counters and faults are quick.
+    device: Mutex<Device<S>>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Door<R> {
+    line: VecDeque<(Request, R)>,
+    busy: bool,
+    stall: Option<Stall>,
+    /// Handles below are from before the last power cut.
+    handle_first: u64,
+    handle_next: u64,
+    /// Power cuts that wait until the one at work is done.
+    claims: u32,
+    closed: bool,
+    refused: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stall {
+    Until(Instant),
+    UntilCleared,
+}
+
+impl<R> Door<R> {
+    /// Whether requests have to wait; for how long, if that is known.
+    fn stalled(&mut self) -> Option<Option<Duration>> {
+        match self.stall? {
+            Stall::UntilCleared => Some(None),
+            Stall::Until(end) => {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    self.stall = None;
+                    return None;
+                }
+                Some(Some(left))
+            }
+        }
+    }
+}
+
+impl<S: Store, R: Reply> Queue<S, R> {
+    /// The line is empty; [`Self::keep`] has to run on a thread of its own.
+    pub fn new(device: Device<S>) -> Self {
+        let bytes = device.bytes();
+        let door = Door {
+            line: VecDeque::with_capacity(WAITING_MAX),
+            busy: false,
+            stall: None,
+            handle_first: 0,
+            handle_next: 0,
+            claims: 0,
+            closed: false,
+            refused: 0,
+        };
+        Self { door: Mutex::new(door), changed: Condvar::new(), device: Mutex::new(device), bytes }
+    }
+
+    /// Bytes of the disk.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A new reader: the handle to come with.
+    pub fn open(&self) -> u64 {
+        let mut door = self.door();
+        door.handle_next += 1;
+        door.handle_next - 1
+    }
+
+    /// Does the request now, lets it wait, or refuses it.
+    pub fn submit(&self, handle: u64, request: Request, reply: R) {
+        let mut door = self.door();
+        let refusal = if door.closed || handle < door.handle_first {
+            Refusal::Io
+        } else if !door.busy && door.line.is_empty() && door.stalled().is_none() {
+            door.busy = true;
+            drop(door);
+            return self.perform(request, reply);
+        } else if door.line.len() < WAITING_MAX {
+            door.line.push_back((request, reply));
+            // The keeper is told by the one at work when it is done, or waits for the stall's end.
+            let idle = !door.busy;
+            drop(door);
+            if idle {
+                self.changed.notify_all();
+            }
+            return;
+        } else {
+            Refusal::Crowded
+        };
+        door.refused += 1;
+        drop(door);
+        reply.send(Err(refusal));
+    }
+
+    /// For the one that set `busy`. The disk is free before the reader knows: its next request must
+    /// not find it at work.
+    fn perform(&self, request: Request, reply: R) {
+        let outcome = self.device().perform(request);
+        self.leave();
+        reply.send(outcome);
+    }
+
+    fn leave(&self) {
+        let mut door = self.door();
+        door.busy = false;
+        let awaited = door.claims > 0 || !door.line.is_empty();
+        drop(door);
+        if awaited {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Serves the line until the disk is closed.
+    pub fn keep(&self) {
+        let mut door = self.door();
+        while !door.closed {
+            door = match door.stalled() {
+                Some(Some(left)) => {
+                    self.changed.wait_timeout(door, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                Some(None) => self.wait(door),
+                None if door.busy || door.claims > 0 => self.wait(door),
+                None => match door.line.pop_front() {
+                    Some((request, reply)) => {
+                        door.busy = true;
+                        drop(door);
+                        self.perform(request, reply);
+                        self.door()
+                    }
+                    None => self.wait(door),
+                },
+            };
+        }
+    }
+
+    /// The power goes: voids all handles, answers all that wait, and lets the cache forget.
+    pub fn cut(&self, seed: u64) -> CutReport {
+        let void = |door: &mut Door<R>| door.handle_first = door.handle_next;
+        self.alone(void, |device| device.cut(seed))
+    }
+
+    /// The server ends: nobody is served any more, everything is durable.
+    pub fn close(&self) {
+        self.alone(|door| door.closed = true, Device::retire);
+        self.changed.notify_all();
+    }
+
+    /// Shuts somebody out, waits for the one at work, works, and refuses all that waited.
+    fn alone<T>(
+        &self,
+        shut: impl FnOnce(&mut Door<R>),
+        work: impl FnOnce(&mut Device<S>) -> T,
+    ) -> T {
+        let mut door = self.door();
+        shut(&mut door);
+        let waiting: Vec<(Request, R)> = door.line.drain(..).collect();
+        door.refused += waiting.len() as u64;
+        door.claims += 1;
+        while door.busy {
+            door = self.wait(door);
+        }
+        door.claims -= 1;
+        door.busy = true;
+        drop(door);
+        let done = work(&mut self.device());
+        self.leave();
+        for (_, reply) in waiting {
+            reply.send(Err(Refusal::Io));
+        }
+        done
+    }
+
+    /// One more fault, from the next request on.
+    pub fn set_fault(&self, fault: Fault) {
+        let Fault::Stall { ms } = fault else { return self.device().set_fault(fault) };
+        let end = ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        self.door().stall = Some(end.map_or(Stall::UntilCleared, Stall::Until));
+        self.changed.notify_all();
+    }
+
+    /// The disk is sound again, and what waited goes on.
+    pub fn clear_faults(&self) {
+        self.device().clear_faults();
+        self.door().stall = None;
+        self.changed.notify_all();
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        let counters = self.device().counters();
+        let door = self.door();
+        Counters {
+            refused: counters.refused + door.refused,
+            waiting: door.line.len() as u64,
+            ..counters
+        }
+    }
+
+    // A thread that panicked held nothing that is half done: each request is whole or not at all.
+    fn door(&self) -> MutexGuard<'_, Door<R>> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn device(&self) -> MutexGuard<'_, Device<S>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, door: MutexGuard<'a, Door<R>>) -> MutexGuard<'a, Door<R>> {
+        self.changed.wait(door).unwrap_or_else(PoisonError::into_inner)
+    }
+}
