@@ -105,11 +105,10 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Asks for the state of a device.
+    /// Asks for the state of a device. The number says all: a context would come back as an echo,
+    /// before the one that DRBD fills in.
     pub fn status(self, minor: u32) {
-        self.write(Command::GetStatus, minor, |list| {
-            list.nest(nest::CONTEXT, |_| {});
-        });
+        self.write(Command::GetStatus, minor, |_| {});
     }
     /// Ends the connection over `path`.
     pub fn disconnect(self, path: &Path, force: bool) {
@@ -127,7 +126,6 @@ impl Request<'_> {
     /// Changes the role of a device.
     pub fn role(self, command: Command, minor: u32, force: bool) {
         self.write(command, minor, |list| {
-            list.nest(nest::CONTEXT, |_| {});
             list.nest(nest::SET_ROLE, |fields| {
                 if force {
                     fields.u8(FORCE, 1);
@@ -160,12 +158,12 @@ mod tests {
     #[test]
     fn golden_promotion_with_and_without_force() {
         let head = |len: u8| [len, 0, 0, 0, 27, 0, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 14, 1, 0, 0];
-        let body = [3u8, 0, 0, 0, 0, 0, 0, 0, 4, 0, 2, 0x80];
+        let body = [3u8, 0, 0, 0, 0, 0, 0, 0];
         let plain = written(|r| r.role(Command::Primary, 3, false));
-        assert_eq!(plain, [&head(36)[..], &body, &[4, 0, 6, 0x80]].concat());
+        assert_eq!(plain, [&head(32)[..], &body, &[4, 0, 6, 0x80]].concat());
         let forced = written(|r| r.role(Command::Primary, 3, true));
         let parameter = [12u8, 0, 6, 0x80, 5, 0, 1, 0, 1, 0, 0, 0];
-        assert_eq!(forced, [&head(44)[..], &body, &parameter].concat());
+        assert_eq!(forced, [&head(40)[..], &body, &parameter].concat());
     }
 
     #[test]
