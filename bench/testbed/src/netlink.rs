@@ -29,10 +29,16 @@ impl Ports {
     /// # Errors
     /// When the namespace cannot be entered or the kernel has no rtnetlink.
     pub fn open(switch: &Namespace) -> Result<Self> {
-        let socket = switch.inside(|| {
-            Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(Protocol::from(0)))
-                .context("netlink socket")
-        })?;
+        switch.inside(Self::here)
+    }
+
+    /// Opens it in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel has no rtnetlink.
+    pub fn here() -> Result<Self> {
+        let kind = (Domain::from(libc::AF_NETLINK), Type::RAW, Some(Protocol::from(0)));
+        let socket = Socket::new(kind.0, kind.1, kind.2).context("netlink socket")?;
         socket.set_read_timeout(Some(Duration::from_secs(5))).context("netlink socket")?;
         Ok(Self { socket })
     }
