@@ -313,7 +313,10 @@ impl Cluster {
 }
 
 /// What one node's status says about rest, or the first thing that is missing.
-fn at_rest(status: &Status, alive: &[u8]) -> std::result::Result<Settled, String> {
+///
+/// # Errors
+/// With that thing.
+pub fn at_rest(status: &Status, alive: &[u8]) -> std::result::Result<Settled, String> {
     let me = &status.node;
     if !status.quorum.held {
         return Err(format!("{me}: no quorum: {}", status.quorum.why));

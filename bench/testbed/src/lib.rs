@@ -18,6 +18,7 @@ pub mod responder;
 pub mod run;
 pub mod spec;
 pub mod stall;
+pub mod suite;
 pub mod timeline;
 pub mod topology;
 pub mod trial;

@@ -48,6 +48,17 @@ pub fn sleep(span: Duration) {
     sleep_until(now() + span);
 }
 
+/// Waits until something can be read, at most for `limit`; returns early when a signal comes.
+pub fn wait_readable(from: &impl AsRawFd, limit: Duration) {
+    let mut poll = libc::pollfd { fd: from.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let time = libc::timespec {
+        tv_sec: (limit.nanos() / 1_000_000_000) as libc::time_t,
+        tv_nsec: (limit.nanos() % 1_000_000_000) as libc::c_long,
+    };
+    // SAFETY: one valid entry, and the count says one; the time is valid, no mask is given.
+    unsafe { libc::ppoll(&raw mut poll, 1, &raw const time, std::ptr::null()) };
+}
+
 /// Makes the calling thread SCHED_FIFO; its children do not inherit that.
 ///
 /// # Errors

@@ -298,6 +298,15 @@ impl<'a> Node<'a> {
         self.lab.ask(&Request::Link { node, bridge, up }).map(|_| ())
     }
 
+    /// Stops its machine for a time, as a host that gives it no processor, and waits for the end of that.
+    ///
+    /// # Errors
+    /// When it has no power.
+    pub fn freeze(&self, span: base::Duration) -> Result<()> {
+        let node = self.name.to_owned();
+        self.lab.ask(&Request::Freeze { node, span: span.nanos() }).map(|_| ())
+    }
+
     /// Measures its clock against this machine's CLOCK_BOOTTIME.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use lab::host::{self, Folders};
 use lab::message::Ended;
 use lab::{Lab, Spec, image};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use testbed::os;
@@ -31,6 +31,9 @@ enum Command {
         /// Where the guests' tree of packages is kept, and the logs.
         #[arg(long)]
         cache: PathBuf,
+        /// Stay, and end the lab with this process.
+        #[arg(long)]
+        hold: bool,
     },
     /// Ends it.
     Down,
@@ -128,7 +131,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let name = arguments.lab.as_str();
     match arguments.command {
-        Command::Up { cache } => up(name, &cache)?,
+        Command::Up { cache, hold } => up(name, &cache, hold)?,
         Command::Down => Lab::attach(name)?.down()?,
         Command::Status => status(&Lab::attach(name)?)?,
         Command::Run { node, argv } => return run_in(&Lab::attach(name)?, &node, &argv),
@@ -152,7 +155,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(name: &str, cache: &std::path::Path) -> Result<()> {
+fn up(name: &str, cache: &Path, hold: bool) -> Result<()> {
     os::catch_interrupts();
     let image = image::provide(cache)?;
     let programs = std::env::current_exe().context("own path")?;
@@ -162,6 +165,12 @@ fn up(name: &str, cache: &std::path::Path) -> Result<()> {
         bail!("interrupted");
     }
     status(&lab)?;
+    if hold {
+        while !os::interrupted() {
+            os::sleep(base::Duration::from_millis(50));
+        }
+        return Ok(lab.down()?);
+    }
     lab.detach()?;
     println!("\nshell a · run a -- COMMAND · power a off · link a storage out · down");
     Ok(())

@@ -113,6 +113,13 @@ pub enum Request {
         /// In or out.
         up: bool,
     },
+    /// Stops a node's machine for a time, as a host that gives it no processor.
+    Freeze {
+        /// Which node.
+        node: String,
+        /// For how long, in nanoseconds.
+        span: u64,
+    },
     /// Makes a disk behave badly; `None` ends all of it.
     Fault {
         /// Which disk (`a-0`).

@@ -1,1 +1,12 @@
-//! NetGuard lab: the proofs that run in it, and the lab tests.
+//! What the lab is asked: the parts of its proofs and tests that run inside the nodes, and the tables
+//! that come out.
+//!
+//! The other half, which holds the lab and breaks it, is `tests/lab`.
+//!
+//! * [`table`]: a proof's figures, as a file and as text.
+//! * [`takeover`]: proof 3, the NFS takeover by hand.
+//! * [`watch`]: a client that asks an address and tells who answers.
+
+pub mod table;
+pub mod takeover;
+pub mod watch;

@@ -1,7 +1,6 @@
 //! What most tests share: a cluster at rest with a stall meter beside it, and the verdict that each
 //! of them ends with.
 
-use crate::Verdict;
 use base::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -11,6 +10,7 @@ use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
 use testbed::stall::StallMeter;
+use testbed::suite::Verdict;
 use testbed::topology::{FLOATING, node_name};
 use testbed::trial::REPEATS_MAX;
 

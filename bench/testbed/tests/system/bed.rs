@@ -1,13 +1,15 @@
 //! The bed itself: an observer that does not see two owners would prove nothing.
 
-use crate::{Test, Verdict, hold};
+use crate::Test;
 use base::Duration;
 use std::process::Command;
 use testbed::bed::Bed;
 use testbed::error::{Result, run};
+use testbed::hold;
 use testbed::os;
 use testbed::probe::Via;
 use testbed::programs::Programs;
+use testbed::suite::Verdict;
 use testbed::topology::{FLOATING, Shape};
 
 pub(crate) const TESTS: &[Test] = &[

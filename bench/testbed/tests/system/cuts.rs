@@ -1,17 +1,19 @@
 //! Power cuts: of the owner, of the primary, of a node that is both; and the return of the node.
 
+use crate::Test;
 use crate::arena::Arena;
-use crate::{Test, Verdict, hold};
 use api::{MemberState, Phase};
 use base::{Duration, Instant};
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use testbed::bed::wait_until;
 use testbed::error::Result;
+use testbed::hold;
 use testbed::os;
 use testbed::power::Cut;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
+use testbed::suite::Verdict;
 use testbed::topology::node_name;
 use testbed::trial::REPEATS_MAX;
 

@@ -1,14 +1,16 @@
 //! Daemons that end while their machine lives: by order, or killed one at a time. Their peers hear
 //! it (obituary) and do not wait for the silence.
 
+use crate::Test;
 use crate::arena::Arena;
-use crate::{Test, Verdict, hold};
 use base::Duration;
 use std::fs;
 use testbed::error::Result;
+use testbed::hold;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
+use testbed::suite::Verdict;
 use testbed::trial::REPEATS_MAX;
 
 pub(crate) const TESTS: &[Test] = &[

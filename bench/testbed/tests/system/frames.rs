@@ -1,13 +1,15 @@
 //! Frames that are not to be believed (S9): dropped, counted by reason, and nothing else happens.
 
+use crate::Test;
 use crate::arena::Arena;
-use crate::{Test, Verdict, hold};
 use base::Duration;
 use testbed::error::Result;
+use testbed::hold;
 use testbed::intruder::Intruder;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::{PORT_BEATS, Spec};
+use testbed::suite::Verdict;
 
 pub(crate) const TESTS: &[Test] = &[Test { name: "frames-not-to-be-believed", run: intruder }];
 

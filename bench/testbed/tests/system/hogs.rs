@@ -1,17 +1,19 @@
 //! Somebody else's work takes all cores: the heartbeat goes on (S10), because it is real-time and
 //! does little.
 
+use crate::Test;
 use crate::arena::Arena;
-use crate::{Test, Verdict, hold};
 use base::Duration;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use testbed::error::Result;
+use testbed::hold;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
+use testbed::suite::Verdict;
 
 pub(crate) const TESTS: &[Test] = &[Test { name: "cpu-hogs", run: hogs }];
 

@@ -1,15 +1,17 @@
 //! Disturbed links: nobody fails over, and what is wrong is named.
 
+use crate::Test;
 use crate::arena::Arena;
-use crate::{Test, Verdict, hold};
 use api::LinkState;
 use base::Duration;
 use testbed::bed::wait_until;
 use testbed::cluster::Cluster;
 use testbed::error::Result;
+use testbed::hold;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::{Spec, link_name};
+use testbed::suite::Verdict;
 use testbed::topology::{group, port};
 
 pub(crate) const TESTS: &[Test] = &[

@@ -1,15 +1,17 @@
 //! No quorum, no action (S8); proof before start (S3); and the orderly move.
 
+use crate::Test;
 use crate::arena::Arena;
-use crate::{Test, Verdict, hold};
 use api::Phase;
 use base::Duration;
 use testbed::bed::wait_until;
 use testbed::cluster::SETTLE;
 use testbed::error::{BedError, Result};
+use testbed::hold;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::{SERVICE, Spec};
+use testbed::suite::Verdict;
 use testbed::topology::node_name;
 
 pub(crate) const TESTS: &[Test] = &[

@@ -1,7 +1,7 @@
 //! Starts that cannot succeed: one clear message with the remedy, the documented exit code, nothing
 //! changed.
 
-use crate::{Test, Verdict, hold};
+use crate::Test;
 use base::Duration;
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -9,9 +9,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 use testbed::cluster::Cluster;
 use testbed::error::{Context, Result, run};
+use testbed::hold;
 use testbed::process::Process;
 use testbed::programs::Programs;
 use testbed::spec::{PORT_BEATS, Spec};
+use testbed::suite::Verdict;
 use testbed::topology::FLOATING;
 
 pub(crate) const TESTS: &[Test] = &[

@@ -153,6 +153,17 @@ impl Machine {
         known.map_or_else(|| self.measure_clock(), Ok)
     }
 
+    /// Takes its processor away for a time.
+    pub(crate) fn freeze(&self, span: base::Duration) -> Result<()> {
+        let pid = self.state().pid;
+        let off = || LabError::Refused(format!("{} has no power", self.spec.name));
+        let pid = pid.ok_or_else(off)?;
+        os::signal(pid, libc::SIGSTOP);
+        os::sleep(span);
+        os::signal(pid, libc::SIGCONT);
+        Ok(())
+    }
+
     /// One cable in or out.
     pub(crate) fn cable(&self, bridge: &str, up: bool) -> Result<()> {
         let number = BRIDGES.iter().position(|it| *it == bridge).ok_or_else(|| {

@@ -79,6 +79,10 @@ impl Supervisor {
                 self.machine(&node)?.cable(&bridge, up)?;
                 Answer::Done
             }
+            Request::Freeze { node, span } => {
+                self.machine(&node)?.freeze(base::Duration::from_nanos(span))?;
+                Answer::Done
+            }
             Request::Fault { disk, fault } => {
                 let disk = self.disk(&disk)?;
                 match fault {

@@ -1,0 +1,66 @@
+//! `netguard-proof`: what runs inside the lab's nodes, and the report of what came out.
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use proofs::table::Table;
+use proofs::takeover::{self, Takeover};
+use proofs::watch;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "netguard-proof", about = "Parts of the lab's proofs", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks a floating address and tells who answers.
+    Watch {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// Proof 3: the fast NFS takeover by hand.
+    #[command(subcommand)]
+    Takeover(Takeover),
+    /// Prints the tables of the three proofs.
+    Report {
+        /// The folders of tables, the newest first: each proof is shown from the first that has it.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+    },
+}
+
+/// The proofs, as their files are named.
+const PROOFS: [&str; 3] = ["nfsd", "gate", "takeover"];
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netguard-proof: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Watch { address } => watch::run(address, &mut std::io::stdout()).context("watch"),
+        Command::Takeover(what) => takeover::run(what).context("takeover"),
+        Command::Report { folders } => report(&folders),
+    }
+}
+
+fn report(folders: &[PathBuf]) -> Result<()> {
+    for (number, name) in PROOFS.iter().enumerate() {
+        let found =
+            folders.iter().find_map(|folder| Some((folder, Table::load(folder, name).ok()?)));
+        let (folder, table) = found.with_context(|| format!("no figures of the proof {name}"))?;
+        println!("Proof {}: {table}({}/{name}.json)\n", number + 1, folder.display());
+    }
+    Ok(())
+}

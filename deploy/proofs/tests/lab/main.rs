@@ -1,0 +1,31 @@
+//! Lab tests: real kernels, disks and power. `lab --image DIR --bin-dir DIR --results DIR [FILTER]…`
+//!
+//! Each test has a lab of its own and removes it. `cargo xtask test lab` builds and calls this.
+
+mod arena;
+mod disks;
+mod failover;
+mod labs;
+
+use arena::Arena;
+use lab::LabError;
+use std::process::ExitCode;
+use testbed::{os, suite};
+
+/// One lab test.
+pub(crate) type Test = suite::Test<Arena, LabError>;
+
+fn main() -> ExitCode {
+    let (arena, filters) = match Arena::from_arguments(std::env::args().skip(1)) {
+        Ok(given) => given,
+        Err(reason) => {
+            eprintln!("{reason}");
+            return ExitCode::FAILURE;
+        }
+    };
+    os::catch_interrupts();
+    let groups = [labs::TESTS, disks::TESTS, failover::TESTS];
+    let tests: Vec<&Test> = groups.into_iter().flatten().collect();
+    let root = (!os::is_root()).then_some("root is needed for namespaces, taps and FUSE");
+    suite::run(&tests, &filters, root, &arena)
+}
