@@ -265,3 +265,99 @@ fn put<S: Store>(store: &mut S, write: &Write, part: &Range<u64>) -> io::Result<
         None => store.zero(part.start * SECTOR, (part.end - part.start) * SECTOR),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cache;
+    use crate::report::Tally;
+    use crate::store::Memory;
+    use std::collections::BTreeSet;
+
+    fn disk(cache_bytes: u64) -> Cache<Memory> {
+        Cache::new(Memory::default(), 1 << 20, cache_bytes, 1)
+    }
+
+    /// First bytes of the first `sectors` sectors.
+    fn marks(disk: &mut Cache<Memory>, sectors: usize) -> Vec<u8> {
+        let mut buffer = vec![0; sectors * 512];
+        disk.read(0, &mut buffer).unwrap();
+        buffer.chunks(512).map(|sector| sector[0]).collect()
+    }
+
+    #[test]
+    fn every_subset_of_single_sectors_can_survive() {
+        let after = |seed| {
+            let mut disk = disk(1 << 20);
+            (0..3).for_each(|sector| disk.write(sector * 512, vec![1; 512]).unwrap());
+            disk.cut(seed);
+            marks(&mut disk, 3)
+        };
+        let seen: BTreeSet<Vec<u8>> = (0..200).map(after).collect();
+        assert_eq!(seen.len(), 8, "a later write without an earlier one is among them: {seen:?}");
+    }
+
+    #[test]
+    fn the_last_write_is_torn_at_a_sector() {
+        for seed in 0..200 {
+            let mut disk = disk(1 << 20);
+            disk.write(0, vec![1; 4096]).unwrap();
+            let report = disk.cut(seed);
+            let marks = marks(&mut disk, 8);
+            let survived = marks.iter().filter(|mark| **mark == 1).count();
+            assert!((1..8).contains(&survived), "{marks:?}");
+            assert!(marks.is_sorted_by(|before, after| before >= after), "{marks:?}");
+            let bytes = survived as u64 * 512;
+            assert_eq!((report.torn, report.torn_off), (Tally { writes: 1, bytes }, 4096 - bytes));
+        }
+    }
+
+    #[test]
+    fn a_cut_can_lose_everything_or_nothing() {
+        let survivors = |seed| {
+            let mut disk = disk(1 << 20);
+            (0..50).for_each(|sector| disk.write(sector * 512, vec![1; 512]).unwrap());
+            disk.cut(seed).kept.writes
+        };
+        let counts: BTreeSet<u64> = (0..100).map(survivors).collect();
+        assert_eq!((counts.first(), counts.last()), (Some(&0), Some(&50)));
+    }
+
+    #[test]
+    fn a_full_cache_writes_out_of_order_and_stays_bounded() {
+        let filled = || {
+            let mut disk = disk(10 * 512);
+            for sector in 0..100 {
+                disk.write(sector * 512, vec![1; 512]).unwrap();
+                assert!(disk.unflushed().writes <= 10);
+            }
+            disk
+        };
+        assert_eq!(filled().destaged(), 90);
+        // What is still volatile is not simply the last ten.
+        let older_lost = (0..20).any(|seed| {
+            let mut disk = filled();
+            disk.cut(seed);
+            marks(&mut disk, 90).contains(&0)
+        });
+        assert!(older_lost);
+    }
+
+    #[test]
+    fn discards_of_a_whole_disk_cost_one_entry_and_count_against_the_bound() {
+        let mut disk = disk(100 * 512);
+        disk.write(0, vec![1; 512]).unwrap();
+        (0..1000).for_each(|_| disk.zero(0, 1 << 20).unwrap());
+        assert!((1..=100).contains(&disk.unflushed().writes));
+        assert_eq!(marks(&mut disk, 2), [0, 0]);
+    }
+
+    #[test]
+    fn parts_of_sectors_and_places_beyond_the_end_are_refused() {
+        let mut disk = disk(4096);
+        assert!(disk.write(1, vec![1; 512]).is_err());
+        assert!(disk.write(0, vec![1; 100]).is_err());
+        assert!(disk.write((1 << 20) - 512, vec![1; 1024]).is_err());
+        assert!(disk.zero(u64::MAX - 511, 512).is_err());
+        assert!(disk.read((1 << 20) - 1, &mut [0; 2]).is_err());
+    }
+}

@@ -204,3 +204,80 @@ impl<S: Store> Device<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Device, Done, Refusal, Request};
+    use crate::cache::Cache;
+    use crate::fault::{Fault, Kind};
+    use crate::store::Memory;
+
+    const BYTES: u64 = 64 * 1024;
+
+    fn device() -> Device<Memory> {
+        Device::new(Cache::new(Memory::default(), BYTES, 1 << 20, 1), 1)
+    }
+
+    fn write(offset: u64, bytes: usize) -> Request {
+        Request::Write { offset, data: vec![7; bytes] }
+    }
+
+    fn first_byte(device: &mut Device<Memory>) -> u8 {
+        match device.perform(Request::Read { offset: 0, length: 1 }) {
+            Ok(Done::Data(data)) => data[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_disk_is_the_end() {
+        let mut device = device();
+        let read = |offset| Request::Read { offset, length: 1024 };
+        assert_eq!(device.perform(read(BYTES - 512)), Ok(Done::Data(vec![0; 512])));
+        assert_eq!(device.perform(read(u64::MAX)), Ok(Done::Data(vec![])));
+        assert_eq!(device.perform(write(BYTES - 512, 1024)), Err(Refusal::NoSpace));
+        assert_eq!(device.perform(write(100, 512)), Err(Refusal::Unaligned));
+        let zero = Request::Zero { offset: u64::MAX - 511, length: 512 };
+        assert_eq!(device.perform(zero), Err(Refusal::NoSpace));
+    }
+
+    #[test]
+    fn a_flush_that_lies_loses_what_an_honest_one_keeps() {
+        let survives = |lying: bool, seed| {
+            let mut device = device();
+            if lying {
+                device.set_fault(Fault::LyingFlush);
+            }
+            device.perform(write(0, 512)).unwrap();
+            device.perform(Request::Flush).unwrap();
+            device.cut(seed);
+            first_byte(&mut device) == 7
+        };
+        assert!((0..50).all(|seed| survives(false, seed)));
+        assert!(!(0..50).all(|seed| survives(true, seed)));
+    }
+
+    #[test]
+    fn a_write_that_failed_is_not_there_and_a_flush_that_failed_kept_nothing() {
+        let mut device = device();
+        device.set_fault(Fault::fail(Kind::Write));
+        assert_eq!(device.perform(write(0, 512)), Err(Refusal::Io));
+        assert_eq!(first_byte(&mut device), 0);
+        device.clear_faults();
+        device.perform(write(0, 512)).unwrap();
+        device.set_fault(Fault::fail(Kind::Flush));
+        assert_eq!(device.perform(Request::Flush), Err(Refusal::Io));
+        assert_eq!(device.counters().unflushed.writes, 1);
+        assert_eq!(device.counters().errors_injected, 2);
+    }
+
+    #[test]
+    fn a_full_disk_still_reads_and_flushes() {
+        let mut device = device();
+        device.set_fault(Fault::Full { more: 512 });
+        assert_eq!(device.perform(write(0, 512)), Ok(Done::Written(512)));
+        assert_eq!(device.perform(write(512, 512)), Err(Refusal::NoSpace));
+        assert_eq!(device.perform(Request::Flush), Ok(Done::Done));
+        assert_eq!(first_byte(&mut device), 7);
+    }
+}

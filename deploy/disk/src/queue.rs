@@ -184,7 +184,7 @@ impl<S: Store, R: Reply> Queue<S, R> {
         self.changed.notify_all();
     }
 
-    /// Shuts somebody out, waits for the one at work, works, and refuses all that waited.
+    /// Shuts somebody out, refuses all that wait, waits for the one at work, and works.
     fn alone<T>(
         &self,
         shut: impl FnOnce(&mut Door<R>),
@@ -195,6 +195,12 @@ impl<S: Store, R: Reply> Queue<S, R> {
         let waiting: Vec<(Request, R)> = door.line.drain(..).collect();
         door.refused += waiting.len() as u64;
         door.claims += 1;
+        drop(door);
+        // At once: the one at work may take long, and a killed reader ends with its last answer.
+        for (_, reply) in waiting {
+            reply.send(Err(Refusal::Io));
+        }
+        let mut door = self.door();
         while door.busy {
             door = self.wait(door);
         }
@@ -203,9 +209,6 @@ impl<S: Store, R: Reply> Queue<S, R> {
         drop(door);
         let done = work(&mut self.device());
         self.leave();
-        for (_, reply) in waiting {
-            reply.send(Err(Refusal::Io));
-        }
         done
     }
 
@@ -246,5 +249,164 @@ impl<S: Store, R: Reply> Queue<S, R> {
 
     fn wait<'a>(&self, door: MutexGuard<'a, Door<R>>) -> MutexGuard<'a, Door<R>> {
         self.changed.wait(door).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Queue, Reply, WAITING_MAX};
+    use crate::cache::Cache;
+    use crate::device::{Device, Done, Refusal, Request};
+    use crate::fault::Fault;
+    use crate::store::{Memory, Store};
+    use std::io;
+    use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+    use std::thread::scope;
+
+    type Outcome = Result<Done, Refusal>;
+
+    struct Answer(Sender<Outcome>);
+
+    impl Reply for Answer {
+        fn send(self, outcome: Outcome) {
+            // A test that no longer listens does not care.
+            let _ = self.0.send(outcome);
+        }
+    }
+
+    fn queue<S: Store>(store: S) -> Queue<S, Answer> {
+        Queue::new(Device::new(Cache::new(store, 1 << 20, 1 << 20, 1), 1))
+    }
+
+    fn write<S: Store>(queue: &Queue<S, Answer>, handle: u64) -> Receiver<Outcome> {
+        submit(queue, handle, Request::Write { offset: 0, data: vec![7; 512] })
+    }
+
+    fn submit<S: Store>(
+        queue: &Queue<S, Answer>,
+        handle: u64,
+        request: Request,
+    ) -> Receiver<Outcome> {
+        let (sender, receiver) = channel();
+        queue.submit(handle, request, Answer(sender));
+        receiver
+    }
+
+    #[test]
+    fn a_free_disk_answers_at_once_on_the_thread_that_asks() {
+        let queue = queue(Memory::default());
+        let handle = queue.open();
+        assert_eq!(write(&queue, handle).try_recv(), Ok(Ok(Done::Written(512))));
+    }
+
+    #[test]
+    fn a_stall_holds_requests_until_it_is_cleared() {
+        let queue = queue(Memory::default());
+        let handle = queue.open();
+        scope(|threads| {
+            threads.spawn(|| queue.keep());
+            queue.set_fault(Fault::Stall { ms: None });
+            let answers = [write(&queue, handle), write(&queue, handle)];
+            assert_eq!(queue.counters().waiting, 2);
+            assert!(answers.iter().all(|answer| answer.try_recv() == Err(TryRecvError::Empty)));
+            queue.clear_faults();
+            assert!(answers.iter().all(|answer| answer.recv() == Ok(Ok(Done::Written(512)))));
+            queue.close();
+        });
+    }
+
+    #[test]
+    fn a_stall_of_a_while_ends_by_itself() {
+        let queue = queue(Memory::default());
+        let handle = queue.open();
+        scope(|threads| {
+            threads.spawn(|| queue.keep());
+            queue.set_fault(Fault::Stall { ms: Some(5) });
+            assert_eq!(write(&queue, handle).recv(), Ok(Ok(Done::Written(512))));
+            queue.close();
+        });
+    }
+
+    #[test]
+    fn a_power_cut_refuses_who_waits_and_who_comes_from_before() {
+        let queue = queue(Memory::default());
+        let before = queue.open();
+        queue.set_fault(Fault::Stall { ms: None });
+        let waits = write(&queue, before);
+        queue.cut(1);
+        assert_eq!(waits.try_recv(), Ok(Err(Refusal::Io)));
+        assert_eq!(write(&queue, before).try_recv(), Ok(Err(Refusal::Io)), "stalled");
+        queue.clear_faults();
+        let after = queue.open();
+        assert_eq!(write(&queue, before).try_recv(), Ok(Err(Refusal::Io)), "a new reader is there");
+        assert_eq!(write(&queue, after).try_recv(), Ok(Ok(Done::Written(512))));
+        assert_eq!(queue.counters().refused, 3);
+    }
+
+    #[test]
+    fn the_line_is_bounded() {
+        let queue = queue(Memory::default());
+        let handle = queue.open();
+        queue.set_fault(Fault::Stall { ms: None });
+        let waiting: Vec<_> = (0..WAITING_MAX).map(|_| write(&queue, handle)).collect();
+        assert_eq!(write(&queue, handle).try_recv(), Ok(Err(Refusal::Crowded)));
+        queue.close();
+        assert!(waiting.iter().all(|answer| answer.try_recv() == Ok(Err(Refusal::Io))));
+    }
+
+    /// A store that tells when a read begins, and goes on when it is told.
+    struct Slow(Sender<()>, Receiver<()>);
+
+    impl Store for Slow {
+        fn read(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            self.0.send(()).map_err(io::Error::other)?;
+            self.1.recv().map_err(io::Error::other)
+        }
+        fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn zero(&mut self, _: u64, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn cuts_wait_for_the_request_at_work_and_the_line_goes_on_after_them() {
+        let (began, begins) = channel();
+        let (go, goes) = channel();
+        let queue = queue(Slow(began, goes));
+        let handle = queue.open();
+        let read = || Request::Read { offset: 0, length: 512 };
+        scope(|threads| {
+            threads.spawn(|| queue.keep());
+            let at_work = threads.spawn(|| submit(&queue, handle, read()).recv());
+            begins.recv().unwrap();
+            let waits = submit(&queue, handle, read());
+            let cuts = [1, 2].map(|seed| {
+                threads.spawn({
+                    let queue = &queue;
+                    move || queue.cut(seed)
+                })
+            });
+            // One of the cuts has voided the handle and now waits for the read.
+            assert_eq!(waits.recv(), Ok(Err(Refusal::Io)));
+            go.send(()).unwrap();
+            assert!(matches!(at_work.join().unwrap(), Ok(Ok(Done::Data(_)))));
+            cuts.into_iter().for_each(|cut| assert_eq!(cut.join().unwrap().kept.writes, 0));
+            go.send(()).unwrap();
+            let after = submit(&queue, queue.open(), read()).recv();
+            assert!(matches!(after, Ok(Ok(Done::Data(_)))));
+            queue.close();
+        });
+    }
+
+    #[test]
+    fn who_closes_in_order_loses_nothing() {
+        let queue = queue(Memory::default());
+        let handle = queue.open();
+        write(&queue, handle).recv().unwrap().unwrap();
+        queue.close();
+        assert_eq!(queue.counters().unflushed.writes, 0);
+        assert_eq!(write(&queue, handle).try_recv(), Ok(Err(Refusal::Io)));
     }
 }

@@ -63,14 +63,20 @@ pub struct Memory(BTreeMap<u64, Vec<u8>>);
 
 impl Store for Memory {
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        for (place, byte) in (offset..).zip(buffer) {
-            let within = usize::try_from(place % SECTOR).unwrap_or_default();
-            *byte = self
-                .0
-                .get(&(place / SECTOR))
-                .and_then(|sector| sector.get(within))
-                .copied()
-                .unwrap_or(0);
+        let mut place = offset;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let within = place % SECTOR;
+            let part = (SECTOR - within).min(rest.len() as u64) as usize;
+            let (target, after) = rest.split_at_mut(part);
+            let held =
+                self.0.get(&(place / SECTOR)).and_then(|sector| sector.get(within as usize..));
+            match held.and_then(|held| held.get(..part)) {
+                Some(held) => target.copy_from_slice(held),
+                None => target.fill(0),
+            }
+            place += part as u64;
+            rest = after;
         }
         Ok(())
     }
