@@ -40,6 +40,8 @@ pub enum ToGuest {
 pub enum FromGuest {
     /// The node is up, its network configured.
     Ready,
+    /// So many more bytes of the line were read.
+    Took(usize),
     /// The command could not be started.
     Failed(String),
     /// The command ended; all its output came before.

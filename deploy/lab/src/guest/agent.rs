@@ -7,6 +7,7 @@ use lab::frame::{self, Kind};
 use lab::message::{FromGuest, ToGuest};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use testbed::os;
@@ -14,6 +15,8 @@ use testbed::stall::StallMeter;
 
 /// The guest's end of the command channel.
 const LINE: &str = "/dev/ttyS0";
+/// Bytes read before the host is told.
+const TOLD: usize = 512;
 
 /// The line, one frame at a time.
 #[derive(Clone, Debug)]
@@ -34,11 +37,32 @@ impl Line {
     }
 }
 
+/// The line towards us; the host is told how much was read, because it sends no more than the terminal
+/// holds.
+struct Reader {
+    file: File,
+    line: Line,
+    untold: usize,
+}
+
+impl Read for Reader {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.file.read(bytes)?;
+        self.untold += length;
+        if self.untold >= TOLD {
+            self.line.say(0, &FromGuest::Took(self.untold));
+            self.untold = 0;
+        }
+        Ok(length)
+    }
+}
+
 /// Serves until the line ends.
 pub(crate) fn serve() -> Result<()> {
-    let mut reader = File::options().read(true).write(true).open(LINE).context(LINE)?;
-    raw(&reader)?;
-    let line = Line(Arc::new(Mutex::new(reader.try_clone().context(LINE)?)));
+    let file = File::options().read(true).write(true).open(LINE).context(LINE)?;
+    raw(&file)?;
+    let line = Line(Arc::new(Mutex::new(file.try_clone().context(LINE)?)));
+    let mut reader = Reader { file, line: line.clone(), untold: 0 };
     let meter = StallMeter::start();
     let mut commands: HashMap<u32, Command> = HashMap::new();
     line.say(0, &FromGuest::Ready);

@@ -1,18 +1,31 @@
 //! The host's end of a guest's command channel: many commands on one serial line.
+//!
+//! User Mode Linux can miss that a full line takes bytes again, or that a terminal it throttled has room
+//! again, and is then silent or deaf for ever. So neither may come about. Towards us the line's buffer is
+//! large, and its reader waits for nobody; towards the guest only as many bytes are on the way as its
+//! terminal holds, and the guest says how many it took.
 
 use crate::error::{Context, LabError, Result};
 use crate::frame::{self, Frame, Kind};
 use crate::message::{Clock, Ended, FromGuest, ToGuest};
 use std::collections::HashMap;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use testbed::os;
 
-/// Frames that wait for one slow reader. A full queue holds the line up, as a full pipe would.
-const QUEUE: usize = 1_024;
+/// Bytes that wait for one slow reader; a command that has more is killed.
+const QUEUE: usize = 64 << 20;
+/// The line's buffer towards us.
+const BUFFER: usize = 16 << 20;
+/// Bytes on the way to the guest: half of what its terminal holds.
+const WINDOW: usize = 2 * 1024;
+/// Bytes written at once; with what the guest has not told yet they fit the window.
+const PIECE: usize = 1024;
 /// Pings of one measurement of the clock; the best one counts.
 const PINGS: usize = 32;
 /// The id of the guest's own words.
@@ -31,10 +44,19 @@ enum Stage {
 pub(crate) struct Channel {
     node: String,
     line: Mutex<UnixStream>,
-    commands: Mutex<HashMap<u32, SyncSender<Frame>>>,
+    on_the_way: Mutex<usize>,
+    taken: Condvar,
+    commands: Mutex<HashMap<u32, Waiting>>,
     next: AtomicU32,
     stage: Mutex<Stage>,
     changed: Condvar,
+}
+
+/// Who waits for a command's frames, and how many bytes of them wait for him.
+#[derive(Clone, Debug)]
+struct Waiting {
+    frames: Sender<Frame>,
+    queued: Arc<AtomicUsize>,
 }
 
 /// One command on it.
@@ -42,6 +64,7 @@ pub(crate) struct Channel {
 pub(crate) struct Command {
     mouth: Mouth,
     frames: Receiver<Frame>,
+    queued: Arc<AtomicUsize>,
 }
 
 /// The half of a command that speaks to it.
@@ -52,12 +75,22 @@ pub(crate) struct Mouth {
 }
 
 impl Channel {
+    /// Both ends of a line: ours, the guest's.
+    pub(crate) fn pair() -> Result<(UnixStream, OwnedFd)> {
+        let (ours, theirs) = UnixStream::pair().context("command channel")?;
+        let theirs = OwnedFd::from(theirs);
+        force_buffer(&theirs, BUFFER).context("buffer of the command channel")?;
+        Ok((ours, theirs))
+    }
+
     /// Starts to read `line`.
     pub(crate) fn open(node: &str, line: UnixStream) -> Result<Arc<Self>> {
         let reader = line.try_clone().context("command channel")?;
         let channel = Arc::new(Self {
             node: node.to_owned(),
             line: Mutex::new(line),
+            on_the_way: Mutex::new(0),
+            taken: Condvar::new(),
             commands: Mutex::new(HashMap::new()),
             next: AtomicU32::new(OWN + 1),
             stage: Mutex::new(Stage::Booting),
@@ -102,11 +135,13 @@ impl Channel {
         if !self.is_ready() {
             return Err(LabError::Refused(format!("{} is not up", self.node)));
         }
-        let (tell, frames) = sync_channel(QUEUE);
+        let (tell, frames) = channel();
+        let queued = Arc::new(AtomicUsize::new(0));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.commands).insert(id, tell);
+        let waiting = Waiting { frames: tell, queued: Arc::clone(&queued) };
+        lock(&self.commands).insert(id, waiting);
         let mouth = Mouth { channel: Arc::clone(self), id };
-        let command = Command { mouth, frames };
+        let command = Command { mouth, frames, queued };
         if !self.is_ready() {
             // It went away meanwhile, and nobody would end this command.
             return Err(LabError::Refused(format!("{} is gone", self.node)));
@@ -136,15 +171,20 @@ impl Channel {
     fn read(&self, mut line: UnixStream) {
         while let Ok(Some(frame)) = frame::read(&mut line) {
             if frame.id == OWN {
-                if let Ok(FromGuest::Ready) = serde_json::from_slice(&frame.payload) {
-                    self.advance(Stage::Ready);
+                match serde_json::from_slice(&frame.payload) {
+                    Ok(FromGuest::Ready) => self.advance(Stage::Ready),
+                    Ok(FromGuest::Took(bytes)) => {
+                        let mut on_the_way = lock(&self.on_the_way);
+                        *on_the_way = on_the_way.saturating_sub(bytes);
+                        self.taken.notify_all();
+                    }
+                    other => eprintln!("{}: said {other:?}", self.node),
                 }
                 continue;
             }
             let to = lock(&self.commands).get(&frame.id).cloned();
             if let Some(to) = to {
-                // An error means that nobody waits any more: the frame has no reader.
-                let _ = to.send(frame);
+                self.hand_over(frame, &to);
             }
         }
         self.advance(Stage::Gone);
@@ -152,14 +192,49 @@ impl Channel {
         lock(&self.commands).clear();
     }
 
+    fn hand_over(&self, frame: Frame, to: &Waiting) {
+        let (id, length) = (frame.id, frame.payload.len());
+        if to.queued.fetch_add(length, Ordering::Relaxed) + length <= QUEUE {
+            // An error means that nobody waits any more: the frame has no reader.
+            let _ = to.frames.send(frame);
+            return;
+        }
+        eprintln!("{}: a command has {QUEUE} bytes of output that nobody reads; killed", self.node);
+        lock(&self.commands).remove(&id);
+        if let Ok(text) = serde_json::to_vec(&ToGuest::Signal(libc::SIGKILL)) {
+            // If the line is broken, the command is gone too.
+            let _ = self.write(id, Kind::Message, &text);
+        }
+    }
+
     fn advance(&self, stage: Stage) {
         *lock(&self.stage) = stage;
         self.changed.notify_all();
+        self.taken.notify_all();
     }
 
     fn write(&self, id: u32, kind: Kind, payload: &[u8]) -> Result<()> {
+        let mut frame = Vec::new();
+        frame::write(&mut frame, id, kind, payload).context(format!("{}: channel", self.node))?;
         let mut line = lock(&self.line);
-        frame::write(&mut *line, id, kind, payload).context(format!("{}: channel", self.node))
+        for piece in frame.chunks(PIECE) {
+            self.wait_for_room(piece.len())?;
+            line.write_all(piece).context(format!("{}: channel", self.node))?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&self, bytes: usize) -> Result<()> {
+        let mut on_the_way = lock(&self.on_the_way);
+        while *on_the_way + bytes > WINDOW {
+            if *lock(&self.stage) == Stage::Gone {
+                return Err(LabError::Channel(format!("{} is gone", self.node)));
+            }
+            let waited = self.taken.wait_timeout(on_the_way, Duration::from_millis(100));
+            on_the_way = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *on_the_way += bytes;
+        Ok(())
     }
 }
 
@@ -185,7 +260,9 @@ impl Command {
 
     /// The next frame; `None` when the node is gone.
     pub(crate) fn next(&self) -> Option<Frame> {
-        self.frames.recv().ok()
+        let frame = self.frames.recv().ok()?;
+        self.queued.fetch_sub(frame.payload.len(), Ordering::Relaxed);
+        Some(frame)
     }
 
     /// The one message that answers it.
@@ -218,4 +295,20 @@ pub(crate) fn ended(frame: &Frame) -> Option<std::result::Result<Ended, String>>
 
 pub(crate) fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets what a sender may have on the way, beyond the system's usual limit.
+fn force_buffer(socket: &OwnedFd, bytes: usize) -> std::io::Result<()> {
+    let value = bytes as libc::c_int;
+    // SAFETY: the option's value is one c_int, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUFFORCE,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

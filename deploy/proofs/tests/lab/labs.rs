@@ -30,7 +30,7 @@ fn nodes_reach_each_other(arena: &Arena) -> Result<Verdict> {
         for bridge in 0..2 {
             for other in &lab.spec().nodes {
                 let address = other.address(bridge);
-                let ping = format!("ping -q -c 1 -W 2 {address}");
+                let ping = format!("ping -q -c 1 -i 0.2 -w 3 {address}");
                 lab.node(&node.name).sh(&ping)?;
             }
         }
@@ -40,7 +40,7 @@ fn nodes_reach_each_other(arena: &Arena) -> Result<Verdict> {
     hold!(cut.success().is_err(), "the cable is out, and b reaches a over it");
     lab.node("b").sh("ping -q -c 1 -W 2 10.20.0.1")?;
     lab.node("a").link(STORAGE, true)?;
-    lab.node("b").sh("ping -q -c 1 -W 2 10.20.1.1")?;
+    lab.node("b").sh("ping -q -c 1 -i 0.2 -w 3 10.20.1.1")?;
     Ok(Verdict::Pass)
 }
 
