@@ -1,0 +1,165 @@
+//! Nobody there to act: daemons killed, stopped, started again.
+
+use super::super::ask::{Asker, How};
+use super::super::daemon::{Daemon, Duty, LEASE};
+use super::super::error::Result;
+use super::super::row::{Row, Seen, Spread};
+use super::super::stage::{FLOATING, Stage, batch, client_of, floating, ip, see_closed};
+use gate::{Gate, Words};
+use std::net::IpAddr;
+use std::process::Command;
+use testbed::error::run;
+use testbed::os;
+
+const ALL: &str = "gate on every interface";
+const TRIALS: usize = 20;
+/// Time between two questions.
+const PACE: base::Duration = base::Duration::from_micros(200);
+/// How long a renewing daemon is asked without a gap.
+const RENEWED_FOR: base::Duration = base::Duration::from_millis(1_500);
+/// How long `valid_lft 1` may take: a second, rounded, and the kernel's worker.
+const LIFETIME_MAX: base::Duration = base::Duration::from_millis(3_500);
+
+/// All rows about daemons that do not act.
+pub(in super::super) fn rows() -> Result<Vec<Row>> {
+    let mut rows = vec![renewed()?];
+    for to in floating() {
+        for (signal, what) in [(libc::SIGKILL, "SIGKILLed"), (libc::SIGSTOP, "SIGSTOPped")] {
+            rows.push(ended(to, signal, what)?);
+        }
+    }
+    rows.extend(restarted()?);
+    rows.extend(nobody_watches()?);
+    Ok(rows)
+}
+
+/// A lease that is renewed by single stores: is there a gap?
+fn renewed() -> Result<Row> {
+    let case = "lease renewed by one store every 5 ms";
+    let (mut stage, to) = (Stage::cabled()?, floating()[0]);
+    stage.attach(None)?;
+    stage.open();
+    let daemon = Daemon::start(&stage, Duty::Renew)?;
+    let mut asker = stage.asker(case, stage.from_client(client_of(to)), to, How::Udp)?;
+    let before = stage.gate.look(stage.slots[0]);
+    let until = os::now() + RENEWED_FOR;
+    let mut asked = 0;
+    while os::now() < until {
+        asker.ask();
+        asked += 1;
+        while asker.hear().is_some_and(|number| number < asked) {}
+    }
+    let after = stage.gate.look(stage.slots[0]);
+    drop(daemon);
+    let dropped = after.dropped - before.dropped;
+    let seen = if dropped == 0 && after.passed > before.passed { Seen::Answers } else { Seen::Closes };
+    let note = format!("{} packets passed, {dropped} stopped", after.passed - before.passed);
+    Ok(Row::new(case, "UDP", ALL).must_answer(seen, "open: no gap between renewals").note(note))
+}
+
+/// The daemon that renews is killed or stopped; nobody does anything.
+fn ended(to: IpAddr, signal: i32, what: &str) -> Result<Row> {
+    let case = format!("daemons {what}");
+    let mut stage = Stage::cabled()?;
+    stage.attach(None)?;
+    let mut late = Vec::new();
+    let mut seen = Seen::Closes;
+    for trial in 0..TRIALS {
+        stage.open();
+        let daemon = Daemon::start(&stage, Duty::Renew)?;
+        let mut asker = stage.asker(&case, stage.from_client(client_of(to)), to, How::Udp)?;
+        asker.never_wait()?;
+        // The end comes at another phase of the renewal each time.
+        ask_until(&mut asker, os::now() + base::Duration::from_micros(20_000 + 250 * trial as u64));
+        daemon.signal(signal);
+        let last = ask_until(&mut asker, os::now() + LEASE + LEASE);
+        let end = stage.gate.words().lease_end();
+        if let Some(last) = last {
+            late.push(signed_micros(last, end));
+        }
+        if see_closed(&mut asker) == Seen::Answers {
+            seen = Seen::Answers;
+        }
+    }
+    Ok(Row::new(&case, How::Udp.name(to), ALL)
+        .must_close(seen, "the lease end, nobody acting")
+        .late(Spread::of(late))
+        .note("times: from the lease's end; the kernel's stamp at the client"))
+}
+
+/// Asks until `until`; when the last answer came.
+fn ask_until(asker: &mut Asker, until: base::Instant) -> Option<base::Instant> {
+    let mut last = None;
+    while os::now() < until {
+        asker.ask();
+        os::sleep(PACE);
+        while asker.hear().is_some() {
+            last = asker.heard_at();
+        }
+    }
+    last
+}
+
+fn signed_micros(at: base::Instant, from: base::Instant) -> i64 {
+    at.since(from).micros() as i64 - from.since(at).micros() as i64
+}
+
+/// A life ends with its address still up; the next begins.
+fn restarted() -> Result<Vec<Row>> {
+    let to = floating()[0];
+    let mut stage = Stage::cabled()?;
+    stage.attach(None)?;
+    stage.open();
+    let case = "daemons dead, address still on the interface";
+    let mut asker = stage.asker(case, stage.from_client(client_of(to)), to, How::Udp)?;
+    stage.close();
+    let mut next = Gate::load(Words::create()?)?;
+    let slot = next.add(to)?;
+    // The dead life's descriptors are gone; its filters hold its program.
+    stage.gate = next;
+    let dead = see_closed(&mut asker);
+    stage.slots = [slot, stage.gate.add(floating()[1])?];
+    stage.attach(None)?;
+    let started = see_closed(&mut asker);
+    stage.open();
+    let opened = asker.is_answered_within(std::time::Duration::from_secs(1));
+    let note = if opened { "opened by the new life, it answers" } else { "it never opens again" };
+    Ok(vec![
+        Row::new(case, "UDP", ALL).must_close(dead, "the dead life's filters, lease over"),
+        Row::new("daemons started again, before the first beat", "UDP", ALL)
+            .must_close(started, "a new gate starts with zeros and replaces the old filters")
+            .note(note),
+    ])
+}
+
+/// Filters deleted while the daemons are stopped: what is left.
+fn nobody_watches() -> Result<Vec<Row>> {
+    let case = "daemons SIGSTOPped, then clsact deleted";
+    let to = floating()[0];
+    let mut stage = Stage::cabled()?;
+    stage.attach(None)?;
+    stage.open();
+    let mut asker = stage.asker(case, stage.from_client(ip("10.99.0.1")), to, How::Udp)?;
+    stage.close();
+    let keeper = Daemon::start(&stage, Duty::Keep)?;
+    keeper.signal(libc::SIGSTOP);
+    let name = stage.node.name();
+    run(Command::new("ip")
+        .args(["netns", "exec", name, "tc", "qdisc", "del", "dev", "e0", "clsact"]))?;
+    let bare = see_closed(&mut asker);
+    let begin = os::now();
+    batch(
+        &stage.node,
+        &format!("addr change {FLOATING}/24 dev e0 valid_lft 1 preferred_lft 1\n"),
+    )?;
+    asker.never_wait()?;
+    let last = ask_until(&mut asker, begin + LIFETIME_MAX);
+    let seen = see_closed(&mut asker);
+    Ok(vec![
+        Row::new(case, "UDP", ALL).must_answer(bare, "nothing while nobody watches"),
+        Row::new(case, "UDP", "… and the address had valid_lft 1 s")
+            .must_close(seen, "the kernel removes the address")
+            .late(Spread::of(last.map(|last| signed_micros(last, begin)).into_iter().collect()))
+            .note("times: from the last renewal of the lifetime"),
+    ])
+}
