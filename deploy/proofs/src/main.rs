@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use proofs::nfsd::{self, Nfsd};
 use proofs::table::Table;
 use proofs::takeover::{self, Takeover};
 use proofs::watch;
@@ -23,6 +24,9 @@ enum Command {
         /// The address.
         address: Ipv4Addr,
     },
+    /// Proof 1: one nfsd per service.
+    #[command(subcommand)]
+    Nfsd(Nfsd),
     /// Proof 3: the fast NFS takeover by hand.
     #[command(subcommand)]
     Takeover(Takeover),
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Watch { address } => watch::run(address, &mut std::io::stdout()).context("watch"),
+        Command::Nfsd(what) => nfsd::run(what).context("nfsd"),
         Command::Takeover(what) => takeover::run(what).context("takeover"),
         Command::Report { folders } => report(&folders),
     }
