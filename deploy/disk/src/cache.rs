@@ -297,6 +297,29 @@ mod tests {
     }
 
     #[test]
+    fn of_two_writes_that_survive_the_later_one_is_seen() {
+        let mut both = 0;
+        for seed in 0..100 {
+            let mut disk = disk(1 << 20);
+            (1..=2).for_each(|mark| disk.write(0, vec![mark; 512]).unwrap());
+            if disk.cut(seed).kept.writes == 2 {
+                both += 1;
+                assert_eq!(marks(&mut disk, 1), [2]);
+            }
+        }
+        assert!(both > 0);
+    }
+
+    #[test]
+    fn without_a_cache_nothing_is_volatile_and_nothing_stays_in_memory() {
+        let mut disk = disk(0);
+        (0..10).for_each(|sector| disk.write(sector * 512, vec![1; 1024]).unwrap());
+        assert_eq!((disk.unflushed().writes, disk.newest.all().count()), (0, 0));
+        disk.cut(1);
+        assert_eq!(marks(&mut disk, 11), [1; 11]);
+    }
+
+    #[test]
     fn the_last_write_is_torn_at_a_sector() {
         for seed in 0..200 {
             let mut disk = disk(1 << 20);

@@ -37,8 +37,7 @@ fn content(sector: u64, version: u64) -> Vec<u8> {
     if version == 0 {
         return vec![0; SECTOR as usize];
     }
-    let words = [sector, version].map(u64::to_le_bytes).concat();
-    words.iter().copied().cycle().take(SECTOR as usize).collect()
+    [sector, version].map(u64::to_le_bytes).concat().repeat(SECTOR as usize / 16)
 }
 
 struct Model {
@@ -128,7 +127,11 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(300))]
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 300,
+        max_shrink_iters: 2000,
+        ..Default::default()
+    })]
 
     /// Reads see the newest; a flush makes it durable; a cut leaves in each sector one of the versions
     /// since the last flush or the flushed one.
