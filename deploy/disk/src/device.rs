@@ -24,6 +24,8 @@ pub enum Request {
         offset: u64,
         /// What to write.
         data: Vec<u8>,
+        /// A flush belongs to it (the reader's O_DSYNC).
+        durable: bool,
     },
     /// Whole sectors that shall read as zeroes.
     Zero {
@@ -87,7 +89,9 @@ impl<S: Store> Device<S> {
     pub fn perform(&mut self, request: Request) -> Result<Done, Refusal> {
         let outcome = match request {
             Request::Read { offset, length } => self.read(offset, length),
-            Request::Write { offset, data } => self.write(offset, data),
+            Request::Write { offset, data, durable } => self
+                .write(offset, data)
+                .and_then(|done| if durable { self.flush().map(|_| done) } else { Ok(done) }),
             Request::Zero { offset, length } => self.zero(offset, length),
             Request::Flush => self.flush(),
         };
@@ -219,7 +223,7 @@ mod tests {
     }
 
     fn write(offset: u64, bytes: usize) -> Request {
-        Request::Write { offset, data: vec![7; bytes] }
+        Request::Write { offset, data: vec![7; bytes], durable: false }
     }
 
     fn first_byte(device: &mut Device<Memory>) -> u8 {

@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn write<S: Store>(queue: &Queue<S, Answer>, handle: u64) -> Receiver<Outcome> {
-        submit(queue, handle, Request::Write { offset: 0, data: vec![7; 512] })
+        submit(queue, handle, Request::Write { offset: 0, data: vec![7; 512], durable: false })
     }
 
     fn submit<S: Store>(

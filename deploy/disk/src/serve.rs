@@ -386,11 +386,13 @@ impl Filesystem for Files {
         offset: u64,
         data: &[u8],
         _: WriteFlags,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let request = Request::Write { offset, data: data.to_vec() };
+        // With direct I/O the kernel leaves it to the server to keep O_DSYNC: no fsync follows.
+        let durable = flags.0 & libc::O_DSYNC != 0;
+        let request = Request::Write { offset, data: data.to_vec(), durable };
         self.submit(inode, handle, request, Answer::Written(reply));
     }
 
