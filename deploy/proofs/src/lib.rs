@@ -3,11 +3,13 @@
 //!
 //! The other half, which holds the lab and breaks it, is `tests/lab`.
 //!
+//! * [`gate`]: proof 2, what the gate closes.
 //! * [`nfsd`]: proof 1, one nfsd per service.
 //! * [`table`]: a proof's figures, as a file and as text.
 //! * [`takeover`]: proof 3, the NFS takeover by hand.
 //! * [`watch`]: a client that asks an address and tells who answers.
 
+pub mod gate;
 pub mod nfsd;
 pub mod table;
 pub mod takeover;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use proofs::gate;
 use proofs::nfsd::{self, Nfsd};
 use proofs::table::Table;
 use proofs::takeover::{self, Takeover};
@@ -27,6 +28,20 @@ enum Command {
     /// Proof 1: one nfsd per service.
     #[command(subcommand)]
     Nfsd(Nfsd),
+    /// Proof 2: what the gate closes on this kernel, as one JSON object a case.
+    Gate {
+        /// Where the cases go.
+        #[arg(long)]
+        json: PathBuf,
+    },
+    /// The table of proof 2, from what it found on one kernel or more.
+    GateTable {
+        /// The folder that the table goes into.
+        folder: PathBuf,
+        /// What `gate` wrote.
+        #[arg(required = true)]
+        cases: Vec<PathBuf>,
+    },
     /// Proof 3: the fast NFS takeover by hand.
     #[command(subcommand)]
     Takeover(Takeover),
@@ -55,6 +70,10 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Watch { address } => watch::run(address, &mut std::io::stdout()).context("watch"),
         Command::Nfsd(what) => nfsd::run(what).context("nfsd"),
+        Command::Gate { json } => gate::run(&json).context("gate"),
+        Command::GateTable { folder, cases } => {
+            gate::table(&cases)?.save(&folder, "gate").with_context(|| folder.display().to_string())
+        }
         Command::Takeover(what) => takeover::run(what).context("takeover"),
         Command::Report { folders } => report(&folders),
     }

@@ -13,7 +13,9 @@ use testbed::os;
 /// How long a lease is, from each renewal.
 pub(super) const LEASE: base::Duration = base::Duration::from_millis(30);
 /// How often it is renewed.
-const RENEW_MS: i32 = 5;
+const RENEW_MS: u64 = 5;
+/// How long the process may take to begin.
+const BEGIN_MAX: base::Duration = base::Duration::from_millis(5_000);
 
 /// What it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +33,16 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it inside the node.
+    /// Starts it inside the node. A lease that it renews has been renewed once when this returns.
     pub(super) fn start(stage: &Stage, duty: Duty) -> Result<Self> {
         let mut kept = match duty {
-            Duty::Renew => None,
-            Duty::Keep => Some(enter(&stage.node, || Ok::<_, gate::GateError>((Tc::open()?, Watch::open()?)))?),
+            Duty::Renew => {
+                stage.gate.words().set_lease_end(base::Instant::ZERO);
+                None
+            }
+            Duty::Keep => Some(enter(&stage.node, || {
+                Ok::<_, gate::GateError>((Tc::open()?, Watch::open()?))
+            })?),
         };
         // SAFETY: the child goes on with one thread, on its own copy of this memory; what it calls
         // (allocation included) works in the child of a process with threads on this C library.
@@ -48,7 +55,13 @@ impl Daemon {
                     Some((tc, watch)) => keep(&stage.gate, tc, watch),
                 }
             }
-            pid => Ok(Self { pid }),
+            pid => {
+                let this = Self { pid };
+                if duty == Duty::Renew {
+                    wait_for_renewal(stage.gate.words())?;
+                }
+                Ok(this)
+            }
         }
     }
 
@@ -66,6 +79,18 @@ impl Drop for Daemon {
     }
 }
 
+fn wait_for_renewal(words: &Words) -> Result<()> {
+    let until = os::now() + BEGIN_MAX;
+    while words.lease_end() == base::Instant::ZERO {
+        if os::now() > until {
+            let cause = io::Error::from(io::ErrorKind::TimedOut);
+            return Err(cause).context("the process that renews did not begin")?;
+        }
+        os::sleep(base::Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 fn die_with_parent() {
     // SAFETY: takes a number only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -75,17 +100,15 @@ fn renew(words: &Words) -> ! {
     let _ = os::realtime(os::PRIORITY_OBSERVER);
     loop {
         words.set_lease_end(os::now() + LEASE);
-        os::sleep(base::Duration::from_millis(RENEW_MS as u64));
+        os::sleep(base::Duration::from_millis(RENEW_MS));
     }
 }
 
 fn keep(gate: &Gate, tc: &mut Tc, watch: &mut Watch) -> ! {
+    let _ = os::realtime(os::PRIORITY_RESPONDER);
     loop {
-        let mut wait = libc::pollfd {
-            fd: watch.as_fd().as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut wait =
+            libc::pollfd { fd: watch.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd, alive during the call.
         unsafe { libc::poll(&raw mut wait, 1, -1) };
         // What fails now is tried at the next change.

@@ -25,7 +25,11 @@ use std::path::{Path, PathBuf};
 use testbed::os;
 
 /// Modules that the gate itself and every stage need.
-const MODULES: &[&str] = &["sch_ingress", "cls_bpf", "veth"];
+const MODULES: &[&str] = &["ipv6", "sch_ingress", "cls_bpf", "veth", "macvlan"];
+
+const TITLE: &str = "The gate: what closes, and what closes it";
+const CONDITIONS: &str = "each is seen to answer while open, then asked for 80 ms while closed; \
+    times: middle / latest in us";
 
 /// Runs every case on this kernel, prints a line for each, and writes them to `out` as one JSON
 /// object a line.
@@ -66,39 +70,39 @@ pub fn run(out: &Path) -> Result<()> {
 pub fn table(files: &[PathBuf]) -> Result<Table> {
     let mut rows: Vec<Value> = Vec::new();
     for path in files {
-        let text =
-            fs::read_to_string(path).map_err(|cause| ProofError::Write { path: path.clone(), cause })?;
+        let text = fs::read_to_string(path)
+            .map_err(|cause| ProofError::Write { path: path.clone(), cause })?;
         rows.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
     }
-    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
-    let key = |row: &Value| ["case", "how", "measure"].map(|name| text(row, name));
-    let mut kernels: Vec<String> = rows.iter().map(|row| text(row, "kernel")).collect();
+    let mut kernels: Vec<&str> = rows.iter().map(|row| text(row, "kernel")).collect();
     kernels.dedup();
-    let mut columns = vec!["case", "asked by", "with"];
-    columns.extend(kernels.iter().map(String::as_str));
-    columns.push("closed by");
-    let conditions = "closed, it is asked for 80 ms; times in us".to_owned();
-    let mut table = Table::new("The gate: what closes, and what closes it", conditions, &columns);
-    let mut seen: Vec<[String; 3]> = Vec::new();
+    let columns = [&["case", "asked by", "with"], &kernels[..], &["closed by"]].concat();
+    let mut table = Table::new(TITLE, CONDITIONS.to_owned(), &columns);
+    let mut done: Vec<[&str; 3]> = Vec::new();
     for row in &rows {
         let key = key(row);
-        if seen.contains(&key) {
+        if done.contains(&key) {
             continue;
         }
-        let mut cells = key.to_vec();
+        done.push(key);
+        let mut cells = key.map(str::to_owned).to_vec();
         for kernel in &kernels {
             let same = |it: &&Value| self::key(it) == key && text(it, "kernel") == *kernel;
             cells.push(rows.iter().find(same).map_or_else(String::new, verdict));
         }
-        cells.push(text(row, "by"));
+        cells.push(text(row, "by").to_owned());
         table.rows.push(cells);
-        seen.push(key);
     }
     Ok(table)
 }
 
-fn key(row: &Value) -> [String; 3] {
-    ["case", "how", "measure"].map(|name| row[name].as_str().unwrap_or_default().to_owned())
+/// What makes two rows of two kernels one.
+fn key(row: &Value) -> [&str; 3] {
+    ["case", "how", "measure"].map(|name| text(row, name))
+}
+
+fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().unwrap_or_default()
 }
 
 /// Yes or no, with times where some were taken.

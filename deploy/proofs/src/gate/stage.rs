@@ -1,7 +1,7 @@
 //! Two machines as namespaces: a node that owns the floating addresses, a client that asks.
 
 use super::answer::Answerer;
-use super::ask::{Asker, Origin, How};
+use super::ask::{Asker, How, Origin};
 use super::error::{ProofError, Result};
 use super::row::Seen;
 use base::Instant;
@@ -63,7 +63,8 @@ impl Stage {
         for namespace in [&node, &client] {
             namespace.inside(|| {
                 // A client that comes another way is answered that way.
-                std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").context("rp_filter")?;
+                std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0")
+                    .context("rp_filter")?;
                 std::fs::write("/proc/sys/net/ipv4/conf/default/rp_filter", "0")
                     .context("rp_filter")
             })?;
@@ -160,7 +161,7 @@ impl Stage {
     }
 
     /// The client on its first cable.
-    pub(super) const fn from_client(&self, own: IpAddr) -> Origin<'_> {
+    pub(super) const fn client_at(&self, own: IpAddr) -> Origin<'_> {
         Origin { namespace: &self.client, interface: "e0", own }
     }
 

@@ -33,7 +33,7 @@ pub(in super::super) fn rows() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut stage = Stage::cabled()?;
     stage.open();
-    let from = |to| stage.from_client(client_of(to));
+    let from = |to| stage.client_at(client_of(to));
     let mut unguarded = Asker::open(from(floating()[0]), floating()[0], How::Udp)?;
     stage.close();
     rows.push(
@@ -58,7 +58,7 @@ fn every_closer(stage: &Stage, to: IpAddr, how: How) -> Result<Row> {
     let mut again = true;
     for closer in CLOSERS {
         stage.open();
-        let mut asker = stage.asker(case, stage.from_client(client_of(to)), to, how)?;
+        let mut asker = stage.asker(case, stage.client_at(client_of(to)), to, how)?;
         close(stage, closer);
         if see_closed(&mut asker) == Seen::Answers {
             seen = Seen::Answers;
@@ -101,7 +101,7 @@ fn own_addresses(stage: &mut Stage) -> Result<Vec<Row>> {
         stage.close();
         let mut seen = Seen::Answers;
         for how in How::ALL {
-            let mut asker = Asker::open(stage.from_client(client_of(own)), own, how)?;
+            let mut asker = Asker::open(stage.client_at(client_of(own)), own, how)?;
             if see_open(&mut asker) == Seen::Closes {
                 seen = Seen::Closes;
             }
@@ -131,12 +131,10 @@ fn announcements(stage: &Stage) -> Result<Vec<Row>> {
                 .must_close(seen(closed || !open), "the gate, going out")
                 .note(note),
         );
-        rows.push(
-            Row::new("… sent with PACKET_QDISC_BYPASS", how, ALL).must_answer(
-                seen(around),
-                "nothing: the option goes round every filter; NetGuard must not use it",
-            ),
-        );
+        rows.push(Row::new("… sent with PACKET_QDISC_BYPASS", how, ALL).must_answer(
+            seen(around),
+            "nothing: the option goes round every filter; NetGuard must not use it",
+        ));
     }
     Ok(rows)
 }
@@ -148,9 +146,9 @@ const fn seen(answered: bool) -> Seen {
 /// True if the client hears the node announce the address.
 fn is_announced(stage: &Stage, address: IpAddr, bypass: bool) -> Result<bool> {
     let mac = [0x02, 0x4e, 0x47, 0, 0, 0x99];
-    let (ear, _) = stage.client.inside(|| {
-        packet_socket("e0", libc::ETH_P_ALL).context("packet socket of the client")
-    })?;
+    let (ear, _) = stage
+        .client
+        .inside(|| packet_socket("e0", libc::ETH_P_ALL).context("packet socket of the client"))?;
     ear.set_read_timeout(Some(Duration::from_millis(10))).context("packet socket")?;
     let (mouth, _) = stage.node.inside(|| {
         let (socket, to) = packet_socket("e0", 0).context("packet socket of the node")?;

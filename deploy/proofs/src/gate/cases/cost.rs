@@ -36,7 +36,8 @@ pub(in super::super) fn rows() -> Result<Vec<Row>> {
     let open = cost(&frame(floating))?;
     let row = |what: &str, ns: u32, seen, by: &str| {
         let row = Row::new("cost of a packet", what, "program alone");
-        let row = if seen == Seen::Closes { row.must_close(seen, by) } else { row.must_answer(seen, by) };
+        let row =
+            if seen == Seen::Closes { row.must_close(seen, by) } else { row.must_answer(seen, by) };
         row.note(format!("{ns} ns, {engine}, n={RUNS}, best of {ROUNDS}"))
     };
     Ok(vec![

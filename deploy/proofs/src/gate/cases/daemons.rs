@@ -40,7 +40,7 @@ fn renewed() -> Result<Row> {
     stage.attach(None)?;
     stage.open();
     let daemon = Daemon::start(&stage, Duty::Renew)?;
-    let mut asker = stage.asker(case, stage.from_client(client_of(to)), to, How::Udp)?;
+    let mut asker = stage.asker(case, stage.client_at(client_of(to)), to, How::Udp)?;
     let before = stage.gate.look(stage.slots[0]);
     let until = os::now() + RENEWED_FOR;
     let mut asked = 0;
@@ -52,7 +52,8 @@ fn renewed() -> Result<Row> {
     let after = stage.gate.look(stage.slots[0]);
     drop(daemon);
     let dropped = after.dropped - before.dropped;
-    let seen = if dropped == 0 && after.passed > before.passed { Seen::Answers } else { Seen::Closes };
+    let seen =
+        if dropped == 0 && after.passed > before.passed { Seen::Answers } else { Seen::Closes };
     let note = format!("{} packets passed, {dropped} stopped", after.passed - before.passed);
     Ok(Row::new(case, "UDP", ALL).must_answer(seen, "open: no gap between renewals").note(note))
 }
@@ -67,7 +68,7 @@ fn ended(to: IpAddr, signal: i32, what: &str) -> Result<Row> {
     for trial in 0..TRIALS {
         stage.open();
         let daemon = Daemon::start(&stage, Duty::Renew)?;
-        let mut asker = stage.asker(&case, stage.from_client(client_of(to)), to, How::Udp)?;
+        let mut asker = stage.asker(&case, stage.client_at(client_of(to)), to, How::Udp)?;
         asker.never_wait()?;
         // The end comes at another phase of the renewal each time.
         ask_until(&mut asker, os::now() + base::Duration::from_micros(20_000 + 250 * trial as u64));
@@ -111,7 +112,7 @@ fn restarted() -> Result<Vec<Row>> {
     stage.attach(None)?;
     stage.open();
     let case = "daemons dead, address still on the interface";
-    let mut asker = stage.asker(case, stage.from_client(client_of(to)), to, How::Udp)?;
+    let mut asker = stage.asker(case, stage.client_at(client_of(to)), to, How::Udp)?;
     stage.close();
     let mut next = Gate::load(Words::create()?)?;
     let slot = next.add(to)?;
@@ -139,7 +140,7 @@ fn nobody_watches() -> Result<Vec<Row>> {
     let mut stage = Stage::cabled()?;
     stage.attach(None)?;
     stage.open();
-    let mut asker = stage.asker(case, stage.from_client(ip("10.99.0.1")), to, How::Udp)?;
+    let mut asker = stage.asker(case, stage.client_at(ip("10.99.0.1")), to, How::Udp)?;
     stage.close();
     let keeper = Daemon::start(&stage, Duty::Keep)?;
     keeper.signal(libc::SIGSTOP);
@@ -148,10 +149,7 @@ fn nobody_watches() -> Result<Vec<Row>> {
         .args(["netns", "exec", name, "tc", "qdisc", "del", "dev", "e0", "clsact"]))?;
     let bare = see_closed(&mut asker);
     let begin = os::now();
-    batch(
-        &stage.node,
-        &format!("addr change {FLOATING}/24 dev e0 valid_lft 1 preferred_lft 1\n"),
-    )?;
+    batch(&stage.node, &format!("addr change {FLOATING}/24 dev e0 valid_lft 1 preferred_lft 1\n"))?;
     asker.never_wait()?;
     let last = ask_until(&mut asker, begin + LIFETIME_MAX);
     let seen = see_closed(&mut asker);

@@ -19,6 +19,8 @@ const WATCHED: &str = "gate on every interface, watched";
 const TRIALS: usize = 10;
 /// How long after a change the address is asked.
 const ASKED_FOR: base::Duration = base::Duration::from_millis(150);
+/// How long an interface may take to come and to get the gate.
+const COMES_MAX: base::Duration = base::Duration::from_millis(1_000);
 /// Time between two questions.
 const PACE: base::Duration = base::Duration::from_micros(200);
 
@@ -59,7 +61,14 @@ fn other_way<'a>(stage: &'a Stage, name: &'a str, to: IpAddr) -> Origin<'a> {
 /// ARP answers for addresses of other interfaces, neighbour discovery does not.
 fn ways() -> Vec<(IpAddr, How)> {
     let [v4, v6] = floating();
-    vec![(v4, How::Resolve), (v4, How::Udp), (v4, How::Echo), (v4, How::Tcp), (v6, How::Udp), (v6, How::Tcp)]
+    vec![
+        (v4, How::Resolve),
+        (v4, How::Udp),
+        (v4, How::Echo),
+        (v4, How::Tcp),
+        (v6, How::Udp),
+        (v6, How::Tcp),
+    ]
 }
 
 fn other_interface() -> Result<Vec<Row>> {
@@ -111,7 +120,7 @@ fn deleted() -> Result<Vec<Row>> {
     let mut stage = Stage::cabled()?;
     stage.attach(None)?;
     stage.open();
-    let mut asker = stage.asker(case, stage.from_client(ip("10.99.0.1")), to, How::Udp)?;
+    let mut asker = stage.asker(case, stage.client_at(ip("10.99.0.1")), to, How::Udp)?;
     stage.close();
     delete_clsact(&stage)?;
     let bare = see_closed(&mut asker);
@@ -138,7 +147,9 @@ fn deleted() -> Result<Vec<Row>> {
 
 fn delete_clsact(stage: &Stage) -> Result<()> {
     let name = stage.node.name();
-    run(Command::new("ip").args(["netns", "exec", name, "tc"]).args(["qdisc", "del", "dev", "e0", "clsact"]))?;
+    run(Command::new("ip")
+        .args(["netns", "exec", name, "tc"])
+        .args(["qdisc", "del", "dev", "e0", "clsact"]))?;
     Ok(())
 }
 
@@ -183,26 +194,15 @@ fn later(case: &str, name: &str) -> Result<Vec<Row>> {
         stage.answer()?;
         let mut gaps = Vec::new();
         for _ in 0..if watched { TRIALS } else { 1 } {
-            if name == "e0" {
-                stage.hush();
-            }
+            stage.hush();
             // The first trial of a second cable has none to delete.
             let _ = batch(&stage.node, &format!("link del {name}\n"));
-            let begin = os::now();
-            if name == "e0" {
-                stage.cable("e0", "e0")?;
-                stage.address("e0", "e0")?;
-                stage.answer()?;
-            } else {
-                second_cable(&stage, name)?;
-            }
-            if watched {
-                gaps.push(wait_until_attached(&stage, name, begin)?);
-            }
+            gaps.extend(gap(&stage, name)?);
+            stage.answer()?;
         }
         let [to, _] = floating();
         let from = match name {
-            "e0" => stage.from_client(ip("10.99.0.1")),
+            "e0" => stage.client_at(ip("10.99.0.1")),
             _ => other_way(&stage, name, to),
         };
         let seen = stage.see(case, from, to, How::Udp)?;
@@ -212,27 +212,37 @@ fn later(case: &str, name: &str) -> Result<Vec<Row>> {
             true => Row::new(case, "UDP", WATCHED)
                 .must_close(seen, "the watch attaches there")
                 .late(Spread::of(gaps))
-                .note("times: from before `ip` is started until the gate is attached"),
+                .note("times: from when the interface is there until it has the gate"),
         });
     }
     Ok(rows)
 }
 
-/// Microseconds from `begin` until the gate is on the interface; half a second at most.
-fn wait_until_attached(stage: &Stage, name: &str, begin: base::Instant) -> Result<i64> {
-    enter(&stage.node, || {
-        let mut tc = Tc::open()?;
-        let until = os::now() + base::Duration::from_millis(500);
-        loop {
-            let all = tc.interfaces()?;
-            let attached = match all.iter().find(|it| it.name == name) {
-                Some(it) => tc.lacks(&stage.gate, it)?.is_empty(),
-                None => false,
-            };
-            if attached || os::now() > until {
-                return Ok::<_, GateError>(os::now().since(begin).micros() as i64);
-            }
-            os::sleep(PACE);
+/// Makes the interface and watches it come: microseconds from when it is there until it has the
+/// gate; nothing if it does not get it.
+fn gap(stage: &Stage, name: &str) -> Result<Option<i64>> {
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| enter(&stage.node, || watch_come(stage, name)));
+        match name {
+            "e0" => stage.cable("e0", "e0").and_then(|()| stage.address("e0", "e0"))?,
+            _ => second_cable(stage, name)?,
         }
+        look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+fn watch_come(stage: &Stage, name: &str) -> std::result::Result<Option<i64>, GateError> {
+    let mut tc = Tc::open()?;
+    let until = os::now() + COMES_MAX;
+    let mut came = None;
+    while os::now() < until {
+        if let Some(it) = tc.interfaces()?.iter().find(|it| it.name == name) {
+            let came = *came.get_or_insert_with(os::now);
+            if tc.lacks(&stage.gate, it)?.is_empty() {
+                return Ok(Some(os::now().since(came).micros() as i64));
+            }
+        }
+        os::sleep(PACE);
+    }
+    Ok(None)
 }

@@ -7,8 +7,8 @@ use super::super::stage::{FLOATING, FLOATING6, Stage, batch, client_of, enter, f
 use gate::Tc;
 use std::net::IpAddr;
 use std::process::Command;
-use testbed::namespace::Namespace;
 use testbed::error::BedError;
+use testbed::namespace::Namespace;
 
 /// What is built on the cable `e0`, at both machines, and how it is to be closed.
 struct Layer {
@@ -196,7 +196,6 @@ fn rows_of(layer: &Layer) -> Result<Vec<Row>> {
 
 /// The service, its address and its interface in a namespace of their own, on the node.
 fn service_namespace() -> Result<Vec<Row>> {
-    load_modules(&["macvlan"]);
     let case = "macvlan in a service namespace";
     let mut rows = Vec::new();
     for (measure, host, service) in [
@@ -217,7 +216,7 @@ fn service_namespace() -> Result<Vec<Row>> {
         let mut seen = Seen::Closes;
         for to in floating() {
             for how in How::ALL {
-                let from = stage.from_client(client_of(to));
+                let from = stage.client_at(client_of(to));
                 if stage.see(case, from, to, how)? == Seen::Answers {
                     seen = Seen::Answers;
                 }
@@ -258,10 +257,7 @@ fn macvlan() -> Result<(Stage, Namespace)> {
              addr add {FLOATING6}/64 dev m0 nodad\n"
         ),
     )?;
-    batch(
-        &stage.client,
-        "addr add 10.99.0.1/24 dev e0\naddr add fd99::1/64 dev e0 nodad\n",
-    )?;
+    batch(&stage.client, "addr add 10.99.0.1/24 dev e0\naddr add fd99::1/64 dev e0 nodad\n")?;
     for address in floating() {
         let address: IpAddr = address;
         stage.answer_at(&inner, address)?;
