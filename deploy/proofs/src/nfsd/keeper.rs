@@ -78,13 +78,8 @@ impl Keeper {
     /// Lets go. The kernel asks the tracker before this returns.
     pub fn leave(mut self) -> Result<(), KeeperError> {
         let mut nfsd = connect()?;
-        let sequence = Writer::default()
-            .word(SEQUENCE)
-            .fixed(&self.session)
-            .word(1)
-            .word(0)
-            .word(0)
-            .word(0);
+        let sequence =
+            Writer::default().word(SEQUENCE).fixed(&self.session).word(1).word(0).word(0).word(0);
         let complete = Writer::default().word(RECLAIM_COMPLETE).word(0);
         let answer = self.compound(&mut nfsd, &[sequence, complete])?;
         let mut answer = body(&answer, self.xid, SEQUENCE)?;

@@ -43,11 +43,8 @@ pub struct Restarted {
 /// Answers one call of lockd (from loopback) or of another host's monitor.
 pub fn handle(ledger: &mut Ledger, request: Request<'_>, from: IpAddr) -> Verdict {
     let xid = request.xid;
-    let refused = |status| Verdict {
-        answer: rpc::unavailable(xid, status),
-        store: false,
-        restarted: None,
-    };
+    let refused =
+        |status| Verdict { answer: rpc::unavailable(xid, status), store: false, restarted: None };
     let local = from.is_loopback();
     let mut arguments = request.arguments;
     let done = match request.procedure.number {
@@ -103,8 +100,7 @@ const fn state(ledger: &Ledger) -> u32 {
 pub fn tell_lockd(socket: &UdpSocket, restarted: &Restarted) -> Result<(), RpcError> {
     let here = IpAddr::from([127, 0, 0, 1]);
     let patience = (3, Duration::from_millis(200));
-    let port =
-        rpc::port_of(socket, here, (LOCKD.program, LOCKD.version, UDP), patience)?;
+    let port = rpc::port_of(socket, here, (LOCKD.program, LOCKD.version, UDP), patience)?;
     let xid = 0x6e67_2000;
     let message = rpc::call(xid, LOCKD)
         .opaque(restarted.host.as_bytes())

@@ -77,7 +77,11 @@ fn obey(
 }
 
 fn phases_of(phases: &instance::Phases) -> Value {
-    phases.iter().map(|(name, us)| ((*name).to_owned(), json!(us))).collect::<serde_json::Map<_, _>>().into()
+    phases
+        .iter()
+        .map(|(name, us)| ((*name).to_owned(), json!(us)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn status(instance: &Instance) -> Result<Value, InstanceError> {
@@ -139,7 +143,8 @@ fn port_mapper() -> Result<Child, InstanceError> {
             Ok(())
         })
     };
-    let child = command.spawn().map_err(|e| InstanceError::from(RpcError::io("start rpcbind")(e)))?;
+    let child =
+        command.spawn().map_err(|e| InstanceError::from(RpcError::io("start rpcbind")(e)))?;
     for _ in 0..PORT_MAPPER_TRIES {
         if TcpStream::connect(std::net::SocketAddr::from(PORT_MAPPER)).is_ok() {
             return Ok(child);

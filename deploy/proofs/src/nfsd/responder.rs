@@ -6,28 +6,47 @@ use crate::nfsd::door;
 use crate::nfsd::monitor::{self, Restarted};
 use crate::nfsd::pipe::{News, Shared, open};
 use crate::nfsd::rpc::{self, Request, RpcError};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
+use std::time::Duration;
 
 const MOUNT: u32 = 100_005;
 const MOUNT_VERSION: u32 = 3;
+const TCP: u32 = 6;
 const UDP: u32 = 17;
+/// A connection that says nothing for so long makes room for the next.
+const IDLE: Duration = Duration::from_secs(1);
 const LONGEST_CALL: usize = 8192;
 const ERR_NOENT: u32 = 2;
 const AUTH_SYS: u32 = 1;
 /// The port mapper of the instance takes registrations from ports of the superuser only.
 const PORT: u16 = 661;
 
-/// Opens the port, registers both programs, serves them for as long as the process lives.
+/// Opens the ports, registers both programs, serves them for as long as the process lives.
+///
+/// lockd has one thread for all namespaces of a node, and that thread waits for the monitor's
+/// answer: a namespace without a monitor delays the locks of every service.
 pub fn serve(book: Shared, folder: PathBuf, news: SyncSender<News>) -> Result<(), RpcError> {
     let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], PORT)))
         .map_err(RpcError::io("bind the monitor's port"))?;
+    let lockd = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], PORT)))
+        .map_err(RpcError::io("bind the monitor's port for lockd"))?;
     let caller = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], PORT + 1)))
         .map_err(RpcError::io("bind the caller's port"))?;
     rpc::register(&caller, (monitor::STATUS, monitor::VERSION, UDP), PORT)?;
+    rpc::register(&caller, (monitor::STATUS, monitor::VERSION, TCP), PORT)?;
     rpc::register(&caller, (MOUNT, MOUNT_VERSION, UDP), PORT)?;
+    let (lockds_book, lockds_news) = (Arc::clone(&book), news.clone());
+    thread::spawn(move || {
+        loop {
+            // lockd opens a connection for each question and closes it after the answer.
+            let Ok((mut stream, _)) = lockd.accept() else { continue };
+            let _ = serve_lockd(&mut stream, &lockds_book, &lockds_news);
+        }
+    });
     thread::spawn(move || {
         let mut bytes = [0; LONGEST_CALL];
         loop {
@@ -48,6 +67,23 @@ pub fn serve(book: Shared, folder: PathBuf, news: SyncSender<News>) -> Result<()
         }
     });
     Ok(())
+}
+
+fn serve_lockd(
+    stream: &mut TcpStream,
+    book: &Shared,
+    news: &SyncSender<News>,
+) -> Result<(), RpcError> {
+    stream.set_read_timeout(Some(IDLE)).map_err(RpcError::io("set a timeout"))?;
+    loop {
+        let record = rpc::receive_record(stream)?;
+        let request = rpc::request(&record)?;
+        let answer = match request.procedure.program {
+            monitor::STATUS => watch(book, request, Ipv4Addr::LOCALHOST.into(), news).0,
+            _ => rpc::unavailable(request.xid, 1),
+        };
+        rpc::send_record(stream, &answer)?;
+    }
 }
 
 fn watch(
@@ -80,9 +116,7 @@ fn mount(request: Request<'_>, folder: &Path) -> Vec<u8> {
             let handle = ours.then(|| door::root_handle(folder).ok()).flatten();
             let answer = rpc::accepted(request.xid);
             match handle {
-                Some(handle) => {
-                    answer.word(0).opaque(&handle).word(1).word(AUTH_SYS).finish()
-                }
+                Some(handle) => answer.word(0).opaque(&handle).word(1).word(AUTH_SYS).finish(),
                 None => answer.word(ERR_NOENT).finish(),
             }
         }

@@ -201,8 +201,7 @@ pub fn port_of(
 ) -> Result<u16, RpcError> {
     let procedure = Procedure { program: PORTMAP, version: 2, number: 3 };
     let xid = 0x6e67_0001;
-    let message =
-        call(xid, procedure).word(program).word(version).word(protocol).word(0).finish();
+    let message = call(xid, procedure).word(program).word(version).word(protocol).word(0).finish();
     let answer = ask(socket, SocketAddr::new(host, PORTMAP_PORT), xid, &message, patience)?;
     Ok(u16::try_from(results(xid, &answer)?.word()?).unwrap_or(0))
 }

@@ -129,11 +129,11 @@ pub fn nfsd(file: &str, line: &str) -> Result<(), SpaceError> {
     write(format!("{NFSD}/{file}"), line)
 }
 
-/// Reads a file of the kernel, without the end of its line.
+/// Reads a file of the kernel, without the end of its line; lockd adds a zero byte to it.
 pub fn read(path: impl Into<PathBuf>) -> Result<String, SpaceError> {
     let path = path.into();
     let text = fs::read_to_string(&path).map_err(failed(format!("read {}", path.display())))?;
-    Ok(text.trim().to_owned())
+    Ok(text.trim_end_matches('\0').trim().to_owned())
 }
 
 fn check(result: libc::c_int, doing: &str) -> Result<(), SpaceError> {

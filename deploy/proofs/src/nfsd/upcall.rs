@@ -84,8 +84,7 @@ impl Upcall {
             return Err(UpcallError::Length(bytes.len()));
         }
         let code = bytes.get(1).copied().unwrap_or(u8::MAX);
-        let command =
-            *Command::ALL.get(usize::from(code)).ok_or(UpcallError::Command(code))?;
+        let command = *Command::ALL.get(usize::from(code)).ok_or(UpcallError::Command(code))?;
         Ok(Self { command, bytes: bytes.to_vec() })
     }
 
