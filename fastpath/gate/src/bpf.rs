@@ -2,14 +2,18 @@
 
 use crate::assembler::Instruction;
 use crate::error::GateError;
+use crate::program::{Direction, Framing};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const MAP_CREATE: i32 = 0;
 const MAP_UPDATE: i32 = 2;
 const MAP_DELETE: i32 = 3;
 const PROGRAM_LOAD: i32 = 5;
+const PROGRAM_ATTACH: i32 = 8;
+const PROGRAM_DETACH: i32 = 9;
 const PROGRAM_TEST_RUN: i32 = 10;
+const PROGRAM_BY_ID: i32 = 13;
 const OBJECT_INFO: i32 = 15;
 const PROGRAM_QUERY: i32 = 16;
 
@@ -17,6 +21,11 @@ const MAP_HASH: u32 = 1;
 const MAP_ARRAY: u32 = 2;
 const MAP_MMAPABLE: u32 = 1 << 10;
 const PROGRAM_SCHED_CLS: u32 = 3;
+const PROGRAM_CGROUP_SKB: u32 = 8;
+/// Beside those of other tools.
+const ALLOW_MULTI: u32 = 2;
+/// Programs that one control group can have.
+const PROGRAMS_MAX: usize = 64;
 const NAME: [u8; 16] = *b"netguard_gate\0\0\0";
 const KEY_LEN: usize = 16;
 const LOG_LEN: usize = 64 * 1024;
@@ -62,6 +71,27 @@ struct ProgramLoad {
     kernel_version: u32,
     flags: u32,
     name: [u8; 16],
+    interface: u32,
+    attach_kind: u32,
+}
+
+/// `BPF_PROG_ATTACH`, `BPF_PROG_DETACH`, as far as used.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramAttach {
+    target: u32,
+    program: u32,
+    attach_kind: u32,
+    flags: u32,
+}
+
+/// `BPF_PROG_GET_FD_BY_ID`.
+#[repr(C)]
+#[derive(Default)]
+struct GetById {
+    id: u32,
+    next: u32,
+    flags: u32,
 }
 
 /// `BPF_PROG_TEST_RUN`, as far as used.
@@ -150,11 +180,28 @@ pub(crate) fn remove(map: BorrowedFd<'_>, key: [u8; KEY_LEN]) -> Result<(), Gate
     call(MAP_DELETE, &mut attribute, "take an address from the gate").map(drop)
 }
 
-/// Loads a filter program; if the verifier refuses, once more for its reasons.
-pub(crate) fn load(code: &[Instruction]) -> Result<OwnedFd, GateError> {
+/// `BPF_CGROUP_INET_INGRESS`, `BPF_CGROUP_INET_EGRESS`.
+const fn at_sockets(direction: Direction) -> u32 {
+    match direction {
+        Direction::In => 0,
+        Direction::Out => 1,
+    }
+}
+
+/// Loads a program; if the verifier refuses, once more for its reasons.
+pub(crate) fn load(
+    code: &[Instruction],
+    framing: Framing,
+    direction: Direction,
+) -> Result<OwnedFd, GateError> {
     let doing = "load the gate's program";
+    let (kind, attach_kind) = match framing {
+        Framing::Ethernet | Framing::Network => (PROGRAM_SCHED_CLS, 0),
+        Framing::Socket => (PROGRAM_CGROUP_SKB, at_sockets(direction)),
+    };
     let mut attribute = ProgramLoad {
-        kind: PROGRAM_SCHED_CLS,
+        kind,
+        attach_kind,
         count: code.len() as u32,
         code: code.as_ptr() as u64,
         licence: c"GPL".as_ptr() as u64,
@@ -202,15 +249,86 @@ pub(crate) fn test_run(
 
 /// The kernel's number of a program, by which a filter can be told from another's.
 pub(crate) fn program_id(program: BorrowedFd<'_>) -> Result<u32, GateError> {
-    // The beginning of `struct bpf_prog_info`: kind, id.
-    let mut info = [0_u32; 2];
+    Ok(info(program)?.id)
+}
+
+/// The beginning of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    lengths: [u32; 2],
+    code: [u64; 2],
+    loaded_at: u64,
+    user: u32,
+    maps: u32,
+    map_ids: u64,
+    name: [u8; 16],
+}
+
+fn info(program: BorrowedFd<'_>) -> Result<ProgramInfo, GateError> {
+    let mut info = ProgramInfo::default();
     let mut attribute = ObjectInfo {
         descriptor: program.as_raw_fd() as u32,
-        len: size_of_val(&info) as u32,
-        info: info.as_mut_ptr() as u64,
+        len: size_of::<ProgramInfo>() as u32,
+        info: (&raw mut info) as u64,
     };
-    call(OBJECT_INFO, &mut attribute, "read the gate's program number")?;
-    Ok(info[1])
+    call(OBJECT_INFO, &mut attribute, "read the number of a program")?;
+    Ok(info)
+}
+
+/// Puts a program at the sockets of a control group, beside whatever is there.
+pub(crate) fn attach(
+    group: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    direction: Direction,
+) -> Result<(), GateError> {
+    let mut attribute = ProgramAttach {
+        target: group.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        attach_kind: at_sockets(direction),
+        flags: ALLOW_MULTI,
+    };
+    call(PROGRAM_ATTACH, &mut attribute, "put the gate at the sockets").map(drop)
+}
+
+/// Takes every gate but `keep` off the sockets of a control group.
+pub(crate) fn detach_gates(
+    group: BorrowedFd<'_>,
+    direction: Direction,
+    keep: Option<u32>,
+) -> Result<(), GateError> {
+    for id in attached(group, direction)?.into_iter().filter(|id| Some(*id) != keep) {
+        let doing = "read the programs at the sockets";
+        let program = descriptor(PROGRAM_BY_ID, &mut GetById { id, next: 0, flags: 0 }, doing)?;
+        if info(program.as_fd())?.name == NAME {
+            let mut attribute = ProgramAttach {
+                target: group.as_raw_fd() as u32,
+                program: program.as_raw_fd() as u32,
+                attach_kind: at_sockets(direction),
+                flags: 0,
+            };
+            call(PROGRAM_DETACH, &mut attribute, "take a gate from the sockets")?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of the programs at the sockets of a control group itself.
+pub(crate) fn attached(group: BorrowedFd<'_>, direction: Direction) -> Result<Vec<u32>, GateError> {
+    let mut ids = vec![0_u32; PROGRAMS_MAX];
+    let mut attribute = ProgramQuery {
+        target: group.as_raw_fd() as u32,
+        attach_kind: at_sockets(direction),
+        ids: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        ..ProgramQuery::default()
+    };
+    call(PROGRAM_QUERY, &mut attribute, "read the programs at the sockets")?;
+    ids.truncate(attribute.count as usize);
+    Ok(ids)
 }
 
 /// How many programs of the newer kind (TCX, from 6.6) run before all filters of an interface.
@@ -254,7 +372,7 @@ fn raw<T>(command: i32, attribute: &mut T) -> io::Result<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MapCreate, MapElement, ProgramLoad, ProgramQuery, TestRun};
+    use super::{MapCreate, MapElement, ProgramInfo, ProgramLoad, ProgramQuery, TestRun};
     use std::mem::offset_of;
 
     #[test]
@@ -263,6 +381,8 @@ mod tests {
         assert_eq!(offset_of!(MapElement, key), 8);
         assert_eq!(offset_of!(ProgramLoad, log), 32);
         assert_eq!(offset_of!(ProgramLoad, name), 48);
+        assert_eq!(offset_of!(ProgramLoad, attach_kind), 68);
+        assert_eq!(offset_of!(ProgramInfo, name), 64);
         assert_eq!(offset_of!(TestRun, input), 16);
         assert_eq!(offset_of!(TestRun, duration_ns), 36);
         assert_eq!(offset_of!(ProgramQuery, ids), 16);

@@ -50,7 +50,8 @@ impl Gate {
         let mut programs = Vec::new();
         for framing in Framing::ALL {
             for direction in Direction::ALL {
-                let descriptor = bpf::load(&program::build(maps, framing, direction)?)?;
+                let code = program::build(maps, framing, direction)?;
+                let descriptor = bpf::load(&code, framing, direction)?;
                 let id = bpf::program_id(descriptor.as_fd())?;
                 programs.push(Program { framing, direction, descriptor, id });
             }
@@ -123,7 +124,7 @@ impl Gate {
     ) -> Result<Verdict, GateError> {
         let program = self.program(framing, direction)?;
         let (result, cost_ns) = bpf::test_run(program.descriptor.as_fd(), frame, repeat)?;
-        Ok(Verdict { passes: result == program::PASS, cost_ns })
+        Ok(Verdict { passes: result == framing.pass(), cost_ns })
     }
 
     /// The program to attach, and its number.

@@ -16,7 +16,8 @@
 //! | neighbour discovery | a solicitation asks for the address | an advertisement tells of it |
 //!
 //! Reading order: [`map`] (the words), [`program`] (what the kernel runs), [`gate`] (loading),
-//! [`attach`] (onto interfaces), [`watch`] (that it stays there).
+//! [`attach`] (onto interfaces), [`watch`] (that it stays there), [`sockets`] (a second line behind
+//! every interface).
 
 pub mod assembler;
 pub mod attach;
@@ -26,6 +27,7 @@ pub mod gate;
 pub mod map;
 mod netlink;
 pub mod program;
+pub mod sockets;
 pub mod watch;
 
 pub use attach::{Interface, Lack, Tc};
@@ -33,4 +35,5 @@ pub use error::GateError;
 pub use gate::{Gate, Slot, Verdict};
 pub use map::Words;
 pub use program::{Direction, Framing};
+pub use sockets::Sockets;
 pub use watch::Watch;

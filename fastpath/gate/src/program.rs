@@ -9,7 +9,7 @@
 //! ICMPv6 solicitation (in) or advertisement (out): the same for its target
 //! ```
 //!
-//! "Pass" is `TC_ACT_UNSPEC`: filters of other tools still get their turn. The clock is read before
+//! "Pass" is `TC_ACT_UNSPEC` at an interface: filters of other tools still get their turn. The clock is read before
 //! the lease, so that a lease that is zeroed meanwhile is seen.
 //!
 //! *What it reads.* On Ethernet the bytes of the frame, as they are on the wire: the kernel's own
@@ -43,11 +43,31 @@ pub enum Framing {
     /// Otherwise (tunnels, tun, InfiniBand): the program starts where the kernel says IP or ARP
     /// begins.
     Network,
+    /// With IP, always: what the sockets of a control group give and take ([`crate::sockets`]).
+    Socket,
 }
 
 impl Framing {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Ethernet, Self::Network];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Ethernet, Self::Network, Self::Socket];
+
+    /// The verdict that stops a packet.
+    #[must_use]
+    pub const fn drop(self) -> i32 {
+        match self {
+            Self::Ethernet | Self::Network => 2,
+            Self::Socket => 0,
+        }
+    }
+
+    /// The verdict that lets a packet go on; a filter of another tool still gets its turn.
+    #[must_use]
+    pub const fn pass(self) -> i32 {
+        match self {
+            Self::Ethernet | Self::Network => -1,
+            Self::Socket => 1,
+        }
+    }
 }
 
 /// The descriptors of the two maps that the program uses.
@@ -58,11 +78,6 @@ pub struct Maps {
     /// The shared words.
     pub words: i32,
 }
-
-/// The verdict that lets the next filter decide.
-pub const PASS: i32 = -1;
-/// The verdict that drops.
-pub const DROP: i32 = 2;
 
 const HELPER_MAP_LOOKUP: i32 = 1;
 const HELPER_LOAD_BYTES: i32 = 26;
@@ -141,6 +156,7 @@ pub fn build(
     match framing {
         Framing::Ethernet => it.find_in_frame(),
         Framing::Network => it.find_in_packet(),
+        Framing::Socket => it.find_version(),
     }
     it.arp();
     it.ipv4();
@@ -195,7 +211,6 @@ impl Builder {
 
     /// No Ethernet: the version in the first byte, which no sender can deny; else perhaps ARP.
     fn find_in_packet(&mut self) {
-        let Labels { arp, ipv4, ipv6, pass, .. } = self.labels;
         // The helper that counts from the network header reads only the packet's first piece of
         // memory: have there what will be looked at.
         let enough = self.asm.label();
@@ -205,6 +220,11 @@ impl Builder {
         self.asm.place(enough);
         self.asm.copy(Register::R1, CONTEXT);
         self.asm.call(HELPER_PULL_DATA);
+        self.find_version();
+    }
+
+    fn find_version(&mut self) {
+        let Labels { arp, ipv4, ipv6, pass, .. } = self.labels;
         self.asm.set(NETWORK, 0);
         self.fetch(0, SHORT, 1, pass);
         self.asm.load(Width::Byte, VALUE, Register::R10, SHORT);
@@ -338,12 +358,12 @@ impl Builder {
     fn verdicts(&mut self) {
         let Labels { pass, shut, .. } = self.labels;
         self.asm.place(pass);
-        self.asm.set(Register::R0, PASS);
+        self.asm.set(Register::R0, self.framing.pass());
         self.asm.exit();
         self.asm.place(shut);
         self.asm.set(Register::R2, 1);
         self.asm.atomic_add(VALUE, map::DROPPED_AT, Register::R2);
-        self.asm.set(Register::R0, DROP);
+        self.asm.set(Register::R0, self.framing.drop());
         self.asm.exit();
     }
 
@@ -356,7 +376,7 @@ impl Builder {
         self.asm.alu(Alu::Add, Register::R3, i32::from(into));
         self.asm.set(Register::R4, len);
         match self.framing {
-            Framing::Ethernet => self.asm.call(HELPER_LOAD_BYTES),
+            Framing::Ethernet | Framing::Socket => self.asm.call(HELPER_LOAD_BYTES),
             Framing::Network => {
                 self.asm.set(Register::R5, FROM_NETWORK_HEADER);
                 self.asm.call(HELPER_LOAD_BYTES_RELATIVE);

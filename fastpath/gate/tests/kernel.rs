@@ -47,6 +47,10 @@ impl Setup {
         if frame[12] != 0x81 && frame[12] != 0x88 {
             assert_eq!(say(Framing::Network), passes);
         }
+        // At a socket there is only IP.
+        if frame[12..14] == [0x08, 0x00] || frame[12..14] == [0x86, 0xdd] {
+            assert_eq!(say(Framing::Socket), passes);
+        }
         passes
     }
 }
@@ -202,7 +206,7 @@ fn the_first_question_and_answer_are_stamped_and_everything_is_counted() {
     let answer = ethernet(&[], 0x0800, &ipv4(FLOATING, CLIENT, 0));
     let announce = ethernet(&[], 0x0806, &arp(FLOATING, FLOATING));
     it.passes(Direction::In, &ask);
-    assert_eq!(it.gate.look(it.v4).dropped, 2);
+    assert_eq!(it.gate.look(it.v4).dropped, 3, "by each of the three programs");
     it.open();
     it.passes(Direction::Out, &announce);
     let look = it.gate.look(it.v4);
@@ -218,7 +222,7 @@ fn the_first_question_and_answer_are_stamped_and_everything_is_counted() {
         (later.first_asked, later.first_answered),
         (first.first_asked, first.first_answered)
     );
-    assert_eq!((later.passed, later.dropped, later.generation), (10, 2, 1));
+    assert_eq!((later.passed, later.dropped, later.generation), (14, 3, 1));
     it.gate.open(it.v4, 2);
     assert_eq!(it.gate.look(it.v4).first_answered, None, "a new generation is stamped anew");
 }
@@ -338,4 +342,47 @@ fn a_filter_that_comes_before_is_told_and_one_in_our_place_is_an_error() {
         run("tc filter add dev lo ingress pref 2 protocol ip u32 match u32 0 0 flowid 1:1");
         assert_eq!(tc.lacks(&it.gate, &lo).unwrap(), [], "whoever comes later does not disturb");
     });
+}
+
+#[test]
+fn at_the_sockets_of_a_group_it_takes_the_place_of_a_dead_life_s_gate() {
+    let group = Group::new();
+    let sockets = gate::Sockets::of(&group.0).unwrap();
+    let before = Setup::new();
+    sockets.attach(&before.gate).unwrap();
+    assert_eq!(sockets.lacks(&before.gate).unwrap(), []);
+    let it = Setup::new();
+    assert_eq!(sockets.lacks(&it.gate).unwrap().len(), 2);
+    sockets.attach(&it.gate).unwrap();
+    sockets.attach(&it.gate).unwrap();
+    assert_eq!(sockets.lacks(&it.gate).unwrap(), []);
+    assert_eq!(sockets.lacks(&before.gate).unwrap().len(), 2, "only one gate is left");
+    sockets.detach().unwrap();
+    assert_eq!(sockets.lacks(&it.gate).unwrap().len(), 2);
+}
+
+/// An empty control group of this test's own.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn new() -> Self {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let hierarchy = mounts
+            .lines()
+            .find_map(|line| {
+                let mut words = line.split(' ').skip(1);
+                let at = words.next()?;
+                (words.next()? == "cgroup2").then(|| std::path::PathBuf::from(at))
+            })
+            .expect("this test needs a cgroup2 hierarchy to be mounted");
+        let group = hierarchy.join(format!("ng-gate-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        Self(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }

@@ -44,11 +44,12 @@ pub fn run(out: &Path) -> Result<()> {
     let kernel = kernel();
     let mut lines = String::new();
     let mut unexpected = 0;
-    let parts: [fn() -> Result<Vec<Row>>; 5] = [
+    let parts: [fn() -> Result<Vec<Row>>; 6] = [
         cases::closing::rows,
         cases::elsewhere::rows,
         cases::layers::rows,
         cases::daemons::rows,
+        cases::sockets::rows,
         cases::cost::rows,
     ];
     for part in parts {

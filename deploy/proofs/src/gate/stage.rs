@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use testbed::error::{BedError, Context};
+use testbed::error::{BedError, Context, run};
 use testbed::namespace::Namespace;
 use testbed::os;
 
@@ -197,6 +197,14 @@ pub(super) fn see_closed(asker: &mut Asker) -> Seen {
 /// Whether it answers, given time.
 pub(super) fn see_open(asker: &mut Asker) -> Seen {
     if asker.is_answered_within(PATIENCE) { Seen::Answers } else { Seen::Closes }
+}
+
+/// What another tool does that thinks the interface is its own.
+pub(super) fn delete_clsact(stage: &Stage) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", stage.node.name(), "tc"]);
+    run(command.args(["qdisc", "del", "dev", "e0", "clsact"]))?;
+    Ok(())
 }
 
 /// Does something of the gate inside a namespace.

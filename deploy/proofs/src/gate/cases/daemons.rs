@@ -4,11 +4,11 @@ use super::super::ask::{Asker, How};
 use super::super::daemon::{Daemon, Duty, LEASE};
 use super::super::error::Result;
 use super::super::row::{Row, Seen, Spread};
-use super::super::stage::{FLOATING, Stage, batch, client_of, floating, ip, see_closed};
+use super::super::stage::{
+    FLOATING, Stage, batch, client_of, delete_clsact, floating, ip, see_closed,
+};
 use gate::{Gate, Words};
 use std::net::IpAddr;
-use std::process::Command;
-use testbed::error::run;
 use testbed::os;
 
 const ALL: &str = "gate on every interface";
@@ -144,9 +144,7 @@ fn nobody_watches() -> Result<Vec<Row>> {
     stage.close();
     let keeper = Daemon::start(&stage, Duty::Keep)?;
     keeper.signal(libc::SIGSTOP);
-    let name = stage.node.name();
-    run(Command::new("ip")
-        .args(["netns", "exec", name, "tc", "qdisc", "del", "dev", "e0", "clsact"]))?;
+    delete_clsact(&stage)?;
     let bare = see_closed(&mut asker);
     let begin = os::now();
     batch(&stage.node, &format!("addr change {FLOATING}/24 dev e0 valid_lft 1 preferred_lft 1\n"))?;

@@ -5,11 +5,11 @@ use super::super::ask::{Asker, How, Origin};
 use super::super::daemon::{Daemon, Duty};
 use super::super::error::Result;
 use super::super::row::{Row, Seen, Spread};
-use super::super::stage::{FLOATING, FLOATING6, Stage, batch, enter, floating, ip, see_closed};
+use super::super::stage::{
+    FLOATING, FLOATING6, Stage, batch, delete_clsact, enter, floating, ip, see_closed,
+};
 use gate::{GateError, Tc};
 use std::net::IpAddr;
-use std::process::Command;
-use testbed::error::run;
 use testbed::os;
 
 const SERVICE_ONLY: &str = "gate on the service interface only";
@@ -143,14 +143,6 @@ fn deleted() -> Result<Vec<Row>> {
             .late(Spread::of(exposed))
             .note("times: first to last answer that came through the gap"),
     ])
-}
-
-fn delete_clsact(stage: &Stage) -> Result<()> {
-    let name = stage.node.name();
-    run(Command::new("ip")
-        .args(["netns", "exec", name, "tc"])
-        .args(["qdisc", "del", "dev", "e0", "clsact"]))?;
-    Ok(())
 }
 
 /// Asks all the time while `change` happens and for a while after: from the first answer to the

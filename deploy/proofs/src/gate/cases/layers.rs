@@ -38,6 +38,9 @@ const BRIDGE: &str = "link add br0 type bridge\nlink set e0 master br0\n\
 const BOND: &str = "link add bond0 type bond mode active-backup miimon 10\n\
     link set e0 down\nlink set e1 down\nlink set e0 master bond0\nlink set e1 master bond0\n\
     link set bond0 addrgenmode none up\n";
+/// The switch that both ports of a bond lead to.
+const SWITCH: &str = "link add br0 type bridge\nlink set e0 master br0\nlink set e1 master br0\n\
+    link set br0 addrgenmode none up\n";
 const TUNNEL_NODE: &str = "addr add 10.97.0.2/24 dev e0\n\
     link add t0 type sit mode any local 10.97.0.2 remote 10.97.0.1\n\
     link set t0 addrgenmode none up\n";
@@ -98,11 +101,11 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         case: "bond, active-backup",
-        modules: &["bonding"],
+        modules: &["bonding", "bridge"],
         node: BOND,
-        client: BOND,
+        client: SWITCH,
         node_top: "bond0",
-        client_top: "bond0",
+        client_top: "br0",
         measures: &[
             ("gate on the bond only", Some(&["bond0"])),
             ("gate on the ports only", Some(&["e0", "e1"])),

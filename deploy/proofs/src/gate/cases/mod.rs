@@ -5,3 +5,4 @@ pub(super) mod cost;
 pub(super) mod daemons;
 pub(super) mod elsewhere;
 pub(super) mod layers;
+pub(super) mod sockets;
