@@ -6,7 +6,7 @@
 use crate::nfsd::door;
 use crate::nfsd::keeper::{Keeper, KeeperError};
 use crate::nfsd::ledger::LedgerError;
-use crate::nfsd::monitor;
+use crate::nfsd::locks;
 use crate::nfsd::pipe::{Book, News, Shared, open};
 use crate::nfsd::rpc::RpcError;
 use crate::nfsd::settings::Settings;
@@ -22,7 +22,7 @@ use base::Instant;
 use drbd_glue::{Drbd, DrbdError, Path};
 use driver_address::{Address, AddressError, FloatingAddress};
 use std::fs;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -30,14 +30,10 @@ use std::thread;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Ends lockd's grace of the namespace that writes to it.
-const LOCKD_GRACE: &str = "/proc/fs/lockd/nlm_end_grace";
 const NFS_PORT: u16 = 2049;
 const THREADS: &str = "8";
 /// The kernel's longest. A standby is renewed before it ends.
 const LONGEST_GRACE: &str = "3600";
-/// How often and how long a client host is told that it must reclaim NFSv3 locks.
-const NOTICES: (u32, Duration) = (20, Duration::from_millis(50));
 const UNMOUNT_TRIES: u32 = 100;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(20);
 const DRBD_LIMIT: Duration = Duration::from_secs(5);
@@ -183,7 +179,9 @@ impl Instance {
             self.wake(Form::Bare);
             phases.lap("woken");
         }
-        self.call_for_locks()?;
+        let limit = Duration::from_millis(self.settings.locks_ms);
+        let service = self.settings.address.into();
+        locks::call(service, &self.settings.volume(), limit, &self.book, &self.news)?;
         if forced {
             thread::sleep(WAKE_AGAIN);
             self.wake(Form::Byte);
@@ -216,6 +214,14 @@ impl Instance {
         Ok(phases.laps)
     }
 
+    /// The peer is dead: an owner whose volume would wait for it goes on without.
+    pub fn go_alone(&mut self) -> Result<(), InstanceError> {
+        if let Some(path) = self.outside.path {
+            self.outside.drbd.disconnect(&path, true)?;
+        }
+        Ok(())
+    }
+
     /// Repeats the announcement if it is due, takes in the owner's list of connections.
     pub fn tick(&mut self) {
         self.address.handle_timeout(now());
@@ -225,7 +231,7 @@ impl Instance {
     /// Has grace ended: NFSv4's, lockd's?
     pub fn grace_ended(&self) -> Result<(bool, bool), InstanceError> {
         let nfsd = space::read(format!("{}/v4_end_grace", space::NFSD))?;
-        Ok((nfsd == "Y", space::read(LOCKD_GRACE)? == "Y"))
+        Ok((nfsd == "Y", space::read(locks::LOCKD_GRACE)? == "Y"))
     }
 
     /// Tells the standby at this address the connections of the service's clients, for ever.
@@ -248,62 +254,10 @@ impl Instance {
             self.tickler.send(*client);
         }
     }
-
-    /// Tells the hosts with NFSv3 locks to reclaim, and ends grace when their time is over. With
-    /// none, lockd's grace ends at once and NFSv4's with its last client.
-    fn call_for_locks(&self) -> Result<(), InstanceError> {
-        let (hosts, state) = {
-            let book = open(&self.book);
-            let ledger = book.tracker.ledger();
-            (ledger.hosts().map(str::to_owned).collect::<Vec<_>>(), ledger.state)
-        };
-        if hosts.is_empty() {
-            return Ok(space::write(LOCKD_GRACE, "Y")?);
-        }
-        let service = IpAddr::from(self.settings.address);
-        for host in hosts {
-            let news = self.news.clone();
-            let Ok(address) = host.parse::<IpAddr>() else { continue };
-            thread::spawn(move || {
-                let told = monitor::notify(service, address, state, NOTICES);
-                let _ = news.try_send(match told {
-                    Ok(()) => News::Noticed(host, now()),
-                    Err(e) => News::Trouble(format!("{host} was not told: {e}")),
-                });
-            });
-        }
-        let time = Duration::from_millis(self.settings.locks_ms);
-        let (book, news) = (self.book(), self.news.clone());
-        thread::spawn(move || {
-            thread::sleep(time);
-            if let Err(e) = end_locks(&book) {
-                let _ = news.try_send(News::Trouble(e.to_string()));
-            }
-        });
-        Ok(())
-    }
 }
 
 fn keeper_name(service: &str) -> String {
     format!("netguard keeper of {service}")
-}
-
-/// Who has not reclaimed its NFSv3 locks by now has lost them.
-fn end_locks(book: &Shared) -> Result<(), InstanceError> {
-    {
-        let mut book = open(book);
-        if book.tracker.ledger_mut().end_locks() {
-            book.store()?;
-        }
-    }
-    end_grace()
-}
-
-/// Ends both graces of this namespace by order.
-pub fn end_grace() -> Result<(), InstanceError> {
-    space::write(LOCKD_GRACE, "Y")?;
-    space::nfsd("v4_end_grace", "Y")?;
-    Ok(())
 }
 
 struct Stopwatch {

@@ -8,7 +8,7 @@
 use crate::nfsd::rpc::{self, Procedure, RpcError};
 use crate::nfsd::xdr::{Reader, Writer, XdrError};
 use crate::takeover::resident::now;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -19,7 +19,8 @@ const CREATE_SESSION: u32 = 43;
 const SEQUENCE: u32 = 53;
 const RECLAIM_COMPLETE: u32 = 58;
 const PATIENCE: Duration = Duration::from_secs(5);
-const NFSD: ([u8; 4], u16) = ([127, 0, 0, 1], 2049);
+const PORT: u16 = 2049;
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The most bytes of a request or reply: more than enough, above the kernel's least.
 const LARGEST: u32 = 4096;
 
@@ -42,6 +43,29 @@ pub enum KeeperError {
     },
 }
 
+/// Whom a server says it is. Clients take two servers for one if both are the same, and give up
+/// their state if the scope changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Introduction {
+    /// The owner's name.
+    pub owner: Vec<u8>,
+    /// The scope within which the owner's name means something.
+    pub scope: Vec<u8>,
+}
+
+/// Asks a server who it is.
+pub fn introduce(server: IpAddr) -> Result<Introduction, KeeperError> {
+    let mut nobody = Keeper { session: vec![], xid: 0x6e67_4000 };
+    let mut nfsd = connect(server)?;
+    let answer = nobody.compound(&mut nfsd, &[identity(b"netguard asks")])?;
+    let mut answer = body(&answer, nobody.xid, EXCHANGE_ID)?;
+    // Client, sequence number, flags, and that nothing is protected; then the owner's number.
+    let _known =
+        (answer.double()?, answer.word()?, answer.word()?, answer.word()?, answer.double()?);
+    let owner = answer.opaque(LARGEST)?.to_vec();
+    Ok(Introduction { owner, scope: answer.opaque(LARGEST)?.to_vec() })
+}
+
 /// A keeper with its session, ready to let go.
 #[derive(Debug)]
 pub struct Keeper {
@@ -53,17 +77,8 @@ impl Keeper {
     /// Makes itself known to the nfsd of this namespace.
     pub fn enter(name: &[u8]) -> Result<Self, KeeperError> {
         let mut this = Self { session: vec![], xid: 0x6e67_1000 };
-        let mut nfsd = connect()?;
-        let verifier = now().0;
-        // No flags, no state protection, no description of the implementation.
-        let identity = Writer::default()
-            .word(EXCHANGE_ID)
-            .double(verifier)
-            .opaque(name)
-            .word(0)
-            .word(0)
-            .word(0);
-        let answer = this.compound(&mut nfsd, &[identity])?;
+        let mut nfsd = connect(HERE)?;
+        let answer = this.compound(&mut nfsd, &[identity(name)])?;
         let mut answer = body(&answer, this.xid, EXCHANGE_ID)?;
         let (client, sequence) = (answer.double()?, answer.word()?);
         let channel = [0, LARGEST, LARGEST, LARGEST, 8, 1, 0];
@@ -77,7 +92,7 @@ impl Keeper {
 
     /// Lets go. The kernel asks the tracker before this returns.
     pub fn leave(mut self) -> Result<(), KeeperError> {
-        let mut nfsd = connect()?;
+        let mut nfsd = connect(HERE)?;
         let sequence =
             Writer::default().word(SEQUENCE).fixed(&self.session).word(1).word(0).word(0).word(0);
         let complete = Writer::default().word(RECLAIM_COMPLETE).word(0);
@@ -107,8 +122,13 @@ impl Keeper {
     }
 }
 
-fn connect() -> Result<TcpStream, KeeperError> {
-    let stream = TcpStream::connect_timeout(&SocketAddr::from(NFSD), PATIENCE)
+/// EXCHANGE_ID without flags, state protection and description of the implementation.
+fn identity(name: &[u8]) -> Writer {
+    Writer::default().word(EXCHANGE_ID).double(now().0).opaque(name).word(0).word(0).word(0)
+}
+
+fn connect(server: IpAddr) -> Result<TcpStream, KeeperError> {
+    let stream = TcpStream::connect_timeout(&SocketAddr::new(server, PORT), PATIENCE)
         .map_err(RpcError::io("connect to nfsd"))?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(RpcError::io("set a timeout"))?;
     stream.set_nodelay(true).map_err(RpcError::io("set TCP_NODELAY"))?;

@@ -2,6 +2,7 @@
 //! out on standard output, one JSON object a line.
 
 use crate::nfsd::instance::{self, Instance, InstanceError, Outside};
+use crate::nfsd::locks;
 use crate::nfsd::pipe::{self, News};
 use crate::nfsd::responder;
 use crate::nfsd::rpc::RpcError;
@@ -64,7 +65,8 @@ fn obey(
             "take forced" => instance.take(true).map(|phases| phases_of(&phases)),
             "give" => instance.give().map(|phases| phases_of(&phases)),
             "tell" => instance.tell(settings.tell).map(|()| json!("told")),
-            "end grace" => instance::end_grace().map(|()| json!("ordered")),
+            "go alone" => instance.go_alone().map(|()| json!("alone")),
+            "end grace" => locks::end_grace().map(|()| json!("ordered")),
             "status" => status(instance),
             _ => Err(InstanceError::Condition("no such order")),
         };

@@ -30,9 +30,9 @@ pub struct Settings {
     /// NFSv4's lease in seconds.
     #[arg(long, default_value_t = 10)]
     pub lease: u32,
-    /// How long hosts have to reclaim NFSv3 locks, in milliseconds. Until then new locks and opens
-    /// wait, so it is long only if there are such hosts.
-    #[arg(long, default_value_t = 3000)]
+    /// The longest that hosts have to reclaim NFSv3 locks, in milliseconds. Until they are done new
+    /// locks and opens wait.
+    #[arg(long, default_value_t = 5000)]
     pub locks_ms: u64,
     /// Where the owner's list of connections comes in, on the node's own address.
     #[arg(long)]
