@@ -22,6 +22,12 @@ pub enum ProofError {
         /// How it was asked.
         how: String,
     },
+    /// Nothing answered, but the gate stopped nothing either: the case shows nothing.
+    #[error("{case}: silence, but not by the gate")]
+    Unasked {
+        /// The case.
+        case: String,
+    },
     /// The table could not be written.
     #[error("{path}: {cause}", path = path.display())]
     Write {

@@ -170,7 +170,20 @@ impl Stage {
         self.open();
         let mut asker = self.asker(case, from, to, how)?;
         self.close();
-        Ok(see_closed(&mut asker))
+        self.see_stopped(case, &mut asker, to)
+    }
+
+    /// Whether anything answers while it should not; silence counts only if the gate says that it
+    /// has stopped something meanwhile.
+    pub(super) fn see_stopped(&self, case: &str, asker: &mut Asker, to: IpAddr) -> Result<Seen> {
+        let [v4, v6] = self.slots;
+        let slot = if to.is_ipv4() { v4 } else { v6 };
+        let before = self.gate.look(slot).dropped;
+        let seen = see_closed(asker);
+        if seen == Seen::Closes && self.gate.look(slot).dropped == before {
+            return Err(ProofError::Unasked { case: case.to_owned() });
+        }
+        Ok(seen)
     }
 
     /// One that has been answered while the gate was open.

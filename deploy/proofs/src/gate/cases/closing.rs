@@ -3,7 +3,7 @@
 use super::super::ask::{Asker, How, Origin, packet_socket};
 use super::super::error::Result;
 use super::super::row::{Row, Seen};
-use super::super::stage::{Stage, batch, client_of, floating, ip, see_closed, see_open};
+use super::super::stage::{Stage, batch, client_of, floating, ip, see_open};
 use driver_address::announce::frames;
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ fn every_closer(stage: &Stage, to: IpAddr, how: How) -> Result<Row> {
         stage.open();
         let mut asker = stage.asker(case, stage.client_at(client_of(to)), to, how)?;
         close(stage, closer);
-        if see_closed(&mut asker) == Seen::Answers {
+        if stage.see_stopped(case, &mut asker, to)? == Seen::Answers {
             seen = Seen::Answers;
         }
         stage.open();
