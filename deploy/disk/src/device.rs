@@ -11,7 +11,7 @@ use std::io;
 /// What a reader asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
-    /// Bytes from any place; fewer at the end of the disk.
+    /// Bytes from any place.
     Read {
         /// The first byte.
         offset: u64,
@@ -24,8 +24,6 @@ pub enum Request {
         offset: u64,
         /// What to write.
         data: Vec<u8>,
-        /// A flush belongs to it (the reader's O_DSYNC).
-        durable: bool,
     },
     /// Whole sectors that shall read as zeroes.
     Zero {
@@ -43,9 +41,7 @@ pub enum Request {
 pub enum Done {
     /// What was read.
     Data(Vec<u8>),
-    /// So many bytes were written.
-    Written(u32),
-    /// Done.
+    /// Nothing more to say.
     Done,
 }
 
@@ -55,9 +51,12 @@ pub enum Refusal {
     /// An ordered error, no power, or the host's file failed.
     #[error("input/output error")]
     Io,
-    /// The disk is full, or ends before.
+    /// The disk is full, by order.
     #[error("no space left on the disk")]
     NoSpace,
+    /// The disk ends before.
+    #[error("beyond the end of the disk")]
+    Beyond,
     /// Not whole sectors: a disk has nothing smaller.
     #[error("not whole sectors")]
     Unaligned,
@@ -89,45 +88,41 @@ impl<S: Store> Device<S> {
     pub fn perform(&mut self, request: Request) -> Result<Done, Refusal> {
         let outcome = match request {
             Request::Read { offset, length } => self.read(offset, length),
-            Request::Write { offset, data, durable } => self
-                .write(offset, data)
-                .and_then(|done| if durable { self.flush().map(|_| done) } else { Ok(done) }),
+            Request::Write { offset, data } => self.write(offset, data),
             Request::Zero { offset, length } => self.zero(offset, length),
             Request::Flush => self.flush(),
         };
-        if matches!(outcome, Err(Refusal::Unaligned)) {
+        if matches!(outcome, Err(Refusal::Unaligned | Refusal::Beyond)) {
             self.counters.refused += 1;
         }
         outcome
     }
 
     fn read(&mut self, offset: u64, length: u32) -> Result<Done, Refusal> {
-        let end = offset.saturating_add(u64::from(length)).min(self.bytes());
-        let length = end.saturating_sub(offset);
-        self.judge(Kind::Read, offset, length, 0)?;
-        let mut data = vec![0; usize::try_from(length).unwrap_or(0)];
-        if !data.is_empty() {
-            let read = self.cache.read(offset, &mut data);
-            self.stored(read)?;
-        }
+        let bytes = u64::from(length);
+        self.fits(offset, bytes)?;
+        self.judge(Kind::Read, offset, bytes, 0)?;
+        let mut data = vec![0; length as usize];
+        let read = self.cache.read(offset, &mut data);
+        self.stored(read)?;
         self.counters.reads += 1;
-        self.counters.bytes_read += length;
+        self.counters.bytes_read += bytes;
         Ok(Done::Data(data))
     }
 
     fn write(&mut self, offset: u64, data: Vec<u8>) -> Result<Done, Refusal> {
         let length = data.len() as u64;
-        self.fits(offset, length)?;
+        self.whole_sectors(offset, length)?;
         self.judge(Kind::Write, offset, length, length)?;
         let written = self.cache.write(offset, data);
         self.stored(written)?;
         self.counters.writes += 1;
         self.counters.bytes_written += length;
-        Ok(Done::Written(u32::try_from(length).unwrap_or(u32::MAX)))
+        Ok(Done::Done)
     }
 
     fn zero(&mut self, offset: u64, length: u64) -> Result<Done, Refusal> {
-        self.fits(offset, length)?;
+        self.whole_sectors(offset, length)?;
         self.judge(Kind::Write, offset, length, 0)?;
         let zeroed = self.cache.zero(offset, length);
         self.stored(zeroed)?;
@@ -151,12 +146,16 @@ impl<S: Store> Device<S> {
         Ok(Done::Done)
     }
 
-    fn fits(&self, offset: u64, length: u64) -> Result<(), Refusal> {
+    fn whole_sectors(&self, offset: u64, length: u64) -> Result<(), Refusal> {
         if !offset.is_multiple_of(SECTOR) || !length.is_multiple_of(SECTOR) {
             return Err(Refusal::Unaligned);
         }
+        self.fits(offset, length)
+    }
+
+    fn fits(&self, offset: u64, length: u64) -> Result<(), Refusal> {
         let end = offset.checked_add(length);
-        if end.is_some_and(|end| end <= self.bytes()) { Ok(()) } else { Err(Refusal::NoSpace) }
+        if end.is_some_and(|end| end <= self.bytes()) { Ok(()) } else { Err(Refusal::Beyond) }
     }
 
     fn judge(&mut self, kind: Kind, offset: u64, length: u64, takes: u64) -> Result<(), Refusal> {
@@ -223,7 +222,7 @@ mod tests {
     }
 
     fn write(offset: u64, bytes: usize) -> Request {
-        Request::Write { offset, data: vec![7; bytes], durable: false }
+        Request::Write { offset, data: vec![7; bytes] }
     }
 
     fn first_byte(device: &mut Device<Memory>) -> u8 {
@@ -237,12 +236,14 @@ mod tests {
     fn the_end_of_the_disk_is_the_end() {
         let mut device = device();
         let read = |offset| Request::Read { offset, length: 1024 };
-        assert_eq!(device.perform(read(BYTES - 512)), Ok(Done::Data(vec![0; 512])));
-        assert_eq!(device.perform(read(u64::MAX)), Ok(Done::Data(vec![])));
-        assert_eq!(device.perform(write(BYTES - 512, 1024)), Err(Refusal::NoSpace));
+        assert_eq!(device.perform(read(BYTES - 1024)), Ok(Done::Data(vec![0; 1024])));
+        assert_eq!(device.perform(read(BYTES - 1023)), Err(Refusal::Beyond));
+        assert_eq!(device.perform(read(u64::MAX)), Err(Refusal::Beyond));
+        assert_eq!(device.perform(write(BYTES - 512, 1024)), Err(Refusal::Beyond));
         assert_eq!(device.perform(write(100, 512)), Err(Refusal::Unaligned));
         let zero = Request::Zero { offset: u64::MAX - 511, length: 512 };
-        assert_eq!(device.perform(zero), Err(Refusal::NoSpace));
+        assert_eq!(device.perform(zero), Err(Refusal::Beyond));
+        assert_eq!(device.counters().refused, 5);
     }
 
     #[test]
@@ -279,7 +280,7 @@ mod tests {
     fn a_full_disk_still_reads_and_flushes() {
         let mut device = device();
         device.set_fault(Fault::Full { more: 512 });
-        assert_eq!(device.perform(write(0, 512)), Ok(Done::Written(512)));
+        assert_eq!(device.perform(write(0, 512)), Ok(Done::Done));
         assert_eq!(device.perform(write(512, 512)), Err(Refusal::NoSpace));
         assert_eq!(device.perform(Request::Flush), Ok(Done::Done));
         assert_eq!(first_byte(&mut device), 7);

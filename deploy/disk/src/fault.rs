@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_travels_as_text() {
+        let fault =
+            Fault::Fail { on: Kind::Flush, range: Some(0..512), times: None, per_million: 5 };
+        for fault in [fault, Fault::Stall { ms: None }, Fault::Full { more: 1 }, Fault::LyingFlush]
+        {
+            let text = serde_json::to_string(&fault).unwrap();
+            assert_eq!(serde_json::from_str::<Fault>(&text).unwrap(), fault, "{text}");
+        }
+    }
+
+    #[test]
     fn the_list_is_bounded() {
         let mut faults = Faults::new(1);
         (0..1000).for_each(|_| faults.set(Fault::LyingFlush));

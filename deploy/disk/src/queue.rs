@@ -5,10 +5,9 @@
 //! thread goes back for the next one, of another disk perhaps; the disk's *keeper* thread serves
 //! the line. So no disk makes another one wait.
 //!
-//! A reader gets a handle when it opens the disk. A power cut voids all handles that exist: what
-//! waits is answered with an error, what comes later through an old handle too, even if a new
-//! reader has opened the disk meanwhile. So a killed reader never hangs in the kernel on an answer
-//! that does not come, and a write of its that was still under way cannot reach the next life.
+//! A reader gets a handle when it begins. A power cut voids all handles that exist: what waits is
+//! answered with an error, what comes later through an old handle too, even if a new reader has begun
+//! meanwhile. So a write of a killed reader that was still under way cannot reach the next life.
 #![forbid(unsafe_code)]
 
 use crate::device::{Device, Done, Refusal, Request};
@@ -196,7 +195,7 @@ impl<S: Store, R: Reply> Queue<S, R> {
         door.refused += waiting.len() as u64;
         door.claims += 1;
         drop(door);
-        // At once: the one at work may take long, and a killed reader ends with its last answer.
+        // At once: the one at work may take long.
         for (_, reply) in waiting {
             reply.send(Err(Refusal::Io));
         }
@@ -279,7 +278,7 @@ mod tests {
     }
 
     fn write<S: Store>(queue: &Queue<S, Answer>, handle: u64) -> Receiver<Outcome> {
-        submit(queue, handle, Request::Write { offset: 0, data: vec![7; 512], durable: false })
+        submit(queue, handle, Request::Write { offset: 0, data: vec![7; 512] })
     }
 
     fn submit<S: Store>(
@@ -296,7 +295,7 @@ mod tests {
     fn a_free_disk_answers_at_once_on_the_thread_that_asks() {
         let queue = queue(Memory::default());
         let handle = queue.open();
-        assert_eq!(write(&queue, handle).try_recv(), Ok(Ok(Done::Written(512))));
+        assert_eq!(write(&queue, handle).try_recv(), Ok(Ok(Done::Done)));
     }
 
     #[test]
@@ -310,7 +309,7 @@ mod tests {
             assert_eq!(queue.counters().waiting, 2);
             assert!(answers.iter().all(|answer| answer.try_recv() == Err(TryRecvError::Empty)));
             queue.clear_faults();
-            assert!(answers.iter().all(|answer| answer.recv() == Ok(Ok(Done::Written(512)))));
+            assert!(answers.iter().all(|answer| answer.recv() == Ok(Ok(Done::Done))));
             queue.close();
         });
     }
@@ -322,7 +321,7 @@ mod tests {
         scope(|threads| {
             threads.spawn(|| queue.keep());
             queue.set_fault(Fault::Stall { ms: Some(5) });
-            assert_eq!(write(&queue, handle).recv(), Ok(Ok(Done::Written(512))));
+            assert_eq!(write(&queue, handle).recv(), Ok(Ok(Done::Done)));
             queue.close();
         });
     }
@@ -339,7 +338,7 @@ mod tests {
         queue.clear_faults();
         let after = queue.open();
         assert_eq!(write(&queue, before).try_recv(), Ok(Err(Refusal::Io)), "a new reader is there");
-        assert_eq!(write(&queue, after).try_recv(), Ok(Ok(Done::Written(512))));
+        assert_eq!(write(&queue, after).try_recv(), Ok(Ok(Done::Done)));
         assert_eq!(queue.counters().refused, 3);
     }
 

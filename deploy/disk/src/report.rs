@@ -58,7 +58,7 @@ pub struct Counters {
     pub lies: u64,
     /// Errors that a test ordered, a full disk included.
     pub errors_injected: u64,
-    /// Requests out of range, in the wrong form, from before a power cut, or beyond the queue.
+    /// Requests beyond the end, in the wrong form, from before a power cut, or beyond the queue.
     pub refused: u64,
     /// Errors of the host's file: the answers of the disk are not to be trusted any more.
     pub store_errors: u64,
