@@ -73,6 +73,11 @@ enum Command {
         #[arg(value_enum)]
         to: Cable,
     },
+    /// Shows what a disk was asked so far.
+    Disk {
+        /// Which disk: `a-0`.
+        disk: String,
+    },
     /// Makes a disk behave badly, in JSON as the block server reads it, or `none`.
     Fault {
         /// Which disk: `a-0`.
@@ -140,6 +145,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Link { node, bridge, to } => {
             Lab::attach(name)?.node(&node).link(&bridge, to == Cable::In)?;
         }
+        Command::Disk { disk } => println!("{:#?}", Lab::attach(name)?.disk(&disk)?),
         Command::Fault { disk, fault } => {
             let fault = match fault.as_str() {
                 "none" => None,

@@ -34,7 +34,7 @@ pub struct NodeSpec {
     pub id: u8,
     /// Memory in MiB.
     pub memory_mib: u32,
-    /// Its disks: `/dev/ubda`, `/dev/ubdb` …
+    /// Its disks: `/dev/vda`, `/dev/vdb` …
     pub disks: Vec<DiskSpec>,
     /// Whether it has a BMC.
     pub bmc: bool,

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use proofs::gate;
 use proofs::nfsd::{self, Nfsd};
+use proofs::pieces::{self, Care};
 use proofs::table::Table;
 use proofs::takeover::{self, Takeover};
 use proofs::watch;
@@ -25,6 +26,9 @@ enum Command {
         /// The address.
         address: Ipv4Addr,
     },
+    /// Pieces that can be recognised, written with more or less care.
+    #[command(subcommand)]
+    Pieces(Pieces),
     /// Proof 1: one nfsd per service.
     #[command(subcommand)]
     Nfsd(Nfsd),
@@ -53,6 +57,31 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum Pieces {
+    /// Writes them.
+    Write {
+        /// Into this file or disk.
+        path: PathBuf,
+        /// How each is made sure of.
+        #[arg(long, value_enum)]
+        care: Care,
+        /// Which round's.
+        #[arg(long)]
+        round: u64,
+    },
+    /// Prints the numbers of those that are not there, one a line.
+    Missing {
+        /// Of this file or disk.
+        path: PathBuf,
+        /// Which round's.
+        #[arg(long)]
+        round: u64,
+    },
+}
+
+/// Pieces of one round.
+const PIECES: u64 = 64;
 /// The proofs, as their files are named.
 const PROOFS: [&str; 3] = ["nfsd", "gate", "takeover"];
 
@@ -69,6 +98,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Watch { address } => watch::run(address, &mut std::io::stdout()).context("watch"),
+        Command::Pieces(Pieces::Write { path, care, round }) => {
+            pieces::write(&path, round, PIECES, care).context(path.display().to_string())
+        }
+        Command::Pieces(Pieces::Missing { path, round }) => {
+            let list = pieces::missing(&path, round, PIECES).context(path.display().to_string())?;
+            list.iter().for_each(|number| println!("{number}"));
+            Ok(())
+        }
         Command::Nfsd(what) => nfsd::run(what).context("nfsd"),
         Command::Gate { json } => gate::run(&json).context("gate"),
         Command::GateTable { folder, cases } => {

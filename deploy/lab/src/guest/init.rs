@@ -28,6 +28,7 @@ pub(crate) fn prepare() -> Result<()> {
         fs::create_dir_all(target).or_else(exists).context(target)?;
         mount(kind, target, kind, 0, options)?;
     }
+    run("modprobe", &["virtio_blk"])?;
     let share = variable("lab_share")?;
     fs::create_dir_all("/lab/share").context("/lab/share")?;
     mount("none", "/lab/share", "hostfs", 0, &share)?;

@@ -19,6 +19,8 @@ use testbed::os;
 
 /// How long a boot may take: two seconds on an idle machine, more when many boot beside a compiler.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
+/// The number of block devices in the list of virtio devices.
+const VIRTIO_BLOCK: u32 = 2;
 /// The descriptor under which the kernel finds its end of the command channel.
 const CHANNEL: i32 = 3;
 
@@ -265,7 +267,7 @@ impl Machine {
         }
         for index in 0..node.disks.len() {
             let path = self.disks.path(&node.disk_name(index));
-            words.push(format!("ubd{index}={}", path.display()));
+            words.push(format!("virtio_uml.device={}:{VIRTIO_BLOCK}", path.display()));
         }
         words
     }

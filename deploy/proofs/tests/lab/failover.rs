@@ -44,7 +44,7 @@ impl<'a> Cluster<'a> {
         fs::write(share.join("netguard.toml"), configuration(interval)).context("configuration")?;
         for name in ["a", "b"] {
             // What a node must remember is on a disk that forgets what was not flushed.
-            lab.node(name).sh("mkfs.ext4 -q /dev/ubda")?;
+            lab.node(name).sh("mkfs.ext4 -q /dev/vda")?;
         }
         let watch = lab.node("c").spawn(&["netguard-proof", "watch", FLOATING])?;
         let mut cluster = Self { lab, watch, daemons: vec![] };
@@ -58,7 +58,7 @@ impl<'a> Cluster<'a> {
         let node = self.lab.node(name);
         node.sh("mkdir -p /var/lib/netguard /run/netguard")?;
         if id != 3 {
-            node.sh("mount /dev/ubda /var/lib/netguard")?;
+            node.sh("mount /dev/vda /var/lib/netguard")?;
         }
         let config = ["--config", "/lab/share/netguard.toml", "--node", name];
         let daemon = node.spawn(&[&["/lab/bin/netguard-fast"], &config[..]].concat())?;
