@@ -29,9 +29,9 @@ pub const HELD: &str = "held";
 /// What it does.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Work {
-    /// The mounts.
+    /// Folders on the mounts, each for itself; made if need be.
     #[arg(required = true)]
-    pub mounts: Vec<PathBuf>,
+    pub folders: Vec<PathBuf>,
     /// Where the history goes.
     #[arg(long)]
     pub out: PathBuf,
@@ -40,7 +40,7 @@ pub struct Work {
 /// One operation: when it began, when it was done, in ns of this node's clock.
 pub type Span = (u64, u64);
 
-/// Everything that was done, by `MOUNT KIND`.
+/// Everything that was done, by `FOLDER KIND`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct History {
     /// Operations.
@@ -58,9 +58,9 @@ pub fn run(work: &Work) -> Result<(), TakeoverError> {
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Arc::new(AtomicUsize::new(0));
     let mut threads = vec![];
-    for mount in &work.mounts {
-        for (kind, operation) in operations(mount)? {
-            let name = format!("{} {kind}", mount.display());
+    for folder in &work.folders {
+        for (kind, operation) in operations(folder)? {
+            let name = format!("{} {kind}", folder.display());
             let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
             threads.push(thread::spawn(move || repeat(name, operation, &stop, &begun)));
         }
@@ -108,21 +108,22 @@ fn repeat(
     (name, spans, errors)
 }
 
-fn operations(mount: &Path) -> Result<Vec<(&'static str, Operation)>, TakeoverError> {
+fn operations(folder: &Path) -> Result<Vec<(&'static str, Operation)>, TakeoverError> {
     let error = |what: &str| {
-        let doing = format!("{what} in {}", mount.display());
+        let doing = format!("{what} in {}", folder.display());
         move |source| TakeoverError::Io { doing, source }
     };
     let open = |name: &str, flags| {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).custom_flags(flags);
-        options.open(mount.join(name)).map_err(error("open a file"))
+        options.open(folder.join(name)).map_err(error("open a file"))
     };
+    fs::create_dir_all(folder).map_err(error("make a folder"))?;
     let (held, direct, free) = (open(HELD, 0)?, open("read", libc::O_DIRECT)?, open("free", 0)?);
     lock(&held, libc::F_WRLCK, libc::F_SETLK).map_err(error("take the lock"))?;
     let mut block = Box::new(Block([0; BLOCK]));
     direct.write_all_at(&block.0, 0).map_err(error("write a block"))?;
-    let folder = mount.to_owned();
+    let folder = folder.to_owned();
     let write: Operation = Box::new(move |number| {
         held.write_all_at(&number.to_le_bytes(), 0)?;
         held.sync_data()
