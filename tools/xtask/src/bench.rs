@@ -1,6 +1,6 @@
 //! `cargo xtask bench NAME`: measurements; the harness itself is in `bench/`.
 
-use crate::{demo, machine};
+use crate::{demo, lab, machine};
 use anyhow::Result;
 
 /// Which bench.
@@ -24,11 +24,23 @@ enum Bench {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// In the lab: an address at 10 ms × 3, and the phases of the NFS takeover (proof 3).
+    Lab {
+        /// Valid trials of each variant.
+        #[arg(long, default_value_t = 20)]
+        trials: u32,
+        /// Only those whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
 }
 
 /// Builds and runs the bench.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let Bench::Failover { trials, json, more } = &arguments.bench;
+    let (trials, json, more) = match &arguments.bench {
+        Bench::Failover { trials, json, more } => (trials, json, more),
+        Bench::Lab { trials, only } => return lab::test(only.as_deref(), Some(*trials), true),
+    };
     machine::provide(machine::PEERS)?;
     let mut packages = demo::CLUSTER.to_vec();
     packages.push("ng-bench-failover");

@@ -11,6 +11,12 @@ pub(crate) struct Need {
 
 /// The system tests and the demo: namespaces.
 pub(crate) const BED: &[Need] = &[Need { program: "ip", package: "iproute2" }];
+/// The lab: guests' tree, BMC, bridges.
+pub(crate) const LAB: &[Need] = &[
+    Need { program: "ip", package: "iproute2" },
+    Need { program: "mmdebstrap", package: "mmdebstrap" },
+    Need { program: "ipmi_sim", package: "openipmi" },
+];
 /// The failover bench: the peer beside ours.
 pub(crate) const PEERS: &[Need] = &[
     Need { program: "ip", package: "iproute2" },

@@ -1,10 +1,11 @@
-//! Developer commands: `cargo xtask demo | test | check | sim | bench`.
+//! Developer commands: `cargo xtask demo | test | check | sim | bench | lab`.
 //!
 //! They only call what a person could call by hand, and print each command line before it runs.
 
 mod bench;
 mod check;
 mod demo;
+mod lab;
 mod layers;
 mod machine;
 mod run;
@@ -30,8 +31,10 @@ enum Command {
     Check(check::Arguments),
     /// The deterministic simulator: `--seeds N --from S`.
     Sim(test::SimArguments),
-    /// Measurements: `bench failover --trials N [--json]`.
+    /// Measurements: `bench failover --trials N [--json]`, `bench lab --trials N`.
     Bench(bench::Arguments),
+    /// Real kernels, disks and power on this machine: `lab up | down | run | shell | report …`.
+    Lab(lab::Arguments),
 }
 
 fn main() {
@@ -41,6 +44,7 @@ fn main() {
         Command::Check(arguments) => check::run(&arguments),
         Command::Sim(arguments) => test::sim(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
     };
     if let Err(error) = result {
         eprintln!("\nxtask: {error:#}");

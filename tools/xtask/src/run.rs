@@ -60,6 +60,19 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Builds an integration test and asks cargo where it is.
+pub(crate) fn built_test(package: &str, test: &str) -> Result<PathBuf> {
+    let list = ["test", "--release", "--locked", "--package", package, "--test", test];
+    let mut build = cargo(&list);
+    build.args(["--no-run", "--message-format=json"]);
+    output(build)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == test)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo did not say where it built the test {test} of {package}"))
+}
+
 /// True if this process may do everything.
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.

@@ -1,10 +1,9 @@
-//! `cargo xtask test [unit|sim|system]`: everything that proves the product on this machine.
+//! `cargo xtask test [unit|sim|system|lab]`: everything that proves the product on this machine.
 
-use crate::run::{as_root, cargo, output, run as run_command, target_dir};
-use crate::{demo, machine};
-use anyhow::{Context, Result};
+use crate::run::{as_root, built_test, cargo, run as run_command, target_dir};
+use crate::{demo, lab, machine};
+use anyhow::Result;
 use clap::ValueEnum;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Which tiers.
@@ -13,7 +12,7 @@ pub(crate) struct Arguments {
     /// The tiers to run, in this order; all of them if none is named.
     #[arg(value_enum)]
     tiers: Vec<Tier>,
-    /// Only system tests whose name contains this.
+    /// Only system and lab tests whose name contains this.
     #[arg(long)]
     only: Option<String>,
 }
@@ -24,8 +23,10 @@ enum Tier {
     Unit,
     /// Scenario files, rules switched off that must be caught, and 300 seeds of the simulator.
     Sim,
-    /// The real daemons in network namespaces (root).
+    /// The real daemons in network namespaces, and the gate in this kernel (root).
     System,
+    /// Real kernels, disks and power in the lab (root).
+    Lab,
 }
 
 /// How many seeds.
@@ -44,7 +45,7 @@ pub(crate) struct SimArguments {
 
 /// Runs the tiers.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let all = [Tier::Unit, Tier::Sim, Tier::System];
+    let all = [Tier::Unit, Tier::Sim, Tier::System, Tier::Lab];
     let tiers = if arguments.tiers.is_empty() { &all[..] } else { &arguments.tiers };
     for tier in tiers {
         let begin = Instant::now();
@@ -52,20 +53,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Tier::Unit => unit().map(|()| "unit"),
             Tier::Sim => simulator().map(|()| "sim"),
             Tier::System => system(arguments.only.as_deref()).map(|()| "system"),
+            Tier::Lab => lab::test(arguments.only.as_deref(), None, false).map(|()| "lab"),
         }?;
         eprintln!("\n✔ test {name}: {:.0} s", begin.elapsed().as_secs_f64());
     }
     Ok(())
 }
 
+/// Packages whose integration tests need root and have a tier of their own.
+const WITH_A_TIER: [&str; 3] = ["ng-testbed", "ng-gate", "ng-proofs"];
+
 fn unit() -> Result<()> {
-    // The system tests of the bed have a tier of their own.
     let list = ["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--quiet"];
     let mut tests = cargo(&list);
-    tests.args(["--exclude", "ng-testbed"]);
+    let mut others = cargo(&["test", "--locked", "--lib", "--bins", "--quiet"]);
+    for package in WITH_A_TIER {
+        tests.args(["--exclude", package]);
+        others.args(["--package", package]);
+    }
     run_command(tests)?;
-    let bed = ["test", "--package", "ng-testbed", "--locked", "--lib", "--bins", "--quiet"];
-    run_command(cargo(&bed))?;
+    run_command(others)?;
     run_command(cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))
 }
 
@@ -90,21 +97,9 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<()> {
 fn system(only: Option<&str>) -> Result<()> {
     machine::provide(machine::BED)?;
     demo::build(demo::CLUSTER)?;
-    let program = system_test_program()?;
+    run_command(as_root(built_test("ng-gate", "kernel")?, &["--quiet".into()], demo::WHY)?)?;
+    let program = built_test("ng-testbed", "system")?;
     let mut list = vec!["--bin-dir".to_owned(), target_dir().join("release").display().to_string()];
     list.extend(only.map(str::to_owned));
     run_command(as_root(program, &list, demo::WHY)?)
-}
-
-/// Builds the system tests and asks cargo where they are.
-fn system_test_program() -> Result<PathBuf> {
-    let list = ["test", "--release", "--locked", "--package", "ng-testbed", "--test", "system"];
-    let mut build = cargo(&list);
-    build.args(["--no-run", "--message-format=json"]);
-    output(build)?
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "system")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo did not say where it built the system tests")
 }

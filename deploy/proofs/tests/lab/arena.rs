@@ -14,6 +14,8 @@ pub(crate) struct Arena {
     pub(crate) results: PathBuf,
     /// Trials of each variant of what is measured; a few for a test, many for a bench.
     pub(crate) trials: usize,
+    /// Measure instead of test.
+    pub(crate) benches: bool,
     labs: AtomicU32,
 }
 
@@ -22,7 +24,7 @@ impl Arena {
     pub(crate) fn from_arguments(
         mut words: impl Iterator<Item = String>,
     ) -> std::result::Result<(Self, Vec<String>), String> {
-        let (mut cache, mut programs, mut trials) = (None, None, 2);
+        let (mut cache, mut programs, mut trials, mut benches) = (None, None, 2, false);
         let mut filters = vec![];
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -32,6 +34,7 @@ impl Arena {
                     let text = words.next().unwrap_or_default();
                     trials = text.parse().map_err(|_| format!("`--trials {text}`: a number"))?;
                 }
+                "--bench" => benches = true,
                 // Options of cargo's own test runner (--quiet …) mean nothing here.
                 word if word.starts_with("--") => {}
                 _ => filters.push(word),
@@ -41,7 +44,7 @@ impl Arena {
         let image = image::provide(&cache).map_err(|error| error.to_string())?;
         let programs = Programs::find(programs.as_deref()).dir().to_owned();
         let (results, labs) = (cache.join("results"), AtomicU32::new(0));
-        Ok((Self { image, programs, cache, results, trials, labs }, filters))
+        Ok((Self { image, programs, cache, results, trials, benches, labs }, filters))
     }
 
     /// A pair with witness and client, under a name that no other lab has.

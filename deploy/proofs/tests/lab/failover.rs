@@ -60,8 +60,15 @@ impl<'a> Cluster<'a> {
         if id != 3 {
             node.sh("mount /dev/vda /var/lib/netguard")?;
         }
-        let config = ["--config", "/lab/share/netguard.toml", "--node", name];
-        let daemon = node.spawn(&[&["/lab/bin/netguard-fast"], &config[..]].concat())?;
+        // A daemon that ends by itself, because its machine stood still, is started again, as an init
+        // system does.
+        let daemon = node.spawn(&[
+            "sh",
+            "-c",
+            &format!(
+                "while :; do netguard-fast --config /lab/share/netguard.toml --node {name}; done"
+            ),
+        ])?;
         let id_text = id.to_string();
         let responder = ["--node", &id_text, "--map", "/run/netguard/map"];
         let program = ["netguard-testbed", "responder"];

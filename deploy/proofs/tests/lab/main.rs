@@ -1,4 +1,4 @@
-//! Lab tests: real kernels, disks and power. `lab --image DIR --bin-dir DIR --results DIR [FILTER]…`
+//! Lab tests: real kernels, disks and power. `lab --cache DIR --bin-dir DIR [--trials N] [--bench] [FILTER]…`
 //!
 //! Each test has a lab of its own and removes it. `cargo xtask test lab` builds and calls this.
 
@@ -6,6 +6,7 @@ mod arena;
 mod disks;
 mod failover;
 mod labs;
+mod takeover;
 
 use arena::Arena;
 use lab::LabError;
@@ -24,8 +25,9 @@ fn main() -> ExitCode {
         }
     };
     os::catch_interrupts();
-    let groups = [labs::TESTS, disks::TESTS, failover::TESTS];
-    let tests: Vec<&Test> = groups.into_iter().flatten().collect();
-    let root = (!os::is_root()).then_some("root is needed for namespaces, taps and FUSE");
+    let groups = [labs::TESTS, disks::TESTS, failover::TESTS, takeover::TESTS];
+    let kind = |test: &&Test| test.name.starts_with("bench-") == arena.benches;
+    let tests: Vec<&Test> = groups.into_iter().flatten().filter(kind).collect();
+    let root = (!os::is_root()).then_some("root is needed for namespaces and taps");
     suite::run(&tests, &filters, root, &arena)
 }
