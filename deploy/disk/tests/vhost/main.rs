@@ -5,6 +5,8 @@ mod guest;
 
 use disk::{Counters, Disk, DiskSpec, Disks, Fault, Kind};
 use guest::{DISCARD, ERROR, FLUSH, Guest, IDENTITY, OK, READ, UNKNOWN, WRITE, ZEROES};
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -209,8 +211,8 @@ fn a_guest_that_leaves_in_the_middle_leaves_the_disk_to_the_next() {
     }
     // A stranger that speaks nonsense is shown out.
     let stranger = bench.disks.as_ref().unwrap().path("a-0");
-    let mut stranger = std::os::unix::net::UnixStream::connect(stranger).unwrap();
-    std::io::Write::write_all(&mut stranger, &[255; 64]).unwrap();
+    let mut stranger = UnixStream::connect(stranger).unwrap();
+    stranger.write_all(&[255; 64]).unwrap();
     drop(stranger);
     assert_eq!(bench.boot("a-0").call(FLUSH, 0, &[], 0).0, OK);
 }
@@ -222,6 +224,10 @@ fn who_ends_in_order_keeps_everything_and_can_be_served_again() {
     assert_eq!(guest.write(0, 9, 1), OK);
     bench.disks = None;
     drop(guest);
+    let sockets = bench.folder.join("sockets");
+    assert_eq!(std::fs::read_dir(&sockets).unwrap().count(), 0, "no name is left");
+    // A server that was killed does leave one.
+    drop(UnixListener::bind(sockets.join("a-0")).unwrap());
     bench.serve();
     assert_eq!(bench.boot("a-0").marks(0, 1), [9]);
 }
