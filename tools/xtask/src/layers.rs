@@ -79,6 +79,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         "deploy/proofs",
         Program,
         &[
+            "deploy/disk",
             "deploy/lab",
             "bench/testbed",
             "drbd-glue",
