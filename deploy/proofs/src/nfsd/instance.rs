@@ -22,7 +22,7 @@ use base::Instant;
 use drbd_glue::{Drbd, DrbdError, Path};
 use driver_address::{Address, AddressError, FloatingAddress};
 use std::fs;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -102,6 +102,7 @@ pub struct Instance {
     address: FloatingAddress,
     tickler: Tickler,
     keeper: Option<Keeper>,
+    telling: bool,
 }
 
 impl Instance {
@@ -123,7 +124,18 @@ impl Instance {
         })?;
         let service = SocketAddrV4::new(settings.address, NFS_PORT);
         let tickler = Tickler::open(service, Form::Bare)?;
-        Ok(Self { settings, outside, book, news, mount, exports, address, tickler, keeper: None })
+        Ok(Self {
+            settings,
+            outside,
+            book,
+            news,
+            mount,
+            exports,
+            address,
+            tickler,
+            keeper: None,
+            telling: false,
+        })
     }
 
     /// The tracker and its ledger.
@@ -186,6 +198,7 @@ impl Instance {
             thread::sleep(WAKE_AGAIN);
             self.wake(Form::Byte);
         }
+        self.tell()?;
         phases.lap("all");
         Ok(phases.laps)
     }
@@ -222,6 +235,11 @@ impl Instance {
         Ok(())
     }
 
+    /// Drops the NFSv3 locks of the service.
+    pub fn unlock(&self) -> Result<(), InstanceError> {
+        Ok(space::nfsd("unlock_ip", &self.settings.address.to_string())?)
+    }
+
     /// Repeats the announcement if it is due, takes in the owner's list of connections.
     pub fn tick(&mut self) {
         self.address.handle_timeout(now());
@@ -234,10 +252,13 @@ impl Instance {
         Ok((nfsd == "Y", space::read(locks::LOCKD_GRACE)? == "Y"))
     }
 
-    /// Tells the standby at this address the connections of the service's clients, for ever.
-    pub fn tell(&self, standby: SocketAddr) -> Result<(), InstanceError> {
+    /// Tells the peer the connections of the service's clients, from now on.
+    fn tell(&mut self) -> Result<(), InstanceError> {
+        if std::mem::replace(&mut self.telling, true) {
+            return Ok(());
+        }
         let service = SocketAddrV4::new(self.settings.address, NFS_PORT);
-        let mut teller = Teller::open(service, standby)?;
+        let mut teller = Teller::open(service, self.settings.tell)?;
         thread::spawn(move || {
             loop {
                 // A list that cannot be told is told 100 ms later.

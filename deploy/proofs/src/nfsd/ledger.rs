@@ -120,12 +120,6 @@ impl Ledger {
         self.hosts.remove(host).is_some()
     }
 
-    /// Whether every host that had NFSv3 locks before the takeover has some again.
-    #[must_use]
-    pub fn all_back(&self) -> bool {
-        self.hosts.values().all(|host| host.standing == Standing::Now)
-    }
-
     /// The cookie of a host.
     #[must_use]
     pub fn cookie(&self, host: &str) -> Option<[u8; 16]> {

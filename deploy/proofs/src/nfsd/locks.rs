@@ -1,19 +1,21 @@
 //! The reclaim of NFSv3 locks after a takeover: hosts are told, and grace ends when they are done.
 //!
-//! NFSv3 has no word for "I have reclaimed everything". What can be seen is that every told host has
-//! come back to be watched anew, and that the locks on the volume do not change any more. Grace
-//! ends then, at the latest after a time that is configured. As long as it lasts NFSv4's opens
-//! wait too: in 6.1 lockd cannot be put into grace without starting it anew.
+//! NFSv3 has no word for "I have reclaimed everything". What can be seen is that every host has
+//! acknowledged the notice, or cannot be reached, and that the locks on the volume do not change any
+//! more. Grace ends then, at the latest after a time that is configured. As long as it lasts NFSv4's
+//! opens wait too: in 6.1 lockd cannot be put into grace without starting it anew.
 
 use crate::nfsd::instance::InstanceError;
 use crate::nfsd::monitor;
 use crate::nfsd::pipe::{News, Shared, open};
+use crate::nfsd::rpc::RpcError;
 use crate::nfsd::space;
 use crate::takeover::resident::now;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
@@ -23,7 +25,8 @@ pub const LOCKD_GRACE: &str = "/proc/fs/lockd/nlm_end_grace";
 /// How often and how long a client host is told that it must reclaim.
 const NOTICES: (u32, Duration) = (20, Duration::from_millis(50));
 const LOOK: Duration = Duration::from_millis(50);
-/// Looks without a change after which reclaiming is taken to be over.
+/// Looks without a change after which reclaiming is taken to be over: longer than a lost packet takes
+/// to be sent again.
 const QUIET: u32 = 10;
 
 /// Tells the hosts and sees to the end of grace. With no such host, lockd's grace ends at once and
@@ -43,11 +46,15 @@ pub fn call(
     if hosts.is_empty() {
         return Ok(space::write(LOCKD_GRACE, "Y")?);
     }
+    let untold = Arc::new(AtomicUsize::new(hosts.len()));
     for host in hosts {
-        let news = news.clone();
-        let Ok(address) = host.parse::<IpAddr>() else { continue };
+        let (news, untold) = (news.clone(), Arc::clone(&untold));
         thread::spawn(move || {
-            let told = monitor::notify(service, address, state, NOTICES);
+            let told = match host.parse::<IpAddr>() {
+                Ok(address) => monitor::notify(service, address, state, NOTICES),
+                Err(_) => Err(RpcError::Stranger),
+            };
+            untold.fetch_sub(1, Ordering::Relaxed);
             let _ = news.try_send(match told {
                 Ok(()) => News::Noticed(host, now()),
                 Err(e) => News::Trouble(format!("{host} was not told: {e}")),
@@ -56,7 +63,7 @@ pub fn call(
     }
     let (book, news, volume) = (Arc::clone(book), news.clone(), volume.to_owned());
     thread::spawn(move || {
-        wait_for_quiet(&volume, limit, &book);
+        wait_for_quiet(&volume, limit, &untold);
         if let Err(e) = end(&book) {
             let _ = news.try_send(News::Trouble(e.to_string()));
         }
@@ -82,13 +89,13 @@ fn end(book: &Shared) -> Result<(), InstanceError> {
     end_grace()
 }
 
-fn wait_for_quiet(volume: &Path, limit: Duration, book: &Shared) {
+fn wait_for_quiet(volume: &Path, limit: Duration, untold: &AtomicUsize) {
     let (mut before, mut quiet) = (None, 0);
     for _ in 0..limit.as_millis() / LOOK.as_millis() {
         thread::sleep(LOOK);
-        let back = open(book).tracker.ledger().all_back();
+        let told = untold.load(Ordering::Relaxed) == 0;
         let held = locks(volume);
-        quiet = if back && held.is_some() && held == before { quiet + 1 } else { 0 };
+        quiet = if told && held.is_some() && held == before { quiet + 1 } else { 0 };
         before = held;
         if quiet >= QUIET {
             return;

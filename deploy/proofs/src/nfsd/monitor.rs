@@ -162,7 +162,7 @@ mod tests {
         let verdict = watch(&mut ledger, LOCKD);
         assert!(verdict.store);
         let mut answer = results(1, &verdict.answer).unwrap();
-        assert_eq!((answer.word(), answer.word()), (Ok(0), Ok(1)));
+        assert_eq!((answer.word(), answer.word()), (Ok(0), Ok(3)));
         assert_eq!(ledger.hosts().collect::<Vec<_>>(), ["10.20.0.4"]);
     }
 

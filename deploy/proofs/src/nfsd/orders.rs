@@ -37,7 +37,7 @@ pub fn serve(settings: &Settings) -> Result<(), InstanceError> {
     responder::serve(instance.book(), settings.folder(), news)?;
     let orders = orders();
     tell(&json!({ "ready": settings.service }))?;
-    let result = obey(&mut instance, &orders, &told, settings);
+    let result = obey(&mut instance, &orders, &told);
     end(mapper);
     result
 }
@@ -46,7 +46,6 @@ fn obey(
     instance: &mut Instance,
     orders: &Receiver<String>,
     told: &Receiver<News>,
-    settings: &Settings,
 ) -> Result<(), InstanceError> {
     loop {
         let order = orders.recv_timeout(TICK);
@@ -64,7 +63,7 @@ fn obey(
             "take" => instance.take(false).map(|phases| phases_of(&phases)),
             "take forced" => instance.take(true).map(|phases| phases_of(&phases)),
             "give" => instance.give().map(|phases| phases_of(&phases)),
-            "tell" => instance.tell(settings.tell).map(|()| json!("told")),
+            "unlock" => instance.unlock().map(|()| json!("unlocked")),
             "go alone" => instance.go_alone().map(|()| json!("alone")),
             "end grace" => locks::end_grace().map(|()| json!("ordered")),
             "status" => status(instance),
