@@ -22,6 +22,7 @@ const SLEEP: &str = concat!("thread::", "sleep");
 /// Files that may sleep, each with its reason.
 const MAY_SLEEP: &[(&str, &str)] = &[
     ("bench/", "paces probes and waits for a condition with a limit"),
+    ("deploy/", "paces what runs in the lab's nodes, and waits for a condition with a limit"),
     ("tools/", "waits for a condition with a limit"),
     (
         "control/drivers/command/src/scope.rs",
