@@ -40,19 +40,19 @@ impl How {
     pub(super) const ALL: [Self; 5] =
         [Self::Resolve, Self::Echo, Self::Udp, Self::Fragments, Self::Tcp];
 
-    /// For the table.
+    /// For the table; 6 is over IPv6.
     pub(super) const fn name(self, address: IpAddr) -> &'static str {
         match (self, address) {
             (Self::Resolve, IpAddr::V4(_)) => "ARP",
-            (Self::Resolve, IpAddr::V6(_)) => "neighbour solicitation",
-            (Self::Echo, IpAddr::V4(_)) => "ICMP echo",
-            (Self::Echo, IpAddr::V6(_)) => "ICMPv6 echo",
+            (Self::Resolve, IpAddr::V6(_)) => "NS",
+            (Self::Echo, IpAddr::V4(_)) => "echo",
+            (Self::Echo, IpAddr::V6(_)) => "echo6",
             (Self::Udp, IpAddr::V4(_)) => "UDP",
-            (Self::Udp, IpAddr::V6(_)) => "UDP over IPv6",
-            (Self::Fragments, IpAddr::V4(_)) => "UDP in fragments",
-            (Self::Fragments, IpAddr::V6(_)) => "UDP over IPv6 in fragments",
-            (Self::Tcp, IpAddr::V4(_)) => "standing TCP connection",
-            (Self::Tcp, IpAddr::V6(_)) => "standing TCP connection, IPv6",
+            (Self::Udp, IpAddr::V6(_)) => "UDP6",
+            (Self::Fragments, IpAddr::V4(_)) => "fragments",
+            (Self::Fragments, IpAddr::V6(_)) => "fragments6",
+            (Self::Tcp, IpAddr::V4(_)) => "TCP",
+            (Self::Tcp, IpAddr::V6(_)) => "TCP6",
         }
     }
 }

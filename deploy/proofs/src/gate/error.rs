@@ -36,6 +36,14 @@ pub enum ProofError {
         /// Why.
         cause: io::Error,
     },
+    /// What a run wrote could not be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
     /// The table differs from what NetGuard relies on.
     #[error("{0} of the rows are not as NetGuard needs them: marked ! in the table")]
     Unexpected(usize),

@@ -50,6 +50,8 @@ pub(super) struct Row {
     pub by: String,
     /// When the last answer came, from the moment that `note` names.
     pub lateness: Option<Spread>,
+    /// What one packet costs the gate.
+    pub cost: Option<String>,
     /// What else there is to know.
     pub note: String,
 }
@@ -65,6 +67,7 @@ impl Row {
             wanted: Seen::NotHere,
             by: String::new(),
             lateness: None,
+            cost: None,
             note: String::new(),
         }
     }
@@ -95,6 +98,12 @@ impl Row {
         self
     }
 
+    /// With a cost.
+    pub(super) fn cost(mut self, text: String) -> Self {
+        self.cost = Some(text);
+        self
+    }
+
     /// With a remark.
     pub(super) fn note(mut self, text: impl Into<String>) -> Self {
         self.note = text.into();
@@ -106,9 +115,10 @@ impl Row {
         self.seen == self.wanted
     }
 
-    /// One JSON object.
-    pub(super) fn json(&self, kernel: &str) -> Value {
+    /// One JSON object, with the kernel and its load.
+    pub(super) fn json(&self, kernel: &str, load: f64) -> Value {
         json!({
+            "load": load,
             "case": self.case,
             "how": self.how,
             "measure": self.measure,
@@ -121,6 +131,7 @@ impl Row {
             "as_wanted": self.is_as_wanted(),
             "by": self.by,
             "lateness_us": self.lateness.map(|it| json!({"n": it.n, "p50": it.p50, "max": it.max})),
+            "cost": self.cost,
             "note": self.note,
         })
     }
@@ -137,6 +148,7 @@ impl Row {
             format!(" [last answer {}..{} us, n={}]", it.p50, it.max, it.n)
         });
         let Self { case, how, measure, by, note, .. } = self;
-        format!("{mark}{seen} {case} | {how} | {measure} | {by}{late} {note}")
+        let cost = self.cost.as_ref().map_or_else(String::new, |it| format!(" [{it}]"));
+        format!("{mark}{seen} {case} | {how} | {measure} | {by}{late}{cost} {note}")
     }
 }

@@ -106,7 +106,7 @@ fn own_addresses(stage: &mut Stage) -> Result<Vec<Row>> {
                 seen = Seen::Closes;
             }
         }
-        let how = if own.is_ipv4() { "all five ways, IPv4" } else { "all five ways, IPv6" };
+        let how = if own.is_ipv4() { "all five ways" } else { "all five ways over IPv6" };
         rows.push(
             Row::new("the node's own address", how, ALL)
                 .must_answer(seen, "not a gated address: never touched"),
