@@ -21,11 +21,7 @@ pub(in super::super) fn rows() -> Result<Vec<Row>> {
         client.1.map(|from| packet::udp((client.0, from), to, &[0; 64])).unwrap_or_default()
     };
     let jit = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable");
-    let engine = if jit.is_ok_and(|it| it.trim() != "0") {
-        "compiled"
-    } else {
-        "interpreted"
-    };
+    let engine = if jit.is_ok_and(|it| it.trim() != "0") { "compiled" } else { "interpreted" };
     let row = |what: &str, frame: &[u8]| -> Result<Row> {
         let mut passes = false;
         let mut best = u32::MAX;
