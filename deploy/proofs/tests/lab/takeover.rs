@@ -1,0 +1,203 @@
+//! Proof 3: the fast NFS takeover; a table of its phases for each way to make the file system.
+
+mod pair;
+mod variants;
+
+use crate::Test;
+use crate::arena::Arena;
+use base::Duration;
+use lab::error::Context;
+use lab::{Lab, Result};
+use pair::{Pair, Trial};
+use proofs::table::Table;
+use std::fs::File;
+use std::io::Write;
+use testbed::hold;
+use testbed::os;
+use testbed::stall::StallMeter;
+use testbed::suite::Verdict;
+use variants::{VARIANTS, Variant, disk};
+
+pub(crate) const TESTS: &[Test] =
+    &[Test { name: "takeover-nfs", run: short }, Test { name: "bench-takeover-nfs", run: bench }];
+
+/// A stall longer than this spoils a trial.
+const STALL: Duration = Duration::from_millis(5);
+/// A trial is repeated so often, at most, before its variant goes on with fewer.
+const VOID_MAX: usize = 3;
+/// Beyond this a resumption is an outlier and told.
+const OUTLIER_MS: f64 = 100.0;
+
+/// A few variants, a few trials each: everything acknowledged is there, and soon.
+fn short(arena: &Arena) -> Result<Verdict> {
+    let variants: Vec<Variant> = VARIANTS.iter().copied().filter(|it| it.short).collect();
+    let rows = measure(arena, &variants)?;
+    for row in &rows {
+        hold!(!row.took.is_empty(), "{}: every trial was void", row.name);
+    }
+    Ok(Verdict::Pass)
+}
+
+/// All variants: `cargo xtask bench lab`.
+fn bench(arena: &Arena) -> Result<Verdict> {
+    measure(arena, VARIANTS).map(|_| Verdict::Pass)
+}
+
+/// The trials of one variant that count.
+struct Row {
+    name: &'static str,
+    took: Vec<Trial>,
+    void: usize,
+}
+
+fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
+    let disks: Vec<_> = variants.iter().map(|_| disk()).collect();
+    let spec = arena.pair().with_disks(&disks).only(&["a", "b", "c"]);
+    let lab = arena.start(&spec)?;
+    let mut pair = Pair::prepare(&lab, variants)?;
+    let meter = StallMeter::start();
+    std::fs::create_dir_all(&arena.results).context("results")?;
+    let path = arena.results.join("takeover-trials.jsonl");
+    let mut log = File::create(&path).context(path.display().to_string())?;
+    let new = |it: &Variant| Row { name: it.name, took: vec![], void: 0 };
+    let mut rows: Vec<Row> = variants.iter().map(new).collect();
+    // Round robin, so that a busy minute of the machine meets every variant alike.
+    for _ in 0..arena.trials + VOID_MAX {
+        for (number, row) in rows.iter_mut().enumerate() {
+            if row.took.len() >= arena.trials {
+                continue;
+            }
+            let trial = pair.trial(number, os::random())?;
+            let void = is_void(&lab, &meter, &trial)?;
+            writeln!(log, "{}", line(row.name, &trial, void)).context("results")?;
+            if let Some(complaint) = &trial.complaint {
+                return Err(lab::LabError::Refused(format!("{}: {complaint}", row.name)));
+            }
+            if void {
+                row.void += 1;
+            } else {
+                row.took.push(trial);
+            }
+        }
+    }
+    let table = table(&rows);
+    table.save(&arena.results, "takeover").context("results")?;
+    print!("{table}");
+    Ok(rows)
+}
+
+fn is_void(lab: &Lab, meter: &StallMeter, trial: &Trial) -> Result<bool> {
+    let (from, to) = trial.span();
+    if meter.overlaps(from, to, STALL).is_some() {
+        return Ok(true);
+    }
+    for name in [trial.standby, "c"] {
+        if lab.node(name).stall(from, to, STALL)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// One trial in milliseconds, for whoever wants to look closer.
+fn line(name: &str, trial: &Trial, void: bool) -> String {
+    let mut phases = serde_json::Map::new();
+    for (phase, ms) in phases_of(trial) {
+        phases.insert(phase.to_owned(), serde_json::json!(ms));
+    }
+    serde_json::json!({
+        "variant": name, "void": void, "load": trial.load, "phases": phases,
+        "connections": trial.report.connections, "syscall_ns": trial.report.syscall_ns,
+        "acknowledged": trial.acknowledged, "standby": trial.standby,
+    })
+    .to_string()
+}
+
+/// The phases of a trial in milliseconds, and the sums that matter.
+fn phases_of(trial: &Trial) -> [(&'static str, f64); 10] {
+    let stamps = trial.report.stamps;
+    let between = |from: u64, to: u64| (to as f64 - from as f64) / 1e6;
+    [
+        ("disconnect", between(stamps.go, stamps.disconnected)),
+        ("promote", between(stamps.disconnected, stamps.promoted)),
+        ("mount", between(stamps.promoted, stamps.mounted)),
+        ("exports", between(stamps.mounted, stamps.exported)),
+        ("address", between(stamps.exported, stamps.addressed)),
+        ("wake", between(stamps.addressed, stamps.tickled)),
+        ("resume", between(stamps.tickled, trial.write)),
+        ("go to write", between(stamps.go, trial.write)),
+        ("go to read", between(stamps.go, trial.read)),
+        ("cut to go", between(trial.cut.at, stamps.go)),
+    ]
+}
+
+fn table(rows: &[Row]) -> Table {
+    let columns = [
+        "variant",
+        "n",
+        "void",
+        "go to write p50",
+        "p90",
+        "max",
+        "read p50",
+        "disconnect",
+        "promote",
+        "mount p50",
+        "p90",
+        "exports",
+        "address",
+        "wake",
+        "resume",
+        "late",
+    ];
+    let loads: Vec<f64> =
+        rows.iter().flat_map(|row| row.took.iter().map(|trial| trial.load)).collect();
+    let costs = rows.iter().flat_map(|row| row.took.iter().map(|it| it.report.syscall_ns));
+    let cost = costs.min().unwrap_or_default();
+    let mut table = Table::new(
+        "NFSv3: from the order to take over to the first completed write + fsync (ms)",
+        format!(
+            "DRBD 8.4, default activity log, flushes on; load {:.1} to {:.1}; one system call {:.0} µs; \
+             phases are medians",
+            loads.iter().copied().fold(f64::INFINITY, f64::min),
+            loads.iter().copied().fold(0.0, f64::max),
+            cost as f64 / 1e3,
+        ),
+        &columns,
+    );
+    for row in rows {
+        let of = |phase: &str| -> Vec<f64> {
+            let found = row.took.iter().flat_map(phases_of);
+            let mut all: Vec<f64> = found.filter(|it| it.0 == phase).map(|it| it.1).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let p = |phase: &str, part: f64| cell(&of(phase), part);
+        let late = of("resume").iter().filter(|ms| **ms > OUTLIER_MS).count();
+        table.row(&[
+            &row.name,
+            &row.took.len(),
+            &row.void,
+            &p("go to write", 0.5),
+            &p("go to write", 0.9),
+            &p("go to write", 1.0),
+            &p("go to read", 0.5),
+            &p("disconnect", 0.5),
+            &p("promote", 0.5),
+            &p("mount", 0.5),
+            &p("mount", 0.9),
+            &p("exports", 0.5),
+            &p("address", 0.5),
+            &p("wake", 0.5),
+            &p("resume", 0.5),
+            &late,
+        ]);
+    }
+    table
+}
+
+fn cell(sorted: &[f64], part: f64) -> String {
+    let place = (sorted.len() as f64 * part) as usize;
+    let found = sorted.get(place.min(sorted.len().saturating_sub(1)));
+    found.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"))
+}

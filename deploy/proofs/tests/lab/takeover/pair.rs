@@ -1,0 +1,365 @@
+//! Two storage nodes and a client: one file system at a time is served, its owner loses power.
+
+use super::variants::Variant;
+use base::Instant;
+use lab::error::Context;
+use lab::message::{Clock, Cut};
+use lab::{Lab, LabError, Result, Running};
+use serde::Deserialize;
+use std::fs;
+use std::time::Duration;
+use testbed::os;
+
+/// The floating address.
+pub(crate) const ADDRESS: &str = "10.20.0.100";
+const CLIENT: &str = "10.20.0.4";
+const PROOF: [&str; 2] = ["netguard-proof", "takeover"];
+/// The list of connections goes here.
+const LIST_PORT: u16 = 7791;
+const LIMIT: Duration = Duration::from_secs(30);
+/// The work that goes on after the client has found the new owner.
+const AFTERWARDS: base::Duration = base::Duration::from_millis(400);
+
+/// The pair, between two trials.
+pub(crate) struct Pair<'a> {
+    lab: &'a Lab,
+    variants: &'a [Variant],
+    /// Who has the address.
+    owner: &'static str,
+}
+
+/// When which step was done, in times of the host.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Stamps {
+    pub(crate) go: u64,
+    pub(crate) disconnected: u64,
+    pub(crate) promoted: u64,
+    pub(crate) mounted: u64,
+    pub(crate) exported: u64,
+    pub(crate) addressed: u64,
+    pub(crate) tickled: u64,
+}
+
+/// What the standby says.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) stamps: Stamps,
+    pub(crate) connections: usize,
+    pub(crate) syscall_ns: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct History {
+    writes: Vec<(u64, u64)>,
+    reads: Vec<(u64, u64)>,
+    errors: Vec<(u64, String)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Checked {
+    checked: u64,
+    wrong: u64,
+    first_wrong: Vec<u64>,
+}
+
+/// One power cut and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Trial {
+    /// When the power went.
+    pub(crate) cut: Cut,
+    /// What the new owner did, in times of the host.
+    pub(crate) report: Report,
+    /// The first write that the new owner completed (host time).
+    pub(crate) write: u64,
+    /// The first read.
+    pub(crate) read: u64,
+    /// Writes that were acknowledged in all.
+    pub(crate) acknowledged: u64,
+    /// What must not be: lost writes, failed operations.
+    pub(crate) complaint: Option<String>,
+    /// Where this machine or the new owner stood still meanwhile, for the caller to judge.
+    pub(crate) standby: &'static str,
+    /// Load of the machine.
+    pub(crate) load: f64,
+}
+
+impl<'a> Pair<'a> {
+    /// Makes every file system, serves each once, and mounts it at the client.
+    pub(crate) fn prepare(lab: &'a Lab, variants: &'a [Variant]) -> Result<Self> {
+        let share = lab.share();
+        fs::write(share.join("drbd.conf"), configuration(variants)).context("drbd.conf")?;
+        let pair = Self { lab, variants, owner: "b" };
+        for name in ["a", "b"] {
+            pair.boot(name)?;
+            pair.lab
+                .node(name)
+                .sh("drbdadm create-md --force all 2>&1 | tail -5; drbdadm up all")?;
+        }
+        let (a, c) = (lab.node("a"), lab.node("c"));
+        a.sh("drbdadm wait-connect all && sleep 1 && echo > /etc/exports")?;
+        a.sh(&format!("ip address add {ADDRESS}/24 dev eth0"))?;
+        for (number, variant) in variants.iter().enumerate() {
+            let (name, make) = (variant.name, variant.make);
+            // Both disks are empty alike: there is nothing to copy first.
+            a.sh(&format!(
+                "drbdadm new-current-uuid --clear-bitmap r{number}/0 && drbdadm primary r{number}; \
+                 {make} /dev/drbd{number}; mkdir -p /srv/{name}; \
+                 mount -t {} -o {} /dev/drbd{number} /srv/{name}; mkdir /srv/{name}/d; \
+                 echo '/srv/{name} *(rw,sync,no_subtree_check,no_root_squash,insecure,fsid={})' \
+                 >> /etc/exports",
+                variant.filesystem,
+                variant.options,
+                number + 1
+            ))?;
+        }
+        // A client's first mount asks mountd; nothing later does.
+        a.sh("exportfs -ra; rpc.mountd 2>/dev/null; sleep 1")?;
+        c.sh("modprobe nfs; rpcbind; rpc.statd --no-notify")?;
+        for Variant { name, .. } in variants {
+            c.sh(&format!(
+                "mkdir -p /mnt/{name}; mount -t nfs -o vers=3,hard,nolock,proto=tcp,mountproto=tcp \
+                 {ADDRESS}:/srv/{name} /mnt/{name}"
+            ))?;
+        }
+        a.sh("kill $(pidof rpc.mountd); exportfs -f; sleep 1")?;
+        for (number, Variant { name, .. }) in variants.iter().enumerate() {
+            a.sh(&format!("umount /srv/{name}; drbdadm secondary r{number}"))?;
+        }
+        for name in ["a", "b"] {
+            lab.node(name).sh("drbdadm down all")?;
+        }
+        // For 30 s after mountd the kernel believes that somebody answers for its caches, and drops
+        // requests whose supplementary groups it has to ask for: `a` begins anew, `b` is the owner.
+        a.power_off(0)?;
+        a.power_on()?;
+        pair.boot("a")?;
+        Ok(pair)
+    }
+
+    /// Serves one file system, cuts the owner's power, and lets the dead node come back.
+    pub(crate) fn trial(&mut self, number: usize, seed: u64) -> Result<Trial> {
+        let Some(variant) = self.variants.get(number).copied() else {
+            return Err(LabError::Refused(format!("there is no variant {number}")));
+        };
+        let (owner, standby) = (self.owner, other(self.owner));
+        self.connect(number)?;
+        self.serve(owner, number, &variant)?;
+        let listen = format!("{}:{LIST_PORT}", storage(standby));
+        let service = format!("{ADDRESS}:2049");
+        let teller = ["owner", "--service", &service, "--to", &listen];
+        let _teller = self.lab.node(owner).spawn(&[&PROOF[..], &teller].concat())?;
+        let mut ready = self.standby(standby, number, &variant, &[])?;
+        let (folder, out) = (format!("/mnt/{}/d", variant.name), format!("history-{seed:x}"));
+        let (name, out_path) = (seed.to_string(), format!("/lab/share/{out}"));
+        let work = ["client", "--folder", &folder, "--seed", &name, "--out", &out_path];
+        let work = [&PROOF[..], &work].concat();
+        let mut client = self.lab.node("c").spawn(&work)?;
+        expect(&client, "running")?;
+        os::sleep(base::Duration::from_millis(500 + seed % 500));
+        let clock = self.lab.node(standby).clock()?;
+        let client_clock = self.lab.node("c").clock()?;
+        let load = os::load();
+
+        let cut = self.lab.node(owner).power_off(seed)?;
+        ready.write(b"go\n")?;
+        let report = report(&ready, &clock)?;
+        os::sleep(AFTERWARDS);
+        client.write(b"stop\n")?;
+        client.wait(LIMIT)?.success()?;
+        self.lab.node(owner).power_on_at_once()?;
+
+        let path = self.lab.share().join(&out);
+        let history = fs::read(&path).context(path.display().to_string())?;
+        let history: History = serde_json::from_slice(&history)
+            .map_err(|error| LabError::Channel(format!("the client's history: {error}")))?;
+        // Nothing can be done with a file that is not there any more.
+        let _ = fs::remove_file(&path);
+        let acknowledged = history.writes.len() as u64;
+        let file = format!("/srv/{}/d/written-{seed:x}", variant.name);
+        let mut trial = Trial {
+            write: first_after(&history.writes, report.stamps.mounted, &client_clock),
+            read: first_after(&history.reads, report.stamps.mounted, &client_clock),
+            complaint: self.complaint(standby, &file, seed, acknowledged)?,
+            cut,
+            report,
+            acknowledged,
+            standby,
+            load,
+        };
+        if let Some((_, what)) = history.errors.first() {
+            trial.complaint = Some(format!("{} operations failed: {what}", history.errors.len()));
+        }
+        drop(ready);
+        self.lab.node(standby).sh(&format!(
+            "rm {file}; exportfs -f; umount /srv/{}; drbdadm secondary r{number}; \
+             drbdadm down r{number}",
+            variant.name
+        ))?;
+        self.wait_for_boot(owner)?;
+        self.boot(owner)?;
+        self.owner = standby;
+        Ok(trial)
+    }
+
+    /// Modules, configuration, and an nfsd that waits; after every boot.
+    fn boot(&self, name: &str) -> Result<()> {
+        let node = self.lab.node(name);
+        node.sh("cp /lab/share/drbd.conf /etc/drbd.conf; mkdir -p /run/lock /var/lib/nfs; \
+             modprobe drbd usermode_helper=/bin/true; modprobe nfsd; \
+             mount -t nfsd nfsd /proc/fs/nfsd; rpcbind; rpc.nfsd -N 4 8")?;
+        for Variant { name, .. } in self.variants {
+            node.sh(&format!("mkdir -p /srv/{name}"))?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_boot(&self, name: &str) -> Result<()> {
+        for _ in 0..600 {
+            if self.lab.node(name).run(&["true"]).is_ok() {
+                return Ok(());
+            }
+            os::sleep(base::Duration::from_millis(100));
+        }
+        Err(LabError::Refused(format!("{name} does not come up again")))
+    }
+
+    /// Both copies up, connected and equal.
+    fn connect(&self, number: usize) -> Result<()> {
+        for name in ["a", "b"] {
+            self.lab.node(name).sh(&format!("drbdadm up r{number}"))?;
+        }
+        let line = format!("^ *{number}: cs:Connected .*ds:UpToDate/UpToDate");
+        self.lab.node(self.owner).sh(&format!(
+            "for i in $(seq 600); do grep -q '{line}' /proc/drbd && exit 0; sleep 0.1; done; \
+             cat /proc/drbd >&2; exit 1"
+        ))?;
+        Ok(())
+    }
+
+    /// The owner serves; nobody died for that.
+    fn serve(&self, name: &'static str, number: usize, variant: &Variant) -> Result<()> {
+        let mut start = self.standby(name, number, variant, &["--graceful"])?;
+        start.write(b"go\n")?;
+        start.next_line(LIMIT).ok_or_else(|| silent(&start, "its report"))?;
+        let (folder, count) = (variant.name, variant.fill);
+        let fill = "bs=4k conv=notrunc oflag=sync status=none";
+        self.lab
+            .node(name)
+            .sh(&format!("dd if=/dev/zero of=/srv/{folder}/fill count={count} {fill}"))?;
+        Ok(())
+    }
+
+    fn standby(
+        &self,
+        name: &'static str,
+        number: usize,
+        variant: &Variant,
+        more: &[&str],
+    ) -> Result<Running> {
+        let listen = format!("{}:{LIST_PORT}", storage(name));
+        let folder = format!("/srv/{}", variant.name);
+        let (minor, export) = (number.to_string(), (number + 1).to_string());
+        let words = [
+            "standby",
+            "--minor",
+            &minor,
+            "--number",
+            &export,
+            "--filesystem",
+            variant.filesystem,
+            "--options",
+            variant.options,
+            "--folder",
+            &folder,
+            "--client",
+            CLIENT,
+            "--address",
+            ADDRESS,
+            "--listen",
+            &listen,
+            "--again-after",
+            "5,20",
+        ];
+        let running = self.lab.node(name).spawn(&[&PROOF[..], &words, more].concat())?;
+        expect(&running, "ready")?;
+        Ok(running)
+    }
+
+    /// Every acknowledged write is on the new owner's disk, byte for byte (S4).
+    fn complaint(&self, name: &str, file: &str, seed: u64, count: u64) -> Result<Option<String>> {
+        let (seed, count) = (seed.to_string(), count.to_string());
+        let words = ["verify", "--file", file, "--seed", &seed, "--count", &count];
+        let text = self.lab.node(name).run(&[&PROOF[..], &words].concat())?.success()?;
+        let found: Checked = serde_json::from_str(text.trim())
+            .map_err(|error| LabError::Channel(format!("{text}: {error}")))?;
+        let Checked { checked, wrong, first_wrong } = found;
+        let told = format!("{wrong} of {checked} acknowledged writes are lost: {first_wrong:?}");
+        Ok((wrong > 0).then_some(told))
+    }
+}
+
+/// The other storage node.
+pub(crate) fn other(name: &str) -> &'static str {
+    if name == "a" { "b" } else { "a" }
+}
+
+fn storage(name: &str) -> &'static str {
+    if name == "a" { "10.20.1.1" } else { "10.20.1.2" }
+}
+
+fn expect(running: &Running, word: &str) -> Result<()> {
+    match running.next_line(LIMIT) {
+        Some(line) if line == word => Ok(()),
+        _ => Err(silent(running, word)),
+    }
+}
+
+fn silent(running: &Running, what: &str) -> LabError {
+    let (out, errors) = running.so_far();
+    LabError::Refused(format!("instead of {what} it said: {out}{errors}"))
+}
+
+fn report(standby: &Running, clock: &Clock) -> Result<Report> {
+    let line = standby.next_line(LIMIT).ok_or_else(|| silent(standby, "its report"))?;
+    let mut report: Report = serde_json::from_str(&line)
+        .map_err(|error| LabError::Channel(format!("{line}: {error}")))?;
+    let Stamps { go, disconnected, promoted, mounted, exported, addressed, tickled } =
+        &mut report.stamps;
+    for stamp in [go, disconnected, promoted, mounted, exported, addressed, tickled] {
+        *stamp = clock.to_host(*stamp);
+    }
+    Ok(report)
+}
+
+/// The end of the first operation that ended after `when`; the end of time if there is none.
+fn first_after(spans: &[(u64, u64)], when: u64, clock: &Clock) -> u64 {
+    let ends = spans.iter().map(|(_, end)| clock.to_host(*end));
+    ends.filter(|end| *end > when).min().unwrap_or(u64::MAX)
+}
+
+/// One resource per file system: default activity log, flushes on, short time-outs, and a resync
+/// that does not hold up the next trial.
+fn configuration(variants: &[Variant]) -> String {
+    let mut text = "global { usage-count no; }\n\
+        common {\n  net { protocol C; timeout 5; ping-timeout 1; ping-int 1; connect-int 1; \
+        max-buffers 8000; }\n  disk { c-plan-ahead 0; resync-rate 1000M; c-min-rate 0; }\n}\n"
+        .to_owned();
+    for number in 0..variants.len() {
+        let disk = char::from(b'a' + number as u8);
+        let port = 7800 + number;
+        text += &format!(
+            "resource r{number} {{ device /dev/drbd{number}; disk /dev/vd{disk}; \
+             meta-disk internal; on a {{ address {}:{port}; }} on b {{ address {}:{port}; }} }}\n",
+            storage("a"),
+            storage("b")
+        );
+    }
+    text
+}
+
+impl Trial {
+    /// The time that a stall spoils.
+    pub(crate) fn span(&self) -> (Instant, Instant) {
+        (self.cut.instant(), Instant(self.write.max(self.read)))
+    }
+}

@@ -1,0 +1,56 @@
+//! The file systems that are compared.
+
+use lab::DiskSpec;
+
+/// One way to make and mount the service's file system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    /// In the table, and in paths.
+    pub(crate) name: &'static str,
+    /// The command that makes it, without the device.
+    pub(crate) make: &'static str,
+    /// The type for mount(2).
+    pub(crate) filesystem: &'static str,
+    /// Mount options.
+    pub(crate) options: &'static str,
+    /// Synced writes before a trial, so that its log is as full as that of a service which has run
+    /// for long.
+    pub(crate) fill: u32,
+    /// Part of the short test, not only of the bench.
+    pub(crate) short: bool,
+}
+
+/// Every disk has this size: XFS wants 300 MB, mke2fs begins with blocks of 4 KiB at 512 MB.
+pub(crate) fn disk() -> DiskSpec {
+    DiskSpec { mib: 520, ..DiskSpec::default() }
+}
+
+const fn ext4(name: &'static str, make: &'static str, fill: u32) -> Variant {
+    Variant { name, make, filesystem: "ext4", options: "noatime", fill, short: false }
+}
+const fn xfs(name: &'static str, make: &'static str, fill: u32) -> Variant {
+    Variant { name, make, filesystem: "xfs", options: "noatime", fill, short: false }
+}
+const fn mounted(variant: Variant, options: &'static str) -> Variant {
+    Variant { options, ..variant }
+}
+const fn short(variant: Variant) -> Variant {
+    Variant { short: true, ..variant }
+}
+
+/// All of them, in the order of the table.
+pub(crate) const VARIANTS: &[Variant] = &[
+    short(ext4("ext4-1m-1k", "mkfs.ext4 -q -b 1024 -J size=1", 400)),
+    ext4("ext4-4m-1k", "mkfs.ext4 -q -b 1024 -J size=4", 1_600),
+    short(ext4("ext4-4m-4k", "mkfs.ext4 -q -b 4096 -J size=4", 400)),
+    short(ext4("ext4-16m-4k", "mkfs.ext4 -q -b 4096 -J size=16", 1_600)),
+    ext4("ext4-64m-4k", "mkfs.ext4 -q -b 4096 -J size=64", 6_400),
+    ext4("ext4-default", "mkfs.ext4 -q", 1_600),
+    ext4("ext4-4m-fast", "mkfs.ext4 -q -b 4096 -J size=4 -O fast_commit", 400),
+    ext4("ext4-16m-fast", "mkfs.ext4 -q -b 4096 -J size=16 -O fast_commit", 1_600),
+    mounted(ext4("ext4-4m-lazy", "mkfs.ext4 -q -b 4096 -J size=4", 400), "noatime,lazytime"),
+    mounted(ext4("ext4-4m-sum", "mkfs.ext4 -q -b 4096 -J size=4", 400), "noatime,journal_checksum"),
+    short(xfs("xfs-default", "mkfs.xfs -q -f", 1_600)),
+    // mkfs.xfs makes no log below 64 MB; what can be small is what is in it.
+    xfs("xfs-little-used", "mkfs.xfs -q -f", 0),
+];
