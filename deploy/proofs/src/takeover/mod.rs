@@ -2,10 +2,12 @@
 //!
 //! * [`sequence`]: the takeover with a stamp after every step.
 //! * [`mount`], [`exports`], [`tickle`], [`connections`]: its steps; the NFS driver will have them.
+//! * [`checkpoint`]: what keeps the journal short beforehand.
 //! * [`resident`]: priority, locked memory, the clock.
 //! * [`client`]: a client that writes, syncs, reads and remembers; [`pattern`]: what it writes.
 //! * [`error`]: what can go wrong.
 
+pub mod checkpoint;
 pub mod client;
 pub mod connections;
 pub mod error;
@@ -33,6 +35,15 @@ pub enum Takeover {
         /// Where the standby listens.
         #[arg(long)]
         to: SocketAddr,
+    },
+    /// Keeps the journal of a mounted ext4 short.
+    Checkpoint {
+        /// Where it is mounted.
+        #[arg(long)]
+        folder: PathBuf,
+        /// From one checkpoint to the next, in milliseconds.
+        #[arg(long, default_value_t = 500)]
+        every_ms: u64,
     },
     /// Writes and reads on a mounted export and remembers every operation.
     Client(client::Work),
@@ -63,6 +74,9 @@ pub fn run(command: Takeover) -> Result<(), TakeoverError> {
                 teller.tell()?;
                 std::thread::sleep(TELL_EVERY);
             }
+        }
+        Takeover::Checkpoint { folder, every_ms } => {
+            checkpoint::run(&folder, base::Duration::from_millis(every_ms))
         }
         Takeover::Client(work) => client::run(&work),
         Takeover::Verify { file, seed, count } => {

@@ -147,9 +147,9 @@ impl Standby {
         let report = self.take_over()?;
         let line = serde_json::to_string(&report)
             .map_err(|e| TakeoverError::Asked(format!("a report that is no JSON: {e}")))?;
-        let woken = Instant(report.stamps.tickled);
-        self.repeat(woken);
-        say(&line)
+        say(&line)?;
+        self.repeat(Instant(report.stamps.tickled));
+        Ok(())
     }
 
     fn take_over(&mut self) -> Result<Report, TakeoverError> {

@@ -18,7 +18,7 @@ const PROOF: [&str; 2] = ["netguard-proof", "takeover"];
 const LIST_PORT: u16 = 7791;
 const LIMIT: Duration = Duration::from_secs(30);
 /// The work that goes on after the client has found the new owner.
-const AFTERWARDS: base::Duration = base::Duration::from_millis(400);
+const AFTERWARDS: base::Duration = base::Duration::from_millis(600);
 
 /// The pair, between two trials.
 pub(crate) struct Pair<'a> {
@@ -73,6 +73,8 @@ pub(crate) struct Trial {
     pub(crate) write: u64,
     /// The first read.
     pub(crate) read: u64,
+    /// The longest write that ended before the cut, in ns.
+    pub(crate) longest_before: u64,
     /// Writes that were acknowledged in all.
     pub(crate) acknowledged: u64,
     /// What must not be: lost writes, failed operations.
@@ -148,6 +150,7 @@ impl<'a> Pair<'a> {
         let service = format!("{ADDRESS}:2049");
         let teller = ["owner", "--service", &service, "--to", &listen];
         let _teller = self.lab.node(owner).spawn(&[&PROOF[..], &teller].concat())?;
+        let _keeper = self.checkpoint(owner, &variant)?;
         let mut ready = self.standby(standby, number, &variant, &[])?;
         let (folder, out) = (format!("/mnt/{}/d", variant.name), format!("history-{seed:x}"));
         let (name, out_path) = (seed.to_string(), format!("/lab/share/{out}"));
@@ -180,12 +183,16 @@ impl<'a> Pair<'a> {
             write: first_after(&history.writes, report.stamps.mounted, &client_clock),
             read: first_after(&history.reads, report.stamps.mounted, &client_clock),
             complaint: self.complaint(standby, &file, seed, acknowledged)?,
+            longest_before: longest_before(&history.writes, &client_clock, &cut),
             cut,
             report,
             acknowledged,
             standby,
             load,
         };
+        if trial.write == u64::MAX || trial.read == u64::MAX {
+            trial.complaint = Some("the client did not go on".into());
+        }
         if let Some((_, what)) = history.errors.first() {
             trial.complaint = Some(format!("{} operations failed: {what}", history.errors.len()));
         }
@@ -207,9 +214,6 @@ impl<'a> Pair<'a> {
         node.sh("cp /lab/share/drbd.conf /etc/drbd.conf; mkdir -p /run/lock /var/lib/nfs; \
              modprobe drbd usermode_helper=/bin/true; modprobe nfsd; \
              mount -t nfsd nfsd /proc/fs/nfsd; rpcbind; rpc.nfsd -N 4 8")?;
-        for Variant { name, .. } in self.variants {
-            node.sh(&format!("mkdir -p /srv/{name}"))?;
-        }
         Ok(())
     }
 
@@ -247,6 +251,16 @@ impl<'a> Pair<'a> {
             .node(name)
             .sh(&format!("dd if=/dev/zero of=/srv/{folder}/fill count={count} {fill}"))?;
         Ok(())
+    }
+
+    /// Keeps the owner's journal short, if the variant wants that.
+    fn checkpoint(&self, name: &str, variant: &Variant) -> Result<Option<Running>> {
+        if variant.checkpoint_ms == 0 {
+            return Ok(None);
+        }
+        let (folder, every) = (format!("/srv/{}", variant.name), variant.checkpoint_ms.to_string());
+        let words = ["checkpoint", "--folder", &folder, "--every-ms", &every];
+        self.lab.node(name).spawn(&[&PROOF[..], &words].concat()).map(Some)
     }
 
     fn standby(
@@ -337,6 +351,11 @@ fn first_after(spans: &[(u64, u64)], when: u64, clock: &Clock) -> u64 {
     ends.filter(|end| *end > when).min().unwrap_or(u64::MAX)
 }
 
+fn longest_before(spans: &[(u64, u64)], clock: &Clock, cut: &Cut) -> u64 {
+    let before = spans.iter().filter(|(_, end)| clock.to_host(*end) < cut.at);
+    before.map(|(begin, end)| end - begin).max().unwrap_or_default()
+}
+
 /// One resource per file system: default activity log, flushes on, short time-outs, and a resync
 /// that does not hold up the next trial.
 fn configuration(variants: &[Variant]) -> String {
@@ -360,6 +379,6 @@ fn configuration(variants: &[Variant]) -> String {
 impl Trial {
     /// The time that a stall spoils.
     pub(crate) fn span(&self) -> (Instant, Instant) {
-        (self.cut.instant(), Instant(self.write.max(self.read)))
+        (Instant(self.report.stamps.go), Instant(self.write.max(self.read)))
     }
 }

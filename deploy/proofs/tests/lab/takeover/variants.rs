@@ -16,6 +16,8 @@ pub(crate) struct Variant {
     /// Synced writes before a trial, so that its log is as full as that of a service which has run
     /// for long.
     pub(crate) fill: u32,
+    /// Checkpoint the journal at this interval while it is served, in milliseconds; 0 is never.
+    pub(crate) checkpoint_ms: u64,
     /// Part of the short test, not only of the bench.
     pub(crate) short: bool,
 }
@@ -26,10 +28,11 @@ pub(crate) fn disk() -> DiskSpec {
 }
 
 const fn ext4(name: &'static str, make: &'static str, fill: u32) -> Variant {
-    Variant { name, make, filesystem: "ext4", options: "noatime", fill, short: false }
+    let (filesystem, options) = ("ext4", "noatime");
+    Variant { name, make, filesystem, options, fill, checkpoint_ms: 0, short: false }
 }
 const fn xfs(name: &'static str, make: &'static str, fill: u32) -> Variant {
-    Variant { name, make, filesystem: "xfs", options: "noatime", fill, short: false }
+    Variant { filesystem: "xfs", ..ext4(name, make, fill) }
 }
 const fn mounted(variant: Variant, options: &'static str) -> Variant {
     Variant { options, ..variant }
@@ -45,6 +48,10 @@ pub(crate) const VARIANTS: &[Variant] = &[
     short(ext4("ext4-4m-4k", "mkfs.ext4 -q -b 4096 -J size=4", 400)),
     short(ext4("ext4-16m-4k", "mkfs.ext4 -q -b 4096 -J size=16", 1_600)),
     ext4("ext4-64m-4k", "mkfs.ext4 -q -b 4096 -J size=64", 6_400),
+    Variant {
+        checkpoint_ms: 500,
+        ..ext4("ext4-64m-checkpoint", "mkfs.ext4 -q -b 4096 -J size=64", 6_400)
+    },
     ext4("ext4-default", "mkfs.ext4 -q", 1_600),
     ext4("ext4-4m-fast", "mkfs.ext4 -q -b 4096 -J size=4 -O fast_commit", 400),
     ext4("ext4-16m-fast", "mkfs.ext4 -q -b 4096 -J size=16 -O fast_commit", 1_600),
