@@ -7,7 +7,7 @@ use crate::nfsd::door;
 use crate::nfsd::keeper::{Keeper, KeeperError};
 use crate::nfsd::ledger::LedgerError;
 use crate::nfsd::locks;
-use crate::nfsd::pipe::{Book, News, Shared, open};
+use crate::nfsd::pipe::{self, Book, News, Shared, Stopped, open};
 use crate::nfsd::rpc::RpcError;
 use crate::nfsd::settings::Settings;
 use crate::nfsd::space::{self, SpaceError};
@@ -101,12 +101,13 @@ pub struct Instance {
     exports: Exports,
     address: FloatingAddress,
     tickler: Tickler,
+    stopped: Stopped,
     keeper: Option<Keeper>,
     telling: bool,
 }
 
 impl Instance {
-    /// In the service's namespaces already; the tracker's pipe is served by the caller.
+    /// In the service's namespaces already.
     pub fn new(
         settings: Settings,
         outside: Outside,
@@ -114,6 +115,8 @@ impl Instance {
     ) -> Result<Self, InstanceError> {
         let tracker = Tracker::new(keeper_name(&settings.service).as_bytes());
         let book = Arc::new(Mutex::new(Book { tracker, file: None }));
+        let stopped = pipe::serve(Arc::clone(&book), news.clone())
+            .map_err(TakeoverError::io("serve the tracker's pipe"))?;
         let device = PathBuf::from(format!("/dev/drbd{}", settings.minor));
         let mount = Mount::new(&device, &settings.volume(), &settings.filesystem, "noatime")?;
         let exports = Exports::open(&settings.folder(), settings.fsid, &settings.clients)?;
@@ -124,6 +127,7 @@ impl Instance {
         })?;
         let service = SocketAddrV4::new(settings.address, NFS_PORT);
         let tickler = Tickler::open(service, Form::Bare)?;
+        let (keeper, telling) = (None, false);
         Ok(Self {
             settings,
             outside,
@@ -133,8 +137,9 @@ impl Instance {
             exports,
             address,
             tickler,
-            keeper: None,
-            telling: false,
+            stopped,
+            keeper,
+            telling,
         })
     }
 
@@ -151,12 +156,16 @@ impl Instance {
             return Err(InstanceError::Condition("the service is here: give it away first"));
         }
         self.keeper = None;
-        space::nfsd("threads", "0")?;
+        self.stop_nfsd()?;
         phases.lap("stopped");
+        let starts = open(&self.book).tracker.starts();
         space::nfsd("versions", "-2 +3 +4 -4.0 +4.1 +4.2")?;
         space::nfsd("nfsv4leasetime", &self.settings.lease.to_string())?;
         space::nfsd("nfsv4gracetime", LONGEST_GRACE)?;
         space::nfsd("threads", THREADS)?;
+        if open(&self.book).tracker.starts() == starts {
+            return Err(InstanceError::Condition("nfsd has started without asking its tracker"));
+        }
         phases.lap("started");
         door::admit_keeper()?;
         self.keeper = Some(Keeper::enter(keeper_name(&self.settings.service).as_bytes())?);
@@ -208,7 +217,7 @@ impl Instance {
         let mut phases = Stopwatch::start();
         self.address.stop()?;
         phases.lap("address gone");
-        space::nfsd("threads", "0")?;
+        self.stop_nfsd()?;
         phases.lap("stopped");
         let mut tries = UNMOUNT_TRIES;
         while let Err(e) = space::unmount(&self.settings.volume()) {
@@ -267,6 +276,11 @@ impl Instance {
             }
         });
         Ok(())
+    }
+
+    fn stop_nfsd(&mut self) -> Result<(), InstanceError> {
+        space::nfsd("threads", "0")?;
+        Ok(self.stopped.tell().map_err(TakeoverError::io("tell the tracker's pipe"))?)
     }
 
     fn wake(&mut self, form: Form) {

@@ -33,7 +33,6 @@ pub fn serve(settings: &Settings) -> Result<(), InstanceError> {
     let mapper = port_mapper()?;
     let (news, told) = sync_channel(QUEUE);
     let mut instance = Instance::new(settings.clone(), outside, news.clone())?;
-    pipe::serve(instance.book(), news.clone());
     responder::serve(instance.book(), settings.folder(), news)?;
     let orders = orders();
     tell(&json!({ "ready": settings.service }))?;

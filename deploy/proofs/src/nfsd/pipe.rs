@@ -6,8 +6,9 @@ use crate::nfsd::upcall::{LENGTH_2, Upcall};
 use crate::takeover::resident::now;
 use base::Instant;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,22 +64,37 @@ impl Book {
     }
 }
 
+/// Tells the pipe's thread that nfsd was stopped: the kernel does not wake those who wait at a pipe
+/// that it removes.
+#[derive(Debug)]
+pub struct Stopped(UnixStream);
+
+impl Stopped {
+    /// Told after each stop, before the next start.
+    pub fn tell(&mut self) -> io::Result<()> {
+        self.0.write_all(&[0])
+    }
+}
+
 /// Serves the pipe for as long as the process lives.
-pub fn serve(book: Shared, news: SyncSender<News>) {
+pub fn serve(book: Shared, news: SyncSender<News>) -> io::Result<Stopped> {
+    let (mut stopped, teller) = UnixStream::pair()?;
+    stopped.set_nonblocking(true)?;
     thread::spawn(move || {
         loop {
             match OpenOptions::new().read(true).write(true).open(Path::new(PIPE)) {
-                Ok(mut pipe) => answer_all(&mut pipe, &book, &news),
+                Ok(mut pipe) => answer_all(&mut pipe, &mut stopped, &book, &news),
                 Err(_) => thread::sleep(LOOK),
             }
         }
     });
+    Ok(Stopped(teller))
 }
 
-/// Answers questions until nfsd closes the pipe.
-fn answer_all(pipe: &mut File, book: &Shared, news: &SyncSender<News>) {
+/// Answers questions until nfsd is stopped.
+fn answer_all(pipe: &mut File, stopped: &mut UnixStream, book: &Shared, news: &SyncSender<News>) {
     let mut bytes = [0; LENGTH_2];
-    while readable(pipe) {
+    while readable(pipe, stopped) {
         let Ok(length) = pipe.read(&mut bytes) else { return };
         let upcall = bytes.get(..length).map(Upcall::read);
         let Some(Ok(upcall)) = upcall else {
@@ -125,13 +141,20 @@ fn perform(
 }
 
 /// Waits for a question; false once the pipe is gone.
-fn readable(pipe: &File) -> bool {
-    let mut wait = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: `wait` is one valid pollfd, and the descriptor lives as long as `pipe`.
-    while unsafe { libc::poll(&raw mut wait, 1, -1) } < 0 {
-        if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+fn readable(pipe: &File, stopped: &mut UnixStream) -> bool {
+    let wait = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut both = [wait(pipe.as_raw_fd()), wait(stopped.as_raw_fd())];
+    // SAFETY: `both` is an array of its length, and both descriptors live through the call.
+    while unsafe { libc::poll(both.as_mut_ptr(), both.len() as libc::nfds_t, -1) } < 0 {
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return false;
         }
     }
-    wait.revents & (libc::POLLHUP | libc::POLLERR) == 0
+    let [question, stop] = both;
+    if stop.revents != 0 {
+        // Nothing more than the fact is read.
+        let _ = stopped.read(&mut [0; 64]);
+        return false;
+    }
+    question.revents & (libc::POLLHUP | libc::POLLERR) == 0
 }

@@ -32,6 +32,8 @@ pub struct Tracker {
     keeper: Vec<u8>,
     /// While it stands by, the kernel is told only of the keeper.
     standing: bool,
+    /// How often nfsd has asked who may reclaim.
+    starts: u64,
     ledger: Ledger,
 }
 
@@ -39,7 +41,14 @@ impl Tracker {
     /// A tracker that stands by.
     #[must_use]
     pub fn new(keeper: &[u8]) -> Self {
-        Self { keeper: keeper.to_vec(), standing: true, ledger: Ledger::default() }
+        Self { keeper: keeper.to_vec(), standing: true, starts: 0, ledger: Ledger::default() }
+    }
+
+    /// How often nfsd has asked who may reclaim. An nfsd that starts without asking has given this
+    /// tracker up and uses another, which knows nobody.
+    #[must_use]
+    pub const fn starts(&self) -> u64 {
+        self.starts
     }
 
     /// The ledger.
@@ -90,7 +99,8 @@ impl Tracker {
         })
     }
 
-    fn grace_start(&self, upcall: &Upcall) -> Vec<Action> {
+    fn grace_start(&mut self, upcall: &Upcall) -> Vec<Action> {
+        self.starts += 1;
         let mut actions = if self.standing {
             let keeper = Client { name: self.keeper.clone(), principal: vec![] };
             vec![Action::Write(upcall.record(&keeper))]
@@ -163,6 +173,7 @@ mod tests {
     fn a_standing_instance_knows_only_its_keeper_so_that_grace_does_not_end() {
         let mut tracker = Tracker::new(b"keeper");
         assert_eq!(names(&ask(&mut tracker, Command::GraceStart, b"")), [b"keeper"]);
+        assert_eq!(tracker.starts(), 1);
     }
 
     #[test]
