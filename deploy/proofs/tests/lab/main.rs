@@ -27,14 +27,8 @@ fn main() -> ExitCode {
         }
     };
     os::catch_interrupts();
-    let groups = [
-        labs::TESTS,
-        disks::TESTS,
-        failover::TESTS,
-        nfsd::TESTS,
-        gate::TESTS,
-        takeover::TESTS,
-    ];
+    let groups =
+        [labs::TESTS, disks::TESTS, failover::TESTS, nfsd::TESTS, gate::TESTS, takeover::TESTS];
     let kind = |test: &&Test| test.name.starts_with("bench-") == arena.benches;
     let tests: Vec<&Test> = groups.into_iter().flatten().filter(kind).collect();
     let root = (!os::is_root()).then_some("root is needed for namespaces and taps");
