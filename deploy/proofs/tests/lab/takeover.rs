@@ -50,6 +50,8 @@ struct Row {
     name: &'static str,
     took: Vec<Trial>,
     void: usize,
+    /// A takeover of it failed, and why; it is tried no more.
+    failed: Option<String>,
 }
 
 fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
@@ -61,15 +63,22 @@ fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
     std::fs::create_dir_all(&arena.results).context("results")?;
     let path = arena.results.join("takeover-trials.jsonl");
     let mut log = File::create(&path).context(path.display().to_string())?;
-    let new = |it: &Variant| Row { name: it.name, took: vec![], void: 0 };
+    let new = |it: &Variant| Row { name: it.name, took: vec![], void: 0, failed: None };
     let mut rows: Vec<Row> = variants.iter().map(new).collect();
     // Round robin, so that a busy minute of the machine meets every variant alike.
     for _ in 0..arena.trials + VOID_MAX {
         for (number, row) in rows.iter_mut().enumerate() {
-            if row.took.len() >= arena.trials {
+            if row.took.len() >= arena.trials || row.failed.is_some() {
                 continue;
             }
-            let trial = pair.trial(number, os::random())?;
+            let trial = match pair.trial(number, os::random())? {
+                Ok(trial) => trial,
+                Err(why) => {
+                    println!("{}: not taken over: {why}", row.name);
+                    row.failed = Some(why);
+                    continue;
+                }
+            };
             let void = is_void(&lab, &meter, &trial)?;
             writeln!(log, "{}", line(row.name, &trial, void)).context("results")?;
             if let Some(complaint) = &trial.complaint {
