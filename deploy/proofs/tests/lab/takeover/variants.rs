@@ -37,6 +37,9 @@ const fn xfs(name: &'static str, make: &'static str, fill: u32) -> Variant {
 const fn mounted(variant: Variant, options: &'static str) -> Variant {
     Variant { options, ..variant }
 }
+const fn checkpointed(checkpoint_ms: u64, variant: Variant) -> Variant {
+    Variant { checkpoint_ms, ..variant }
+}
 const fn short(variant: Variant) -> Variant {
     Variant { short: true, ..variant }
 }
@@ -48,10 +51,9 @@ pub(crate) const VARIANTS: &[Variant] = &[
     short(ext4("ext4-4m-4k", "mkfs.ext4 -q -b 4096 -J size=4", 400)),
     short(ext4("ext4-16m-4k", "mkfs.ext4 -q -b 4096 -J size=16", 1_600)),
     ext4("ext4-64m-4k", "mkfs.ext4 -q -b 4096 -J size=64", 6_400),
-    Variant {
-        checkpoint_ms: 500,
-        ..ext4("ext4-64m-checkpoint", "mkfs.ext4 -q -b 4096 -J size=64", 6_400)
-    },
+    checkpointed(100, short(ext4("ext4-4m-each-100", "mkfs.ext4 -q -b 4096 -J size=4", 400))),
+    checkpointed(100, ext4("ext4-64m-each-100", "mkfs.ext4 -q -b 4096 -J size=64", 6_400)),
+    checkpointed(500, ext4("ext4-64m-each-500", "mkfs.ext4 -q -b 4096 -J size=64", 6_400)),
     ext4("ext4-default", "mkfs.ext4 -q", 1_600),
     ext4("ext4-4m-fast", "mkfs.ext4 -q -b 4096 -J size=4 -O fast_commit", 400),
     ext4("ext4-16m-fast", "mkfs.ext4 -q -b 4096 -J size=16 -O fast_commit", 1_600),
