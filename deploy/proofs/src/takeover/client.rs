@@ -7,6 +7,7 @@ use crate::takeover::resident::now;
 use crate::takeover::sequence::say;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,9 @@ pub struct Work {
     /// Names the content.
     #[arg(long)]
     pub seed: u64,
+    /// Holds a lock on the file that it writes; a lost lock fails the next write.
+    #[arg(long)]
+    pub lock: bool,
     /// Where the history goes.
     #[arg(long)]
     pub out: PathBuf,
@@ -62,7 +66,7 @@ pub fn run(work: &Work) -> Result<(), TakeoverError> {
     let read = work.folder.join("read");
     prepare(&read, work.seed)?;
     let progress = Arc::new(Progress::default());
-    let writer = start(&progress, write_on(&written, work.seed)?, |p| &p.writes);
+    let writer = start(&progress, write_on(&written, work)?, |p| &p.writes);
     let reader = start(&progress, read_on(&read, work.seed)?, |p| &p.reads);
     while progress.writes.load(Ordering::Relaxed) < 20
         || progress.reads.load(Ordering::Relaxed) < 20
@@ -103,15 +107,35 @@ fn prepare(path: &Path, seed: u64) -> Result<(), TakeoverError> {
 
 type Operation = Box<dyn FnMut(u64) -> std::io::Result<()> + Send>;
 
-fn write_on(path: &Path, seed: u64) -> Result<Operation, TakeoverError> {
+fn write_on(path: &Path, work: &Work) -> Result<Operation, TakeoverError> {
     let doing = format!("open {}", path.display());
     let file = File::create_new(path).map_err(TakeoverError::io(&doing))?;
+    if work.lock {
+        lock(&file)?;
+    }
+    let seed = work.seed;
     let mut block = Box::new(Block::zeroed());
     Ok(Box::new(move |number| {
         block.fill(seed, number);
         file.write_all_at(&block.0, number * BLOCK_LEN as u64)?;
         file.sync_data()
     }))
+}
+
+/// A write lock on the whole file, at once or not at all.
+fn lock(file: &File) -> Result<(), TakeoverError> {
+    let wanted = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open; `wanted` lives through the call, which only reads it.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const wanted) } != 0 {
+        return Err(TakeoverError::last("lock the file"));
+    }
+    Ok(())
 }
 
 fn read_on(path: &Path, seed: u64) -> Result<Operation, TakeoverError> {

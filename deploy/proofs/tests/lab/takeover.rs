@@ -1,14 +1,18 @@
 //! Proof 3: the fast NFS takeover; a table of its phases for each way to make the file system.
 
+mod held;
 mod pair;
+mod trial;
 mod variants;
+mod work;
 
 use crate::Test;
 use crate::arena::Arena;
 use base::Duration;
+use held::Held;
 use lab::error::Context;
-use lab::{Lab, Result};
-use pair::{Pair, Trial};
+use lab::{Lab, LabError, Result};
+use pair::Pair;
 use proofs::table::Table;
 use std::fs::File;
 use std::io::Write;
@@ -16,6 +20,7 @@ use testbed::hold;
 use testbed::os;
 use testbed::stall::StallMeter;
 use testbed::suite::Verdict;
+use trial::Trial;
 use variants::{VARIANTS, Variant, disk};
 
 pub(crate) const TESTS: &[Test] =
@@ -30,11 +35,23 @@ const VOID_MAX: usize = 3;
 /// Beyond this a resumption is an outlier and told.
 const OUTLIER_MS: f64 = 100.0;
 
+/// A takeover, or why there was none.
+type Taken = std::result::Result<Trial, String>;
+
+/// A lab with variants that are tried in turn.
+trait Bed {
+    /// Of the variants.
+    fn names(&self) -> Vec<String>;
+    /// A power cut under one of them.
+    fn trial(&mut self, number: usize, seed: u64) -> Result<Taken>;
+}
+
 /// A few variants, a few trials each: everything acknowledged is there, and soon.
 fn short(arena: &Arena) -> Result<Verdict> {
     let variants: Vec<Variant> = VARIANTS.iter().copied().filter(|it| it.short).collect();
     let rows = measure(arena, &variants)?;
     for row in &rows {
+        hold!(row.failed.is_none(), "{}: a takeover failed", row.name);
         hold!(!row.took.is_empty(), "{}: every trial was void", row.name);
     }
     Ok(Verdict::Pass)
@@ -47,7 +64,7 @@ fn bench(arena: &Arena) -> Result<Verdict> {
 
 /// The trials of one variant that count.
 struct Row {
-    name: &'static str,
+    name: String,
     took: Vec<Trial>,
     void: usize,
     /// A takeover of it failed, and why; it is tried no more.
@@ -55,23 +72,36 @@ struct Row {
 }
 
 fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
-    let disks: Vec<_> = variants.iter().map(|_| disk()).collect();
-    let spec = arena.pair().with_disks(&disks).only(&["a", "b", "c"]);
-    let lab = arena.start(&spec)?;
-    let mut pair = Pair::prepare(&lab, variants)?;
-    let meter = StallMeter::start();
     std::fs::create_dir_all(&arena.results).context("results")?;
     let path = arena.results.join("takeover-trials.jsonl");
     let mut log = File::create(&path).context(path.display().to_string())?;
-    let new = |it: &Variant| Row { name: it.name, took: vec![], void: 0, failed: None };
-    let mut rows: Vec<Row> = variants.iter().map(new).collect();
-    // Round robin, so that a busy minute of the machine meets every variant alike.
+    let disks: Vec<_> = variants.iter().map(|_| disk()).collect();
+    let spec = arena.pair().with_disks(&disks).only(&["a", "b", "c"]);
+    let lab = arena.start(&spec)?;
+    let mut rows = rounds(arena, &lab, &mut Pair::prepare(&lab, variants)?, &mut log)?;
+    drop(lab);
+    let lab = arena.start(&arena.pair().with_disks(&[disk()]).only(&["a", "b", "c"]))?;
+    rows.extend(rounds(arena, &lab, &mut Held::prepare(&lab)?, &mut log)?);
+    let table = table(&rows);
+    table.save(&arena.results, "takeover").context("results")?;
+    print!("{table}");
+    Ok(rows)
+}
+
+/// Round robin, so that a busy minute of the machine meets every variant alike.
+fn rounds(arena: &Arena, lab: &Lab, bed: &mut dyn Bed, log: &mut File) -> Result<Vec<Row>> {
+    let meter = StallMeter::start();
+    let new = |name| Row { name, took: vec![], void: 0, failed: None };
+    let mut rows: Vec<Row> = bed.names().into_iter().map(new).collect();
     for _ in 0..arena.trials + VOID_MAX {
         for (number, row) in rows.iter_mut().enumerate() {
             if row.took.len() >= arena.trials || row.failed.is_some() {
                 continue;
             }
-            let trial = match pair.trial(number, os::random())? {
+            if os::interrupted() {
+                return Err(LabError::Refused("interrupted".into()));
+            }
+            let trial = match bed.trial(number, os::random())? {
                 Ok(trial) => trial,
                 Err(why) => {
                     println!("{}: not taken over: {why}", row.name);
@@ -79,10 +109,10 @@ fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
                     continue;
                 }
             };
-            let void = is_void(&lab, &meter, &trial)?;
-            writeln!(log, "{}", line(row.name, &trial, void)).context("results")?;
+            let void = is_void(lab, &meter, &trial)?;
+            writeln!(log, "{}", line(&row.name, &trial, void)).context("results")?;
             if let Some(complaint) = &trial.complaint {
-                return Err(lab::LabError::Refused(format!("{}: {complaint}", row.name)));
+                return Err(LabError::Refused(format!("{}: {complaint}", row.name)));
             }
             if void {
                 row.void += 1;
@@ -91,9 +121,6 @@ fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
             }
         }
     }
-    let table = table(&rows);
-    table.save(&arena.results, "takeover").context("results")?;
-    print!("{table}");
     Ok(rows)
 }
 
@@ -114,7 +141,7 @@ fn is_void(lab: &Lab, meter: &StallMeter, trial: &Trial) -> Result<bool> {
 /// One trial in milliseconds, for whoever wants to look closer.
 fn line(name: &str, trial: &Trial, void: bool) -> String {
     let mut phases = serde_json::Map::new();
-    for (phase, ms) in phases_of(trial) {
+    for (phase, ms) in trial.phases() {
         phases.insert(phase.to_owned(), serde_json::json!(ms));
     }
     serde_json::json!({
@@ -123,25 +150,6 @@ fn line(name: &str, trial: &Trial, void: bool) -> String {
         "acknowledged": trial.acknowledged, "standby": trial.standby,
     })
     .to_string()
-}
-
-/// The phases of a trial in milliseconds, and the sums that matter.
-fn phases_of(trial: &Trial) -> [(&'static str, f64); 11] {
-    let stamps = trial.report.stamps;
-    let between = |from: u64, to: u64| (to as f64 - from as f64) / 1e6;
-    [
-        ("disconnect", between(stamps.go, stamps.disconnected)),
-        ("promote", between(stamps.disconnected, stamps.promoted)),
-        ("mount", between(stamps.promoted, stamps.mounted)),
-        ("exports", between(stamps.mounted, stamps.exported)),
-        ("address", between(stamps.exported, stamps.addressed)),
-        ("wake", between(stamps.addressed, stamps.tickled)),
-        ("resume", between(stamps.tickled, trial.write)),
-        ("go to write", between(stamps.go, trial.write)),
-        ("go to read", between(stamps.go, trial.read)),
-        ("cut to go", between(trial.cut.at, stamps.go)),
-        ("longest write before", trial.longest_before as f64 / 1e6),
-    ]
 }
 
 fn table(rows: &[Row]) -> Table {
@@ -162,13 +170,15 @@ fn table(rows: &[Row]) -> Table {
         "wake",
         "resume",
         "late",
+        "before",
+        "load",
     ];
     let loads: Vec<f64> =
         rows.iter().flat_map(|row| row.took.iter().map(|trial| trial.load)).collect();
-    let costs = rows.iter().flat_map(|row| row.took.iter().map(|it| it.report.syscall_ns));
+    let costs = rows.iter().flat_map(|row| row.took.iter().filter_map(|it| it.report.syscall_ns));
     let cost = costs.min().unwrap_or_default();
     let mut table = Table::new(
-        "NFSv3: from the order to take over to the first completed write + fsync (ms)",
+        "NFS: from the order to take over to the first completed write + fsync (ms)",
         format!(
             "DRBD 8.4, default activity log, flushes on; load {:.1} to {:.1}; one system call {:.0} µs; \
              phases are medians",
@@ -180,7 +190,7 @@ fn table(rows: &[Row]) -> Table {
     );
     for row in rows {
         let of = |phase: &str| -> Vec<f64> {
-            let found = row.took.iter().flat_map(phases_of);
+            let found = row.took.iter().flat_map(Trial::phases);
             let mut all: Vec<f64> = found.filter(|it| it.0 == phase).map(|it| it.1).collect();
             all.sort_by(f64::total_cmp);
             all
@@ -205,9 +215,17 @@ fn table(rows: &[Row]) -> Table {
             &p("resume", 0.5),
             &late,
             &p("longest write before", 0.5),
+            &load(row),
         ]);
     }
     table
+}
+
+/// The median load of the machine under a row's trials.
+fn load(row: &Row) -> String {
+    let mut all: Vec<f64> = row.took.iter().map(|trial| trial.load).collect();
+    all.sort_by(f64::total_cmp);
+    cell(&all, 0.5)
 }
 
 fn cell(sorted: &[f64], part: f64) -> String {

@@ -1,24 +1,22 @@
 //! Two storage nodes and a client: one file system at a time is served, its owner loses power.
 
+use super::trial::{Report, Trial};
 use super::variants::Variant;
-use base::Instant;
+use super::work::{LIMIT, PROOF, Work, expect, lost, silent};
+use super::{Bed, Taken};
 use lab::error::Context;
-use lab::message::{Clock, Cut};
+use lab::message::Clock;
 use lab::{Lab, LabError, Result, Running};
-use serde::Deserialize;
 use std::fs;
-use std::time::Duration;
 use testbed::os;
 
 /// The floating address.
-pub(crate) const ADDRESS: &str = "10.20.0.100";
+const ADDRESS: &str = "10.20.0.100";
 const CLIENT: &str = "10.20.0.4";
-const PROOF: [&str; 2] = ["netguard-proof", "takeover"];
 /// The list of connections goes here.
 const LIST_PORT: u16 = 7791;
-const LIMIT: Duration = Duration::from_secs(30);
-/// The work that goes on after the client has found the new owner.
-const AFTERWARDS: base::Duration = base::Duration::from_millis(600);
+/// The work that goes on after the takeover was reported.
+pub(crate) const AFTERWARDS: base::Duration = base::Duration::from_millis(600);
 
 /// The pair, between two trials.
 pub(crate) struct Pair<'a> {
@@ -26,63 +24,6 @@ pub(crate) struct Pair<'a> {
     variants: &'a [Variant],
     /// Who has the address.
     owner: &'static str,
-}
-
-/// When which step was done, in times of the host.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Stamps {
-    pub(crate) go: u64,
-    pub(crate) disconnected: u64,
-    pub(crate) promoted: u64,
-    pub(crate) mounted: u64,
-    pub(crate) exported: u64,
-    pub(crate) addressed: u64,
-    pub(crate) tickled: u64,
-}
-
-/// What the standby says.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Report {
-    pub(crate) stamps: Stamps,
-    pub(crate) connections: usize,
-    pub(crate) syscall_ns: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct History {
-    writes: Vec<(u64, u64)>,
-    reads: Vec<(u64, u64)>,
-    errors: Vec<(u64, String)>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Checked {
-    checked: u64,
-    wrong: u64,
-    first_wrong: Vec<u64>,
-}
-
-/// One power cut and what came of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Trial {
-    /// When the power went.
-    pub(crate) cut: Cut,
-    /// What the new owner did, in times of the host.
-    pub(crate) report: Report,
-    /// The first write that the new owner completed (host time).
-    pub(crate) write: u64,
-    /// The first read.
-    pub(crate) read: u64,
-    /// The longest write that ended before the cut, in ns.
-    pub(crate) longest_before: u64,
-    /// Writes that were acknowledged in all.
-    pub(crate) acknowledged: u64,
-    /// What must not be: lost writes, failed operations.
-    pub(crate) complaint: Option<String>,
-    /// Where this machine or the new owner stood still meanwhile, for the caller to judge.
-    pub(crate) standby: &'static str,
-    /// Load of the machine.
-    pub(crate) load: f64,
 }
 
 impl<'a> Pair<'a> {
@@ -138,31 +79,18 @@ impl<'a> Pair<'a> {
         Ok(pair)
     }
 
-    /// Serves one file system, cuts the owner's power, and lets the dead node come back. The inner
-    /// error is a takeover that failed.
-    pub(crate) fn trial(
-        &mut self,
-        number: usize,
-        seed: u64,
-    ) -> Result<std::result::Result<Trial, String>> {
-        let Some(variant) = self.variants.get(number).copied() else {
-            return Err(LabError::Refused(format!("there is no variant {number}")));
-        };
+    /// Ready to be cut: the client works, the standby waits.
+    fn take_over(&mut self, number: usize, variant: &Variant, seed: u64) -> Result<Taken> {
         let (owner, standby) = (self.owner, other(self.owner));
         self.connect(number)?;
-        self.serve(owner, number, &variant)?;
+        self.serve(owner, number, variant)?;
         let listen = format!("{}:{LIST_PORT}", storage(standby));
         let service = format!("{ADDRESS}:2049");
         let teller = ["owner", "--service", &service, "--to", &listen];
         let _teller = self.lab.node(owner).spawn(&[&PROOF[..], &teller].concat())?;
-        let _keeper = self.checkpoint(owner, &variant)?;
-        let mut ready = self.standby(standby, number, &variant, &[])?;
-        let (folder, out) = (format!("/mnt/{}/d", variant.name), format!("history-{seed:x}"));
-        let (name, out_path) = (seed.to_string(), format!("/lab/share/{out}"));
-        let work = ["client", "--folder", &folder, "--seed", &name, "--out", &out_path];
-        let work = [&PROOF[..], &work].concat();
-        let mut client = self.lab.node("c").spawn(&work)?;
-        expect(&client, "running")?;
+        let _keeper = self.checkpoint(owner, variant)?;
+        let mut ready = self.standby(standby, number, variant, &[])?;
+        let work = Work::begin(self.lab, &format!("/mnt/{}/d", variant.name), seed, &[])?;
         os::sleep(base::Duration::from_millis(500 + seed % 500));
         let clock = self.lab.node(standby).clock()?;
         let client_clock = self.lab.node("c").clock()?;
@@ -173,49 +101,26 @@ impl<'a> Pair<'a> {
         let report = match report(&ready, &clock) {
             Ok(report) => report,
             Err(error) => {
-                drop(client);
+                drop(work);
                 return self.give_up(owner, number, &error).map(Err);
             }
         };
         os::sleep(AFTERWARDS);
-        client.write(b"stop\n")?;
-        client.wait(LIMIT)?.success()?;
+        let history = work.end()?;
         self.lab.node(owner).power_on_at_once()?;
-
-        let path = self.lab.share().join(&out);
-        let history = fs::read(&path).context(path.display().to_string())?;
-        let history: History = serde_json::from_slice(&history)
-            .map_err(|error| LabError::Channel(format!("the client's history: {error}")))?;
-        // Nothing can be done with a file that is not there any more.
-        let _ = fs::remove_file(&path);
-        let acknowledged = history.writes.len() as u64;
+        let node = self.lab.node(standby);
         let file = format!("/srv/{}/d/written-{seed:x}", variant.name);
-        let mut trial = Trial {
-            write: first_after(&history.writes, report.stamps.mounted, &client_clock),
-            read: first_after(&history.reads, report.stamps.mounted, &client_clock),
-            complaint: self.complaint(standby, &file, seed, acknowledged)?,
-            longest_before: longest_before(&history.writes, &client_clock, &cut),
-            cut,
-            report,
-            acknowledged,
-            standby,
-            load,
-        };
-        if trial.write == u64::MAX || trial.read == u64::MAX {
-            trial.complaint = Some("the client did not go on".into());
-        }
-        if let Some((_, what)) = history.errors.first() {
-            trial.complaint = Some(format!("{} operations failed: {what}", history.errors.len()));
-        }
+        let missing = lost(node, &file, seed, history.writes.len())?;
+        let trial = Trial::new(cut, report, &history, &client_clock, missing);
         drop(ready);
-        self.lab.node(standby).sh(&format!(
+        node.sh(&format!(
             "rm {file}; {}; drbdadm secondary r{number}; drbdadm down r{number}",
             unmount(variant.name)
         ))?;
         self.wait_for_boot(owner)?;
         self.boot(owner)?;
         self.owner = standby;
-        Ok(Ok(trial))
+        Ok(Ok(Trial { standby, load, ..trial }))
     }
 
     /// The new owner could not take over: what its kernel says about it. The pair goes on with the
@@ -323,17 +228,18 @@ impl<'a> Pair<'a> {
         expect(&running, "ready")?;
         Ok(running)
     }
+}
 
-    /// Every acknowledged write is on the new owner's disk, byte for byte (S4).
-    fn complaint(&self, name: &str, file: &str, seed: u64, count: u64) -> Result<Option<String>> {
-        let (seed, count) = (seed.to_string(), count.to_string());
-        let words = ["verify", "--file", file, "--seed", &seed, "--count", &count];
-        let text = self.lab.node(name).run(&[&PROOF[..], &words].concat())?.success()?;
-        let found: Checked = serde_json::from_str(text.trim())
-            .map_err(|error| LabError::Channel(format!("{text}: {error}")))?;
-        let Checked { checked, wrong, first_wrong } = found;
-        let told = format!("{wrong} of {checked} acknowledged writes are lost: {first_wrong:?}");
-        Ok((wrong > 0).then_some(told))
+impl Bed for Pair<'_> {
+    fn names(&self) -> Vec<String> {
+        self.variants.iter().map(|it| it.name.to_owned()).collect()
+    }
+    /// Serves one file system, cuts the owner's power, and lets the dead node come back.
+    fn trial(&mut self, number: usize, seed: u64) -> Result<Taken> {
+        let Some(variant) = self.variants.get(number).copied() else {
+            return Err(LabError::Refused(format!("there is no variant {number}")));
+        };
+        self.take_over(number, &variant, seed)
     }
 }
 
@@ -351,39 +257,11 @@ fn storage(name: &str) -> &'static str {
     if name == "a" { "10.20.1.1" } else { "10.20.1.2" }
 }
 
-fn expect(running: &Running, word: &str) -> Result<()> {
-    match running.next_line(LIMIT) {
-        Some(line) if line == word => Ok(()),
-        _ => Err(silent(running, word)),
-    }
-}
-
-fn silent(running: &Running, what: &str) -> LabError {
-    let (out, errors) = running.so_far();
-    LabError::Refused(format!("instead of {what} it said: {out}{errors}"))
-}
-
 fn report(standby: &Running, clock: &Clock) -> Result<Report> {
     let line = standby.next_line(LIMIT).ok_or_else(|| silent(standby, "its report"))?;
-    let mut report: Report = serde_json::from_str(&line)
+    let told: Report = serde_json::from_str(&line)
         .map_err(|error| LabError::Channel(format!("{line}: {error}")))?;
-    let Stamps { go, disconnected, promoted, mounted, exported, addressed, tickled } =
-        &mut report.stamps;
-    for stamp in [go, disconnected, promoted, mounted, exported, addressed, tickled] {
-        *stamp = clock.to_host(*stamp);
-    }
-    Ok(report)
-}
-
-/// The end of the first operation that ended after `when`; the end of time if there is none.
-fn first_after(spans: &[(u64, u64)], when: u64, clock: &Clock) -> u64 {
-    let ends = spans.iter().map(|(_, end)| clock.to_host(*end));
-    ends.filter(|end| *end > when).min().unwrap_or(u64::MAX)
-}
-
-fn longest_before(spans: &[(u64, u64)], clock: &Clock, cut: &Cut) -> u64 {
-    let before = spans.iter().filter(|(_, end)| clock.to_host(*end) < cut.at);
-    before.map(|(begin, end)| end - begin).max().unwrap_or_default()
+    Ok(Report { stamps: told.stamps.to_host(clock), ..told })
 }
 
 /// One resource per file system: default activity log, flushes on, short time-outs, and a resync
@@ -404,11 +282,4 @@ fn configuration(variants: &[Variant]) -> String {
         );
     }
     text
-}
-
-impl Trial {
-    /// The time that a stall spoils.
-    pub(crate) fn span(&self) -> (Instant, Instant) {
-        (Instant(self.report.stamps.go), Instant(self.write.max(self.read)))
-    }
 }
