@@ -219,6 +219,8 @@ impl Instance {
         phases.lap("address gone");
         self.stop_nfsd()?;
         phases.lap("stopped");
+        // lockd goes on for other namespaces, and keeps the locks of this one until told otherwise.
+        space::nfsd("unlock_filesystem", &self.settings.volume().to_string_lossy())?;
         let mut tries = UNMOUNT_TRIES;
         while let Err(e) = space::unmount(&self.settings.volume()) {
             tries -= 1;

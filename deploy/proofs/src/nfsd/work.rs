@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Operations of one kind remembered; then that thread stops.
 const MOST: usize = 100_000;
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Work has begun when each thread has done so many operations.
 const BEGUN: usize = 3;
 const BLOCK: usize = 4096;

@@ -79,7 +79,7 @@ impl<'a> Bed<'a> {
         self.lab
             .node(node)
             .sh("cp /lab/share/nfsd-drbd.conf /etc/drbd.conf; mkdir -p /run/lock; \
-             modprobe drbd usermode_helper=/bin/true; modprobe nfsd; modprobe macvlan")?;
+             dmesg -n 8; modprobe drbd usermode_helper=/bin/true; modprobe nfsd; modprobe macvlan")?;
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl<'a> Bed<'a> {
             let port = 7700 + number(service);
             let words = format!(
                 "--service {service} --parent eth0 --address {} --minor {} --fsid {} \
-                 --client 10.20.0.3 --client 10.20.0.4 --client 10.20.0.33 --listen 10.20.0.{id}:{port} \
+                 --client 10.20.0.3 --client 10.20.0.4 --client 10.20.0.{peer} --listen 10.20.0.{id}:{port} \
                  --tell 10.20.0.{peer}:{port}",
                 address(service),
                 number(service),

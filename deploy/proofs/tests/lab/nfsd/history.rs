@@ -50,15 +50,6 @@ impl History {
         ms(inside.map(|(begin, end)| end - begin).max().unwrap_or_default())
     }
 
-    /// From a moment to the end of the first operation of a kind that began before it and was
-    /// not done, or of the first after it, in ms.
-    pub(crate) fn resumed(&self, mount: (&str, &str), kind: &str, moment: u64) -> f64 {
-        let name = format!("{} {kind}", folder(mount.0, mount.1));
-        let spans = self.spans.get(&name).into_iter().flatten();
-        let first = spans.map(|(_, end)| *end).filter(|end| *end > moment).min();
-        first.map_or(f64::INFINITY, |end| ms(end - moment))
-    }
-
     /// How many operations there were.
     pub(crate) fn count(&self) -> usize {
         self.spans.values().map(Vec::len).sum()

@@ -16,8 +16,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How long something stands still on purpose.
 const STILL: base::Duration = base::Duration::from_millis(3_000);
 const CALM: base::Duration = base::Duration::from_millis(2_000);
-/// An address of the second client that no instance has seen before.
-const STRANGER: &str = "10.20.0.33";
 const RENEWALS: usize = 10;
 /// A client that was not told of may take what an unrecorded one held.
 const RECORD_OF_W: &str = "2077";
@@ -71,11 +69,11 @@ pub(crate) fn standstills(
     node: &'static str,
 ) -> Result<Verdict> {
     let work = bed.work()?;
-    let stranger = bed.lab.node("w");
+    // A host that this instance has never seen: the other storage node, as a client.
+    let stranger = bed.lab.node(other(node));
     let (server, v3) = (address("s1"), mount("s1", "v3"));
     stranger.sh(&format!(
-        "umount {v3}; ip address add {STRANGER}/24 dev eth0; \
-         ip route add {server} dev eth0 src {STRANGER}; \
+        "modprobe nfs; mkdir -p /run/rpcbind {v3}; rpcbind; rpc.statd; \
          mount -t nfs -o vers=3,hard,mountproto=udp {server}:/srv/s1/data {v3}; touch {v3}/new"
     ))?;
     os::sleep(CALM);
@@ -86,6 +84,7 @@ pub(crate) fn standstills(
     bed.signal(node, "s1", libc::SIGCONT)?;
     new.wait(LIMIT)?.success()?;
     let end = os::now().0;
+    stranger.sh(&format!("umount {v3}"))?;
     os::sleep(CALM);
     let disk = format!("{node}-0");
     let stall = Fault::Stall { ms: Some(STILL.nanos() / 1_000_000) };
