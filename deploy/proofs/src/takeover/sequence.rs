@@ -52,8 +52,12 @@ pub struct Plan {
     /// Where the owner's list of connections comes in.
     #[arg(long)]
     pub listen: SocketAddr,
+    /// What is sent to the clients even before the address is here, so that their answers go to the
+    /// dead node: to see what that does to the later ones.
+    #[arg(long, value_enum, default_value_t = Form::Silent)]
+    pub early: Form,
     /// What wakes the clients first.
-    #[arg(long, value_enum, default_value_t = Form::Bare)]
+    #[arg(long, value_enum, default_value_t = Form::Byte)]
     pub tickle: Form,
     /// What wakes them again.
     #[arg(long, value_enum, default_value_t = Form::Byte)]
@@ -160,6 +164,10 @@ impl Standby {
         stamps.disconnected = now().0;
         self.drbd.primary(self.plan.minor, false)?;
         stamps.promoted = now().0;
+        if self.plan.early != Form::Silent {
+            self.listener.drain();
+            self.wake(self.plan.early);
+        }
         self.mount.mount()?;
         stamps.mounted = now().0;
         self.exports.write()?;
@@ -167,24 +175,24 @@ impl Standby {
         self.address.start(Instant(stamps.exported))?;
         stamps.addressed = now().0;
         self.listener.drain();
-        let unsent = self.wake();
+        let unsent = self.wake(self.plan.tickle);
         stamps.tickled = now().0;
         let connections = self.listener.clients().len();
         Ok(Report { stamps, connections, unsent, syscall_ns: self.syscall_ns })
     }
 
     /// One segment to every client; returns how many were not sent.
-    fn wake(&mut self) -> usize {
+    fn wake(&mut self, form: Form) -> usize {
         if self.plan.graceful {
             return 0;
         }
+        self.tickler.set_form(form);
         let tickler = &mut self.tickler;
         self.listener.clients().iter().filter(|client| !tickler.send(**client)).count()
     }
 
     /// Repeats the wake-up and the announcement until both are done.
     fn repeat(&mut self, woken: Instant) {
-        self.tickler.set_form(self.plan.again);
         let mut left = std::mem::take(&mut self.again).into_iter().map(|d| woken + d).peekable();
         loop {
             let announcement = self.address.poll_deadline();
@@ -195,7 +203,7 @@ impl Standby {
             let now = now();
             self.address.handle_timeout(now);
             if left.next_if(|due| *due <= now).is_some() {
-                self.wake();
+                self.wake(self.plan.again);
             }
         }
     }

@@ -25,6 +25,8 @@ const WINDOW: u16 = 512;
 /// What is sent to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
+    /// Nothing: the client finds out by itself.
+    Silent,
     /// An acknowledgement without data.
     Bare,
     /// One with a byte of data, which no rate limit drops.
@@ -58,6 +60,9 @@ impl Tickler {
     }
     /// One segment to one client; whether the kernel took it.
     pub fn send(&mut self, client: SocketAddrV4) -> bool {
+        if self.form == Form::Silent {
+            return true;
+        }
         // Another number each time, so that no two look like one retransmitted.
         self.number = self.number.wrapping_add(0x0100_0001);
         let len = write(&mut self.packet, self.service, client, self.number, self.form);

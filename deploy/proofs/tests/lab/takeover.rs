@@ -21,7 +21,7 @@ use testbed::os;
 use testbed::stall::StallMeter;
 use testbed::suite::Verdict;
 use trial::Trial;
-use variants::{VARIANTS, Variant, disk};
+use variants::{VARIANTS, Variant, WAKES, disk};
 
 pub(crate) const TESTS: &[Test] =
     &[Test { name: "takeover-nfs", run: short }, Test { name: "bench-takeover-nfs", run: bench }];
@@ -49,7 +49,7 @@ trait Bed {
 /// A few variants, a few trials each: everything acknowledged is there, and soon.
 fn short(arena: &Arena) -> Result<Verdict> {
     let variants: Vec<Variant> = VARIANTS.iter().copied().filter(|it| it.short).collect();
-    let rows = measure(arena, &variants)?;
+    let rows = measure(arena, &[&variants])?;
     for row in &rows {
         hold!(row.failed.is_none(), "{}: a takeover failed", row.name);
         hold!(!row.took.is_empty(), "{}: every trial was void", row.name);
@@ -59,7 +59,7 @@ fn short(arena: &Arena) -> Result<Verdict> {
 
 /// All variants: `cargo xtask bench lab`.
 fn bench(arena: &Arena) -> Result<Verdict> {
-    measure(arena, VARIANTS).map(|_| Verdict::Pass)
+    measure(arena, &[VARIANTS, WAKES]).map(|_| Verdict::Pass)
 }
 
 /// The trials of one variant that count.
@@ -71,16 +71,22 @@ struct Row {
     failed: Option<String>,
 }
 
-fn measure(arena: &Arena, variants: &[Variant]) -> Result<Vec<Row>> {
+/// The groups one after the other, each in a lab of its own; then both versions as the product
+/// will have them.
+fn measure(arena: &Arena, groups: &[&[Variant]]) -> Result<Vec<Row>> {
     std::fs::create_dir_all(&arena.results).context("results")?;
     let path = arena.results.join("takeover-trials.jsonl");
     let mut log = File::create(&path).context(path.display().to_string())?;
-    let disks: Vec<_> = variants.iter().map(|_| disk()).collect();
-    let spec = arena.pair().with_disks(&disks).only(&["a", "b", "c"]);
-    let lab = arena.start(&spec)?;
-    let mut rows = rounds(arena, &lab, &mut Pair::prepare(&lab, variants)?, &mut log)?;
-    drop(lab);
-    let lab = arena.start(&arena.pair().with_disks(&[disk()]).only(&["a", "b", "c"]))?;
+    let start = |disks: usize| {
+        let disks: Vec<_> = (0..disks).map(|_| disk()).collect();
+        arena.start(&arena.pair().with_disks(&disks).only(&["a", "b", "c"]))
+    };
+    let mut rows = vec![];
+    for variants in groups {
+        let lab = start(variants.len())?;
+        rows.extend(rounds(arena, &lab, &mut Pair::prepare(&lab, variants)?, &mut log)?);
+    }
+    let lab = start(1)?;
     rows.extend(rounds(arena, &lab, &mut Held::prepare(&lab)?, &mut log)?);
     let table = table(&rows);
     table.save(&arena.results, "takeover").context("results")?;

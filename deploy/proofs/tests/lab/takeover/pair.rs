@@ -221,10 +221,9 @@ impl<'a> Pair<'a> {
             ADDRESS,
             "--listen",
             &listen,
-            "--again-after",
-            "5,20",
         ];
-        let running = self.lab.node(name).spawn(&[&PROOF[..], &words, more].concat())?;
+        let running =
+            self.lab.node(name).spawn(&[&PROOF[..], &words, variant.wake, more].concat())?;
         expect(&running, "ready")?;
         Ok(running)
     }

@@ -18,6 +18,8 @@ pub(crate) struct Variant {
     pub(crate) fill: u32,
     /// Checkpoint the journal at this interval while it is served, in milliseconds; 0 is never.
     pub(crate) checkpoint_ms: u64,
+    /// How the clients are woken.
+    pub(crate) wake: &'static [&'static str],
     /// Part of the short test, not only of the bench.
     pub(crate) short: bool,
 }
@@ -27,9 +29,12 @@ pub(crate) fn disk() -> DiskSpec {
     DiskSpec { mib: 520, ..DiskSpec::default() }
 }
 
+/// At once, and twice again in case something got lost.
+const AGAIN: &[&str] = &["--again-after", "5,20"];
+
 const fn ext4(name: &'static str, make: &'static str, fill: u32) -> Variant {
-    let (filesystem, options) = ("ext4", "noatime");
-    Variant { name, make, filesystem, options, fill, checkpoint_ms: 0, short: false }
+    let (filesystem, options, wake) = ("ext4", "noatime", AGAIN);
+    Variant { name, make, filesystem, options, fill, checkpoint_ms: 0, wake, short: false }
 }
 const fn xfs(name: &'static str, make: &'static str, fill: u32) -> Variant {
     Variant { filesystem: "xfs", ..ext4(name, make, fill) }
@@ -39,6 +44,9 @@ const fn mounted(variant: Variant, options: &'static str) -> Variant {
 }
 const fn checkpointed(checkpoint_ms: u64, variant: Variant) -> Variant {
     Variant { checkpoint_ms, ..variant }
+}
+const fn woken(name: &'static str, wake: &'static [&'static str]) -> Variant {
+    Variant { wake, ..ext4(name, "mkfs.ext4 -q -b 4096 -J size=4", 400) }
 }
 const fn short(variant: Variant) -> Variant {
     Variant { short: true, ..variant }
@@ -62,4 +70,17 @@ pub(crate) const VARIANTS: &[Variant] = &[
     short(xfs("xfs-default", "mkfs.xfs -q -f", 1_600)),
     // mkfs.xfs makes no log below 64 MB; what can be small is what is in it.
     xfs("xfs-little-used", "mkfs.xfs -q -f", 0),
+];
+
+/// How clients are woken, and what happens when their first answer goes to the dead node: all on the
+/// same file system.
+pub(crate) const WAKES: &[Variant] = &[
+    woken("not-woken", &["--tickle", "silent"]),
+    woken("woken-bare", &["--tickle", "bare"]),
+    woken("woken-byte", &["--tickle", "byte"]),
+    woken(
+        "early-then-bare",
+        &["--early", "bare", "--tickle", "bare", "--again", "bare", "--again-after", "5,20"],
+    ),
+    woken("early-then-byte", &["--early", "bare", "--tickle", "byte"]),
 ];
