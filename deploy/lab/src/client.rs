@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use testbed::os;
 
 mod running;
 
@@ -179,6 +180,9 @@ impl Lab {
     }
 
     fn connect(&self, request: &Request) -> Result<UnixStream> {
+        if os::interrupted() {
+            return Err(LabError::Interrupted);
+        }
         let path = self.folders.socket();
         let mut stream = UnixStream::connect(&path).context(path.display().to_string())?;
         let text =

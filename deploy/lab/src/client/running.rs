@@ -8,9 +8,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use testbed::os;
 
 /// Bytes kept of each stream; what comes beyond is counted, not kept.
 const KEPT_MAX: usize = 32 << 20;
+
+/// How often a waiting caller looks whether it was interrupted.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// What a finished command left.
 #[derive(Clone, Debug)]
@@ -176,6 +180,7 @@ impl Running {
         match end {
             Some(Ok(ended)) => Ok(Output { node, line, ended, stdout, stderr, dropped }),
             Some(Err(why)) => Err(LabError::Refused(format!("{node}: `{line}`: {why}"))),
+            None if os::interrupted() => Err(LabError::Interrupted),
             None => {
                 let what = format!("the end of `{line}`");
                 let hint = format!("it said so far: {stdout}{stderr}");
@@ -203,10 +208,10 @@ impl Running {
                 return Some(found);
             }
             let left = last.saturating_duration_since(Instant::now());
-            if state.end.is_some() || left.is_zero() {
+            if state.end.is_some() || left.is_zero() || os::interrupted() {
                 return None;
             }
-            let woken = self.heard.changed.wait_timeout(state, left);
+            let woken = self.heard.changed.wait_timeout(state, left.min(LOOK_UP));
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
