@@ -41,7 +41,7 @@
 //! * [`device`]: one request after the other on cache and faults, with counters.
 //! * [`queue`]: who may use the device now, who waits, who is refused.
 //! * [`serve`]: the disks and their sockets. `vhost`: the virtio device. `relay`: what User Mode Linux
-//!   says too much.
+//!   says too much. `remind`: what it does not hear.
 
 pub mod cache;
 pub mod device;
@@ -49,6 +49,7 @@ mod extents;
 pub mod fault;
 pub mod queue;
 mod relay;
+mod remind;
 pub mod report;
 pub mod serve;
 pub mod store;

@@ -5,6 +5,7 @@ use crate::SECTOR;
 use crate::device::{Done, Refusal, Request};
 use crate::queue::{Queue, Reply};
 use crate::relay;
+use crate::remind::Reminder;
 use crate::store::SparseFile;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -57,6 +58,9 @@ pub(crate) struct Front {
     memory: RwLock<Option<Memory>>,
     channel: Mutex<Option<Backend>>,
     closed: AtomicBool,
+    /// The guest has booted and not asked yet.
+    booted: AtomicBool,
+    reminder: Arc<Reminder>,
 }
 
 impl Front {
@@ -71,6 +75,8 @@ impl Front {
             memory: RwLock::default(),
             channel: Mutex::default(),
             closed,
+            booted: AtomicBool::new(false),
+            reminder: Reminder::start(),
         }
     }
 
@@ -129,7 +135,8 @@ impl Front {
             let list = if piece.is_write_only() { &mut writable } else { &mut readable };
             list.push((piece.addr(), piece.len()));
         }
-        let answer = Answer { memory: memory.clone(), ring: ring.clone(), head, writable };
+        let (memory, ring, reminder) = (memory.clone(), ring.clone(), Arc::clone(&self.reminder));
+        let answer = Answer { memory, ring, head, writable, reminder };
         match answer.request(&readable) {
             Ok(Asked::Disk(request)) => {
                 self.queue.submit(self.handle.load(Ordering::Acquire), request, answer);
@@ -174,6 +181,7 @@ impl VhostUserBackend for Front {
     /// The guest's driver says what it can: a new boot has begun.
     fn acked_features(&self, _: u64) {
         self.handle.store(self.queue.open(), Ordering::Release);
+        self.booted.store(true, Ordering::Release);
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
@@ -207,7 +215,12 @@ impl VhostUserBackend for Front {
     }
 
     fn handle_event(&self, _: u16, _: EventSet, rings: &[Ring], _: usize) -> io::Result<()> {
-        rings.first().map_or(Ok(()), |ring| self.take_requests(ring))
+        let Some(ring) = rings.first() else { return Ok(()) };
+        if self.booted.swap(false, Ordering::AcqRel) {
+            let ring = ring.clone();
+            self.reminder.raise_by(Box::new(move || drop(ring.signal_used_queue())));
+        }
+        self.take_requests(ring)
     }
 }
 
@@ -245,6 +258,7 @@ pub(crate) struct Answer {
     ring: Ring,
     head: u16,
     writable: Vec<Piece>,
+    reminder: Arc<Reminder>,
 }
 
 impl std::fmt::Debug for Front {
@@ -326,6 +340,7 @@ impl Answer {
         let written = (data.len() - rest.len() + 1) as u32;
         if self.ring.add_used(self.head, written).is_ok() {
             let _ = self.ring.signal_used_queue();
+            self.reminder.answered();
         }
     }
 }
