@@ -53,6 +53,8 @@ fn short(arena: &Arena) -> Result<Verdict> {
     for row in &rows {
         hold!(row.failed.is_none(), "{}: a takeover failed", row.name);
         hold!(!row.took.is_empty(), "{}: every trial was void", row.name);
+        let soonest = of(row, "resume").first().copied().unwrap_or_default();
+        hold!(soonest < OUTLIER_MS, "{}: clients were not woken, {soonest:.0} ms", row.name);
     }
     Ok(Verdict::Pass)
 }
@@ -195,14 +197,8 @@ fn table(rows: &[Row]) -> Table {
         &columns,
     );
     for row in rows {
-        let of = |phase: &str| -> Vec<f64> {
-            let found = row.took.iter().flat_map(Trial::phases);
-            let mut all: Vec<f64> = found.filter(|it| it.0 == phase).map(|it| it.1).collect();
-            all.sort_by(f64::total_cmp);
-            all
-        };
-        let p = |phase: &str, part: f64| cell(&of(phase), part);
-        let late = of("resume").iter().filter(|ms| **ms > OUTLIER_MS).count();
+        let p = |phase: &str, part: f64| cell(&of(row, phase), part);
+        let late = of(row, "resume").iter().filter(|ms| **ms > OUTLIER_MS).count();
         table.row(&[
             &row.name,
             &row.took.len(),
@@ -225,6 +221,14 @@ fn table(rows: &[Row]) -> Table {
         ]);
     }
     table
+}
+
+/// A phase of all of a row's trials, the shortest first.
+fn of(row: &Row, phase: &str) -> Vec<f64> {
+    let found = row.took.iter().flat_map(Trial::phases);
+    let mut all: Vec<f64> = found.filter(|it| it.0 == phase).map(|it| it.1).collect();
+    all.sort_by(f64::total_cmp);
+    all
 }
 
 /// The median load of the machine under a row's trials.
