@@ -4,9 +4,9 @@
 //! *owner*. The takeover is a handful of system calls in this resident process; nothing is started.
 
 use crate::nfsd::door;
+use crate::nfsd::grace;
 use crate::nfsd::keeper::{Keeper, KeeperError};
 use crate::nfsd::ledger::LedgerError;
-use crate::nfsd::locks;
 use crate::nfsd::pipe::{self, Book, News, Shared, Stopped, open};
 use crate::nfsd::rpc::RpcError;
 use crate::nfsd::settings::Settings;
@@ -195,18 +195,14 @@ impl Instance {
         phases.lap("exported");
         self.address.start(now())?;
         phases.lap("addressed");
-        if forced {
-            self.outside.listener.drain();
-            self.wake(Form::Bare);
-            phases.lap("woken");
-        }
-        let limit = Duration::from_millis(self.settings.locks_ms);
+        self.outside.listener.drain();
+        self.wake(Form::Bare);
+        phases.lap("woken");
+        let limit = Duration::from_secs(self.settings.lease.into());
         let service = self.settings.address.into();
-        locks::call(service, &self.settings.volume(), limit, &self.book, &self.news)?;
-        if forced {
-            thread::sleep(WAKE_AGAIN);
-            self.wake(Form::Byte);
-        }
+        grace::see_to_the_end(service, &self.settings.volume(), limit, &self.book, &self.news)?;
+        thread::sleep(WAKE_AGAIN);
+        self.wake(Form::Byte);
         self.tell()?;
         phases.lap("all");
         Ok(phases.laps)
@@ -220,7 +216,7 @@ impl Instance {
         self.stop_nfsd()?;
         phases.lap("stopped");
         // lockd goes on for other namespaces, and keeps the locks of this one until told otherwise.
-        space::nfsd("unlock_filesystem", &self.settings.volume().to_string_lossy())?;
+        self.unlock()?;
         let mut tries = UNMOUNT_TRIES;
         while let Err(e) = space::unmount(&self.settings.volume()) {
             tries -= 1;
@@ -246,21 +242,16 @@ impl Instance {
         Ok(())
     }
 
-    /// Drops the NFSv3 locks of the service.
+    /// Drops the NFSv3 locks of the service. (`unlock_ip` does nothing in 6.1: it compares the
+    /// address with the wrong thing, and answers well.)
     pub fn unlock(&self) -> Result<(), InstanceError> {
-        Ok(space::nfsd("unlock_ip", &self.settings.address.to_string())?)
+        Ok(space::nfsd("unlock_filesystem", &self.settings.volume().to_string_lossy())?)
     }
 
     /// Repeats the announcement if it is due, takes in the owner's list of connections.
     pub fn tick(&mut self) {
         self.address.handle_timeout(now());
         self.outside.listener.drain();
-    }
-
-    /// Has grace ended: NFSv4's, lockd's?
-    pub fn grace_ended(&self) -> Result<(bool, bool), InstanceError> {
-        let nfsd = space::read(format!("{}/v4_end_grace", space::NFSD))?;
-        Ok((nfsd == "Y", space::read(locks::LOCKD_GRACE)? == "Y"))
     }
 
     /// Tells the peer the connections of the service's clients, from now on.

@@ -131,6 +131,12 @@ impl Ledger {
         self.clients.iter().map(|(client, standing)| (client, *standing))
     }
 
+    /// Whether every client that held state before the takeover has reclaimed it.
+    #[must_use]
+    pub fn all_back(&self) -> bool {
+        self.clients.values().all(|standing| *standing == Standing::Now)
+    }
+
     /// Every host with NFSv3 locks.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         self.hosts.keys().map(String::as_str)
@@ -291,7 +297,9 @@ mod tests {
         ledger.take();
         assert_eq!(standings(&ledger), [Standing::Before, Standing::Before]);
         assert!(ledger.remember(client("quick")).unwrap());
+        assert!(!ledger.all_back(), "grace has to wait for the slow one");
         assert!(ledger.end_grace());
+        assert!(ledger.all_back());
         assert_eq!(ledger.clients().map(|(c, _)| c).collect::<Vec<_>>(), [&client("quick")]);
         assert!(!ledger.remember(client("quick")).unwrap(), "nothing new, nothing to store");
     }

@@ -4,15 +4,15 @@
 //! * [`instance`]: hold, take, give; [`space`]: the namespaces; [`door`]: who else is let in.
 //! * [`tracker`], [`ledger`], [`upcall`], [`pipe`]: who may reclaim NFSv4 state.
 //! * [`keeper`]: what holds an instance that stands by in grace.
-//! * [`monitor`], [`locks`], [`responder`]: who may reclaim NFSv3 locks; NFSv3 mounts.
+//! * [`grace`]: when it ends. [`monitor`], [`responder`]: NFSv3 locks and mounts.
 //! * [`work`]: a client that never stops.
 //! * [`rpc`], [`xdr`]: ONC RPC.
 
 pub mod door;
+pub mod grace;
 pub mod instance;
 pub mod keeper;
 pub mod ledger;
-pub mod locks;
 pub mod monitor;
 pub mod orders;
 pub mod pipe;

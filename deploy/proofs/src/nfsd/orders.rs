@@ -1,8 +1,8 @@
 //! The instance's process: orders come in on standard input, one word a line, answers and news go
 //! out on standard output, one JSON object a line.
 
+use crate::nfsd::grace;
 use crate::nfsd::instance::{self, Instance, InstanceError, Outside};
-use crate::nfsd::locks;
 use crate::nfsd::pipe::{self, News};
 use crate::nfsd::responder;
 use crate::nfsd::rpc::RpcError;
@@ -64,7 +64,7 @@ fn obey(
             "give" => instance.give().map(|phases| phases_of(&phases)),
             "unlock" => instance.unlock().map(|()| json!("unlocked")),
             "go alone" => instance.go_alone().map(|()| json!("alone")),
-            "end grace" => locks::end_grace().map(|()| json!("ordered")),
+            "end grace" => grace::end_grace().map(|()| json!("ordered")),
             "status" => status(instance),
             _ => Err(InstanceError::Condition("no such order")),
         };
@@ -85,7 +85,6 @@ fn phases_of(phases: &instance::Phases) -> Value {
 }
 
 fn status(instance: &Instance) -> Result<Value, InstanceError> {
-    let (nfs, locks) = instance.grace_ended()?;
     let book = instance.book();
     let book = pipe::open(&book);
     let ledger = book.tracker.ledger();
@@ -96,8 +95,8 @@ fn status(instance: &Instance) -> Result<Value, InstanceError> {
         })
         .collect();
     Ok(json!({
-        "nfs_grace_ended": nfs,
-        "lock_grace_ended": locks,
+        "nfs_grace_ended": grace::nfs_ended()?,
+        "lock_grace_ended": grace::lockd_ended()?,
         "clients": clients,
         "hosts": ledger.hosts().collect::<Vec<_>>(),
         "state": ledger.state,
@@ -135,7 +134,8 @@ fn orders() -> Receiver<String> {
 /// Starts the namespace's own port mapper and waits until it answers: lockd registers with it.
 fn port_mapper() -> Result<Child, InstanceError> {
     let mut command = Command::new("rpcbind");
-    command.arg("-f");
+    // What stops or interrupts the instance by its group is not meant for it.
+    command.arg("-f").process_group(0);
     // SAFETY: prctl is async-signal-safe and takes no pointer here; the child ends with its parent.
     unsafe {
         command.pre_exec(|| {

@@ -27,13 +27,9 @@ pub struct Settings {
     /// Its clients.
     #[arg(long = "client")]
     pub clients: Vec<Ipv4Addr>,
-    /// NFSv4's lease in seconds.
+    /// NFSv4's lease in seconds; grace after a takeover lasts so long at most.
     #[arg(long, default_value_t = 10)]
     pub lease: u32,
-    /// The longest that hosts have to reclaim NFSv3 locks, in milliseconds. Until they are done new
-    /// locks and opens wait.
-    #[arg(long, default_value_t = 5000)]
-    pub locks_ms: u64,
     /// Where the owner's list of connections comes in, on the node's own address.
     #[arg(long)]
     pub listen: SocketAddr,

@@ -60,7 +60,10 @@ fn per_service(arena: &Arena) -> Result<Verdict> {
     let verdict = cases(&mut bed, &mut rows)?;
     rows.0.save(&arena.results, "nfsd").context("results")?;
     print!("{}", rows.0);
-    Ok(verdict)
+    Ok(match verdict {
+        Verdict::Fail(why) => Verdict::Fail(format!("{why}\nreported: {}", bed.troubles())),
+        other => other,
+    })
 }
 
 /// Passes a verdict on unless it is "holds".

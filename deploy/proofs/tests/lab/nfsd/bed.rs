@@ -25,7 +25,7 @@ pub(crate) struct Bed<'a> {
     pub(crate) lab: &'a Lab,
     instances: BTreeMap<(&'static str, &'static str), Running>,
     /// What instances reported unasked: node, service, report.
-    pub(crate) news: Vec<(&'static str, &'static str, Value)>,
+    news: Vec<(&'static str, &'static str, Value)>,
 }
 
 /// The number of a service or node: the last part of its address.
@@ -151,6 +151,14 @@ impl<'a> Bed<'a> {
         found
             .map(|(_, running)| running)
             .ok_or_else(|| LabError::Refused(format!("{service} has no instance on {node}")))
+    }
+
+    /// What instances complained of.
+    pub(crate) fn troubles(&self) -> String {
+        let bad = self.news.iter().filter(|(_, _, told)| told["news"] == "trouble");
+        let lines =
+            bad.map(|(node, service, told)| format!("{service} on {node}: {}", told["what"]));
+        lines.collect::<Vec<_>>().join("; ")
     }
 
     /// Stops or continues an instance's process.

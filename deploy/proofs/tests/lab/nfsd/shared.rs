@@ -94,7 +94,6 @@ pub(crate) fn standstills(
     bed.lab.set_fault(&disk, None)?;
     let over = os::now().0;
     let history = finish(bed, work)?;
-
     let case = "s1's lock monitor stands still 3 s while a new host locks there";
     let longest = |version, kinds, span| history.longest(("s2", version), kinds, span);
     let locks = longest("v3", &["lock"], (begin, end));

@@ -1,15 +1,17 @@
-//! The reclaim of NFSv3 locks after a takeover: hosts are told, and grace ends when they are done.
+//! The end of grace after a takeover: when everyone has reclaimed, at the latest after a lease.
 //!
-//! NFSv3 has no word for "I have reclaimed everything". What can be seen is that every host has
-//! acknowledged the notice, or cannot be reached, and that the locks on the volume do not change any
-//! more. Grace ends then, at the latest after a time that is configured. As long as it lasts NFSv4's
-//! opens wait too: in 6.1 lockd cannot be put into grace without starting it anew.
+//! NFSv4.1 clients say when they have reclaimed everything, and the kernel ends grace with the last
+//! one by itself. NFSv3 has no word for it: hosts with locks are told to reclaim; what can be seen is
+//! that each has acknowledged the notice, or cannot be reached, and that the locks on the volume do
+//! not change any more. While such hosts reclaim, NFSv4's opens wait too: in 6.1 lockd cannot be
+//! put into grace without starting it anew. A client that died with its server never reclaims: without
+//! a limit a standby's grace would go on for an hour.
 
 use crate::nfsd::instance::InstanceError;
 use crate::nfsd::monitor;
 use crate::nfsd::pipe::{News, Shared, open};
 use crate::nfsd::rpc::RpcError;
-use crate::nfsd::space;
+use crate::nfsd::space::{self, SpaceError};
 use crate::takeover::resident::now;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -21,17 +23,16 @@ use std::thread;
 use std::time::Duration;
 
 /// Ends lockd's grace of the namespace that writes to it.
-pub const LOCKD_GRACE: &str = "/proc/fs/lockd/nlm_end_grace";
+const LOCKD_GRACE: &str = "/proc/fs/lockd/nlm_end_grace";
 /// How often and how long a client host is told that it must reclaim.
-const NOTICES: (u32, Duration) = (20, Duration::from_millis(50));
+const NOTICES: (u32, Duration) = (100, Duration::from_millis(100));
 const LOOK: Duration = Duration::from_millis(50);
 /// Looks without a change after which reclaiming is taken to be over: longer than a lost packet takes
 /// to be sent again.
 const QUIET: u32 = 10;
 
-/// Tells the hosts and sees to the end of grace. With no such host, lockd's grace ends at once and
-/// NFSv4's with its last client.
-pub fn call(
+/// Tells the hosts with NFSv3 locks and sees to the end of grace.
+pub fn see_to_the_end(
     service: IpAddr,
     volume: &Path,
     limit: Duration,
@@ -43,8 +44,9 @@ pub fn call(
         let ledger = book.tracker.ledger();
         (ledger.hosts().map(str::to_owned).collect::<Vec<_>>(), ledger.state)
     };
+    let quiet = if hosts.is_empty() { 0 } else { QUIET };
     if hosts.is_empty() {
-        return Ok(space::write(LOCKD_GRACE, "Y")?);
+        space::write(LOCKD_GRACE, "Y")?;
     }
     let untold = Arc::new(AtomicUsize::new(hosts.len()));
     for host in hosts {
@@ -63,7 +65,7 @@ pub fn call(
     }
     let (book, news, volume) = (Arc::clone(book), news.clone(), volume.to_owned());
     thread::spawn(move || {
-        wait_for_quiet(&volume, limit, &untold);
+        wait_for_all(&volume, limit, quiet, &untold, &book);
         if let Err(e) = end(&book) {
             let _ = news.try_send(News::Trouble(e.to_string()));
         }
@@ -74,8 +76,20 @@ pub fn call(
 /// Ends both graces of this namespace by order.
 pub fn end_grace() -> Result<(), InstanceError> {
     space::write(LOCKD_GRACE, "Y")?;
-    space::nfsd("v4_end_grace", "Y")?;
+    if !nfs_ended()? {
+        space::nfsd("v4_end_grace", "Y")?;
+    }
     Ok(())
+}
+
+/// Has NFSv4's grace ended?
+pub fn nfs_ended() -> Result<bool, SpaceError> {
+    Ok(space::read(format!("{}/v4_end_grace", space::NFSD))? == "Y")
+}
+
+/// Has lockd's?
+pub fn lockd_ended() -> Result<bool, SpaceError> {
+    Ok(space::read(LOCKD_GRACE)? == "Y")
 }
 
 /// Who has not reclaimed its NFSv3 locks by now has lost them.
@@ -89,17 +103,20 @@ fn end(book: &Shared) -> Result<(), InstanceError> {
     end_grace()
 }
 
-fn wait_for_quiet(volume: &Path, limit: Duration, untold: &AtomicUsize) {
+/// Waits until every NFSv4 client has reclaimed, every NFSv3 host is told, and the locks were the
+/// same for so many looks.
+fn wait_for_all(volume: &Path, limit: Duration, looks: u32, untold: &AtomicUsize, book: &Shared) {
     let (mut before, mut quiet) = (None, 0);
     for _ in 0..limit.as_millis() / LOOK.as_millis() {
-        thread::sleep(LOOK);
-        let told = untold.load(Ordering::Relaxed) == 0;
+        let back = open(book).tracker.ledger().all_back();
         let held = locks(volume);
-        quiet = if told && held.is_some() && held == before { quiet + 1 } else { 0 };
+        let calm = held.is_some() && held == before;
+        quiet = if calm && back && untold.load(Ordering::Relaxed) == 0 { quiet + 1 } else { 0 };
         before = held;
-        if quiet >= QUIET {
+        if back && quiet >= looks {
             return;
         }
+        thread::sleep(LOOK);
     }
 }
 
