@@ -2,10 +2,11 @@
 //!
 //! NFSv4.1 clients say when they have reclaimed everything, and the kernel ends grace with the last
 //! one by itself. NFSv3 has no word for it: hosts with locks are told to reclaim; what can be seen is
-//! that each has acknowledged the notice, or cannot be reached, and that the locks on the volume do
-//! not change any more. While such hosts reclaim, NFSv4's opens wait too: in 6.1 lockd cannot be
-//! put into grace without starting it anew. A client that died with its server never reclaims: without
-//! a limit a standby's grace would go on for an hour.
+//! which have acknowledged the notice, which have asked for a lock, and whether the locks on the volume
+//! still change. A host that was watched without having a lock never asks, so after a longer quiet
+//! grace ends without it. While hosts reclaim, NFSv4's opens wait too: in 6.1 lockd cannot be put into
+//! grace without starting it anew. A client that died with its server never reclaims: without a limit
+//! a standby's grace would go on for an hour.
 
 use crate::nfsd::instance::InstanceError;
 use crate::nfsd::monitor;
@@ -27,9 +28,11 @@ const LOCKD_GRACE: &str = "/proc/fs/lockd/nlm_end_grace";
 /// How often and how long a client host is told that it must reclaim.
 const NOTICES: (u32, Duration) = (100, Duration::from_millis(100));
 const LOOK: Duration = Duration::from_millis(50);
-/// Looks without a change after which reclaiming is taken to be over: longer than a lost packet takes
-/// to be sent again.
+/// Looks without a change after which reclaiming is over, if all hosts have come: longer than a lost
+/// packet takes to be sent again.
 const QUIET: u32 = 10;
+/// If some have not: longer than a client takes to connect when its first packet is lost.
+const QUIET_WITHOUT: u32 = 60;
 
 /// Tells the hosts with NFSv3 locks and sees to the end of grace.
 pub fn see_to_the_end(
@@ -44,7 +47,6 @@ pub fn see_to_the_end(
         let ledger = book.tracker.ledger();
         (ledger.hosts().map(str::to_owned).collect::<Vec<_>>(), ledger.state)
     };
-    let quiet = if hosts.is_empty() { 0 } else { QUIET };
     if hosts.is_empty() {
         space::write(LOCKD_GRACE, "Y")?;
     }
@@ -65,7 +67,7 @@ pub fn see_to_the_end(
     }
     let (book, news, volume) = (Arc::clone(book), news.clone(), volume.to_owned());
     thread::spawn(move || {
-        wait_for_all(&volume, limit, quiet, &untold, &book);
+        wait_for_all(&volume, limit, &untold, &book);
         if let Err(e) = end(&book) {
             let _ = news.try_send(News::Trouble(e.to_string()));
         }
@@ -103,17 +105,22 @@ fn end(book: &Shared) -> Result<(), InstanceError> {
     end_grace()
 }
 
-/// Waits until every NFSv4 client has reclaimed, every NFSv3 host is told, and the locks were the
-/// same for so many looks.
-fn wait_for_all(volume: &Path, limit: Duration, looks: u32, untold: &AtomicUsize, book: &Shared) {
+/// Waits until every NFSv4 client has reclaimed, every NFSv3 host is told, and the locks have not
+/// changed for a while.
+fn wait_for_all(volume: &Path, limit: Duration, untold: &AtomicUsize, book: &Shared) {
     let (mut before, mut quiet) = (None, 0);
     for _ in 0..limit.as_millis() / LOOK.as_millis() {
-        let back = open(book).tracker.ledger().all_back();
+        let (none, clients_back, hosts_back) = {
+            let book = open(book);
+            let ledger = book.tracker.ledger();
+            (ledger.hosts().next().is_none(), ledger.clients_back(), ledger.hosts_back())
+        };
         let held = locks(volume);
-        let calm = held.is_some() && held == before;
-        quiet = if calm && back && untold.load(Ordering::Relaxed) == 0 { quiet + 1 } else { 0 };
+        let calm = held.is_some() && held == before && untold.load(Ordering::Relaxed) == 0;
+        quiet = if calm { quiet + 1 } else { 0 };
         before = held;
-        if back && quiet >= looks {
+        let looks = if hosts_back { QUIET } else { QUIET_WITHOUT };
+        if clients_back && (none || quiet >= looks) {
             return;
         }
         thread::sleep(LOOK);

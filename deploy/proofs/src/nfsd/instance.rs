@@ -31,6 +31,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 const NFS_PORT: u16 = 2049;
+/// lockd listens at the same port on both nodes: a client asks for it anew once a minute at most, and
+/// tries a wrong one again after 3 s. The setting is the node's, the port each namespace's own.
+const LOCKD_PORT: &str = "4045";
+const LOCKD_PORTS: [&str; 2] = ["/proc/sys/fs/nfs/nlm_tcpport", "/proc/sys/fs/nfs/nlm_udpport"];
 const THREADS: &str = "8";
 /// The kernel's longest. A standby is renewed before it ends.
 const LONGEST_GRACE: &str = "3600";
@@ -162,6 +166,9 @@ impl Instance {
         space::nfsd("versions", "-2 +3 +4 -4.0 +4.1 +4.2")?;
         space::nfsd("nfsv4leasetime", &self.settings.lease.to_string())?;
         space::nfsd("nfsv4gracetime", LONGEST_GRACE)?;
+        for port in LOCKD_PORTS {
+            space::write(port, LOCKD_PORT)?;
+        }
         space::nfsd("threads", THREADS)?;
         if open(&self.book).tracker.starts() == starts {
             return Err(InstanceError::Condition("nfsd has started without asking its tracker"));

@@ -133,8 +133,14 @@ impl Ledger {
 
     /// Whether every client that held state before the takeover has reclaimed it.
     #[must_use]
-    pub fn all_back(&self) -> bool {
+    pub fn clients_back(&self) -> bool {
         self.clients.values().all(|standing| *standing == Standing::Now)
+    }
+
+    /// Whether every host that had NFSv3 locks before the takeover has asked for some again.
+    #[must_use]
+    pub fn hosts_back(&self) -> bool {
+        self.hosts.values().all(|host| host.standing == Standing::Now)
     }
 
     /// Every host with NFSv3 locks.
@@ -271,6 +277,7 @@ mod tests {
         let mut back = Ledger::from_text(&ledger.to_text()).unwrap();
         assert_eq!(back.hosts().collect::<Vec<_>>(), ["10.20.0.4"]);
         assert!(back.clients().eq(ledger.clients()));
+        assert!(!back.hosts_back());
         assert!(back.end_locks(), "a host in a file is one that has yet to reclaim");
     }
 
@@ -297,9 +304,9 @@ mod tests {
         ledger.take();
         assert_eq!(standings(&ledger), [Standing::Before, Standing::Before]);
         assert!(ledger.remember(client("quick")).unwrap());
-        assert!(!ledger.all_back(), "grace has to wait for the slow one");
+        assert!(!ledger.clients_back(), "grace has to wait for the slow one");
         assert!(ledger.end_grace());
-        assert!(ledger.all_back());
+        assert!(ledger.clients_back());
         assert_eq!(ledger.clients().map(|(c, _)| c).collect::<Vec<_>>(), [&client("quick")]);
         assert!(!ledger.remember(client("quick")).unwrap(), "nothing new, nothing to store");
     }

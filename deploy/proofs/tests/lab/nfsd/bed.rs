@@ -26,6 +26,8 @@ pub(crate) struct Bed<'a> {
     instances: BTreeMap<(&'static str, &'static str), Running>,
     /// What instances reported unasked: node, service, report.
     news: Vec<(&'static str, &'static str, Value)>,
+    /// Whether the second client has mounted the services.
+    pub(crate) has_second: bool,
 }
 
 /// The number of a service or node: the last part of its address.
@@ -53,7 +55,7 @@ impl<'a> Bed<'a> {
     /// Volumes made, all four instances standing by, nobody owner.
     pub(crate) fn prepare(lab: &'a Lab) -> Result<Self> {
         fs::write(lab.share().join("nfsd-drbd.conf"), configuration()).context("drbd.conf")?;
-        let mut bed = Self { lab, instances: BTreeMap::new(), news: vec![] };
+        let mut bed = Self { lab, instances: BTreeMap::new(), news: vec![], has_second: false };
         for node in NODES {
             bed.modules(node)?;
             bed.lab
@@ -237,7 +239,11 @@ impl<'a> Bed<'a> {
     }
 
     /// Locks of `c` that `w` could take, which must be none.
-    pub(crate) fn lost_locks(&self) -> Result<Vec<String>> {
+    pub(crate) fn lost_locks(&mut self) -> Result<Vec<String>> {
+        if !self.has_second {
+            self.mount("w")?;
+            self.has_second = true;
+        }
         let mut lost = vec![];
         for (service, version) in mounts() {
             let file = format!("{}/{version}/held", mount(service, version));
