@@ -1,4 +1,4 @@
-//! The end of grace after a takeover: when everyone has reclaimed, at the latest after a lease.
+//! The end of grace after a takeover: when everyone has reclaimed, at the latest after two leases.
 //!
 //! NFSv4.1 clients say when they have reclaimed everything, and the kernel ends grace with the last
 //! one by itself. NFSv3 has no word for it: hosts with locks are told to reclaim; what can be seen is
@@ -9,6 +9,7 @@
 //! a standby's grace would go on for an hour.
 
 use crate::nfsd::instance::InstanceError;
+use crate::nfsd::ledger::Standing;
 use crate::nfsd::monitor;
 use crate::nfsd::pipe::{News, Shared, open};
 use crate::nfsd::rpc::RpcError;
@@ -67,7 +68,9 @@ pub fn see_to_the_end(
     }
     let (book, news, volume) = (Arc::clone(book), news.clone(), volume.to_owned());
     thread::spawn(move || {
-        wait_for_all(&volume, limit, &untold, &book);
+        if !wait_for_all(&volume, limit, &untold, &book) {
+            let _ = news.try_send(News::Trouble(missing(&book)));
+        }
         if let Err(e) = end(&book) {
             let _ = news.try_send(News::Trouble(e.to_string()));
         }
@@ -106,8 +109,8 @@ fn end(book: &Shared) -> Result<(), InstanceError> {
 }
 
 /// Waits until every NFSv4 client has reclaimed, every NFSv3 host is told, and the locks have not
-/// changed for a while.
-fn wait_for_all(volume: &Path, limit: Duration, untold: &AtomicUsize, book: &Shared) {
+/// changed for a while. False if that did not happen in time.
+fn wait_for_all(volume: &Path, limit: Duration, untold: &AtomicUsize, book: &Shared) -> bool {
     let (mut before, mut quiet) = (None, 0);
     for _ in 0..limit.as_millis() / LOOK.as_millis() {
         let (none, clients_back, hosts_back) = {
@@ -121,10 +124,20 @@ fn wait_for_all(volume: &Path, limit: Duration, untold: &AtomicUsize, book: &Sha
         before = held;
         let looks = if hosts_back { QUIET } else { QUIET_WITHOUT };
         if clients_back && (none || quiet >= looks) {
-            return;
+            return true;
         }
         thread::sleep(LOOK);
     }
+    false
+}
+
+/// Who has not reclaimed, and may not any more.
+fn missing(book: &Shared) -> String {
+    let book = open(book);
+    let clients = book.tracker.ledger().clients();
+    let late = clients.filter(|(_, standing)| *standing == Standing::Before);
+    let names: Vec<_> = late.map(|(client, _)| String::from_utf8_lossy(&client.name)).collect();
+    format!("grace ends without the NFSv4 clients [{}]", names.join(", "))
 }
 
 /// How many locks there are on a volume.

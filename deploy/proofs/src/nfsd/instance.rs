@@ -205,7 +205,9 @@ impl Instance {
         self.outside.listener.drain();
         self.wake(Form::Bare);
         phases.lap("woken");
-        let limit = Duration::from_secs(self.settings.lease.into());
+        // As long as the kernel waits for clients that are not done: an idle one speaks up after two
+        // thirds of a lease, and may have to wait for its connection.
+        let limit = 2 * Duration::from_secs(self.settings.lease.into());
         let service = self.settings.address.into();
         grace::see_to_the_end(service, &self.settings.volume(), limit, &self.book, &self.news)?;
         thread::sleep(WAKE_AGAIN);

@@ -27,7 +27,7 @@ pub struct Settings {
     /// Its clients.
     #[arg(long = "client")]
     pub clients: Vec<Ipv4Addr>,
-    /// NFSv4's lease in seconds; grace after a takeover lasts so long at most.
+    /// NFSv4's lease in seconds; grace after a takeover lasts twice as long at most.
     #[arg(long, default_value_t = 10)]
     pub lease: u32,
     /// Where the owner's list of connections comes in, on the node's own address.

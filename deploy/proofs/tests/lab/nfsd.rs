@@ -61,6 +61,7 @@ fn per_service(arena: &Arena) -> Result<Verdict> {
     let verdict = cases(&mut bed, &mut rows)?;
     rows.0.save(&arena.results, "nfsd").context("results")?;
     print!("{}", rows.0);
+    println!("      reported: {}", bed.troubles());
     Ok(match verdict {
         Verdict::Fail(why) => Verdict::Fail(format!("{why}\nreported: {}", bed.troubles())),
         other => other,
