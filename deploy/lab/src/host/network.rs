@@ -3,7 +3,9 @@
 
 use crate::error::Result;
 use crate::spec::{BRIDGES, NodeSpec, Spec};
+use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use testbed::error::run;
 use testbed::netlink::Ports;
 
@@ -14,6 +16,15 @@ const GROUP: u32 = 100;
 #[derive(Debug)]
 pub(crate) struct Network {
     ports: Ports,
+    cables: Mutex<Cables>,
+}
+
+#[derive(Debug, Default)]
+struct Cables {
+    /// Taps whose cable is out.
+    out: BTreeSet<String>,
+    /// Numbers of the nodes that have power.
+    powered: BTreeSet<u8>,
 }
 
 impl Network {
@@ -37,17 +48,36 @@ impl Network {
                 ip(&["addr", "add", &address, "dev", BRIDGES[1]])?;
             }
         }
-        Ok(Self { ports: Ports::here()? })
+        Ok(Self { ports: Ports::here()?, cables: Mutex::default() })
     }
 
-    /// All cables of a node in or out.
+    /// The interfaces of a node with its power. A cable that is out stays out.
     pub(crate) fn set_node(&self, node: &NodeSpec, up: bool) -> Result<()> {
-        Ok(self.ports.set_group(group(node), up)?)
+        let mut cables = self.cables.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ports.set_group(group(node), up)?;
+        if !up {
+            cables.powered.remove(&node.id);
+            return Ok(());
+        }
+        cables.powered.insert(node.id);
+        let taps = (0..BRIDGES.len()).map(|bridge| tap(node, bridge));
+        for tap in taps.filter(|tap| cables.out.contains(tap)) {
+            forward(&tap, false)?;
+        }
+        Ok(())
     }
 
-    /// One cable.
+    /// One cable in or out. The bridge's port closes and the tap stays up: a guest that writes to a tap
+    /// that is down gets EIO, upon which the driver of User Mode Linux 6.1 never sends again.
     pub(crate) fn set_cable(&self, node: &NodeSpec, bridge: usize, up: bool) -> Result<()> {
-        Ok(self.ports.set_port(&tap(node, bridge), up)?)
+        let tap = tap(node, bridge);
+        let mut cables = self.cables.lock().unwrap_or_else(PoisonError::into_inner);
+        if up {
+            cables.out.remove(&tap);
+        } else {
+            cables.out.insert(tap.clone());
+        }
+        if cables.powered.contains(&node.id) { forward(&tap, up) } else { Ok(()) }
     }
 }
 
@@ -63,6 +93,13 @@ pub(crate) fn hardware_address(node: &NodeSpec, bridge: usize) -> String {
 
 fn group(node: &NodeSpec) -> u32 {
     GROUP + u32::from(node.id)
+}
+
+/// Opens or closes a port of a bridge: `forwarding` and `disabled` of the spanning tree's states.
+fn forward(tap: &str, open: bool) -> Result<()> {
+    let state = if open { "3" } else { "0" };
+    run(Command::new("bridge").args(["link", "set", "dev", tap, "state", state]))?;
+    Ok(())
 }
 
 fn ip(words: &[&str]) -> Result<()> {

@@ -38,6 +38,8 @@ fn nodes_reach_each_other(arena: &Arena) -> Result<Verdict> {
     lab.node("a").link(STORAGE, false)?;
     let cut = lab.node("b").run(&["ping", "-q", "-c", "1", "-W", "1", "10.20.1.1"])?;
     hold!(cut.success().is_err(), "the cable is out, and b reaches a over it");
+    let cut = lab.node("a").run(&["ping", "-q", "-c", "1", "-W", "1", "10.20.1.2"])?;
+    hold!(cut.success().is_err(), "the cable is out, and a reaches b over it");
     lab.node("b").sh("ping -q -c 1 -W 2 10.20.0.1")?;
     lab.node("a").link(STORAGE, true)?;
     lab.node("b").sh("ping -q -c 1 -i 0.2 -w 3 10.20.1.1")?;
