@@ -30,7 +30,7 @@ pub(crate) const TESTS: &[Test] =
 /// measured: in half a second of XFS, 6 ms say nothing.
 const STALL: Duration = Duration::from_millis(5);
 const STALL_PART: u64 = 10;
-/// A trial is repeated so often, at most, before its variant goes on with fewer.
+/// A trial is repeated so often, at most.
 const VOID_MAX: usize = 3;
 /// Beyond this a resumption is an outlier and told.
 const OUTLIER_MS: f64 = 100.0;
@@ -101,7 +101,7 @@ fn rounds(arena: &Arena, lab: &Lab, bed: &mut dyn Bed, log: &mut File) -> Result
     let meter = StallMeter::start();
     let new = |name| Row { name, took: vec![], void: 0, failed: None };
     let mut rows: Vec<Row> = bed.names().into_iter().map(new).collect();
-    for _ in 0..arena.trials + VOID_MAX {
+    for _ in 0..arena.trials * (1 + VOID_MAX) {
         for (number, row) in rows.iter_mut().enumerate() {
             if row.took.len() >= arena.trials || row.failed.is_some() {
                 continue;

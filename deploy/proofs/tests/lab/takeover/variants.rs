@@ -61,15 +61,10 @@ pub(crate) const VARIANTS: &[Variant] = &[
     ext4("ext4-64m-4k", "mkfs.ext4 -q -b 4096 -J size=64", 6_400),
     checkpointed(100, short(ext4("ext4-4m-each-100", "mkfs.ext4 -q -b 4096 -J size=4", 400))),
     checkpointed(100, ext4("ext4-64m-each-100", "mkfs.ext4 -q -b 4096 -J size=64", 6_400)),
-    checkpointed(500, ext4("ext4-64m-each-500", "mkfs.ext4 -q -b 4096 -J size=64", 6_400)),
     ext4("ext4-default", "mkfs.ext4 -q", 1_600),
     ext4("ext4-4m-fast", "mkfs.ext4 -q -b 4096 -J size=4 -O fast_commit", 400),
-    ext4("ext4-16m-fast", "mkfs.ext4 -q -b 4096 -J size=16 -O fast_commit", 1_600),
     mounted(ext4("ext4-4m-lazy", "mkfs.ext4 -q -b 4096 -J size=4", 400), "noatime,lazytime"),
-    mounted(ext4("ext4-4m-sum", "mkfs.ext4 -q -b 4096 -J size=4", 400), "noatime,journal_checksum"),
     short(xfs("xfs-default", "mkfs.xfs -q -f", 1_600)),
-    // mkfs.xfs makes no log below 64 MB; what can be small is what is in it.
-    xfs("xfs-little-used", "mkfs.xfs -q -f", 0),
 ];
 
 /// How clients are woken, and what happens when their first answer goes to the dead node: all on the
@@ -77,7 +72,6 @@ pub(crate) const VARIANTS: &[Variant] = &[
 pub(crate) const WAKES: &[Variant] = &[
     woken("not-woken", &["--tickle", "silent"]),
     woken("woken-bare", &["--tickle", "bare"]),
-    woken("woken-byte", &["--tickle", "byte"]),
     woken(
         "early-then-bare",
         &["--early", "bare", "--tickle", "bare", "--again", "bare", "--again-after", "5,20"],
