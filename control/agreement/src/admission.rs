@@ -96,7 +96,8 @@ impl Agreement {
         match seat {
             // R-JOIN: only a life that knows which removal it follows.
             Some(seat) if seat.incarnation == life.incarnation => {
-                removed_at == seat.removed_at && removed_at <= self.commit
+                let follows = removed_at == seat.removed_at || self.off("join-removed-at");
+                follows && seat.removed_at <= self.commit
             }
             Some(seat) if seat.incarnation > life.incarnation => false,
             // A new life first has the log.

@@ -47,6 +47,9 @@ impl Settings {
     /// R-COLD-WAIT: D·(1+2ρ).
     pub(crate) fn cold_wait(&self) -> Duration {
         let deadline = self.deadline();
+        if self.off("cold-wait") {
+            return Duration::ZERO;
+        }
         deadline + Duration(deadline.0.saturating_mul(2 * u64::from(self.rate_ppm)) / 1_000_000)
     }
     /// True if the named rule is switched off.

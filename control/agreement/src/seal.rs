@@ -89,14 +89,15 @@ impl Agreement {
         let Some(end) = self.seal_end(seal) else { return seal.life == self.me };
         now >= end
             || self.off("own-deadline")
-            || self.suspicions.has_obituary(seal.life, seal.stint)
+            || self.has_obituary(seal.life, seal.stint)
             || self.is_over(seal.life)
     }
 
     /// When the own deadline has passed; `None` until the fast path has answered, before which nothing is acknowledged.
     /// Deadlines begin afresh with each life: what an earlier one echoed has ended by then (5.3 b).
     fn seal_end(&self, seal: &Seal) -> Option<Instant> {
-        seal.heard.map(|heard| heard.max(self.started) + self.deadline())
+        let start = if self.off("afresh") { Instant::ZERO } else { self.started };
+        seal.heard.map(|heard| heard.max(start) + self.deadline())
     }
 
     /// When the next removal may be acknowledged.

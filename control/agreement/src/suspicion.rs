@@ -37,10 +37,6 @@ pub(crate) struct Suspicions {
 }
 
 impl Suspicions {
-    /// R-OBIT: an obituary is valid for its stint only.
-    pub(crate) fn has_obituary(&self, life: Life, stint: Stint) -> bool {
-        self.obituaries.contains(&(life, stint))
-    }
     /// True if nobody has to be told anything again.
     pub(crate) fn is_quiet(&self) -> bool {
         self.told.is_empty()
@@ -72,7 +68,7 @@ impl Agreement {
             return;
         }
         self.meet(life);
-        if stint.is_member() && !self.suspicions.has_obituary(life, stint) {
+        if stint.is_member() && !self.suspicions.obituaries.contains(&(life, stint)) {
             if self.suspicions.obituaries.len() >= OBITUARIES_MAX {
                 self.suspicions.obituaries.pop_front();
             }
@@ -87,12 +83,19 @@ impl Agreement {
         self.settle(now);
     }
 
+    /// R-OBIT: an obituary is valid for its stint only.
+    pub(crate) fn has_obituary(&self, life: Life, stint: Stint) -> bool {
+        let known = &self.suspicions.obituaries;
+        known.contains(&(life, stint))
+            || self.off("obit-stint") && known.iter().any(|(of, _)| *of == life)
+    }
+
     /// The member stints that this node suspects now.
     #[must_use]
     pub fn suspects(&self, now: Instant) -> Vec<Suspicion> {
         let mute = self.mute_primary(now);
         let opinion = |(life, stint): (Life, Stint)| {
-            let obituary = self.suspicions.has_obituary(life, stint);
+            let obituary = self.has_obituary(life, stint);
             let suspect = obituary
                 || self.suspicions.silent.contains(&life)
                 || self.is_over(life)
@@ -113,7 +116,7 @@ impl Agreement {
         self.suspicions.silent.contains(&life)
             || self.is_over(life)
             || self.mute_primary(now) == Some(life)
-            || self.suspicions.has_obituary(life, self.committed.stint(life))
+            || self.has_obituary(life, self.committed.stint(life))
     }
 
     /// Voters whose present set names the stint, this node included.

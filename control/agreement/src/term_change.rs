@@ -46,7 +46,7 @@ impl Agreement {
         }
         let primary = self.term.life;
         let stint = self.committed.stint(primary);
-        let ended = self.is_over(primary) || self.suspicions.has_obituary(primary, stint);
+        let ended = self.is_over(primary) || self.has_obituary(primary, stint);
         let silent = self.suspects_life(now, primary) && self.majority_names(now, primary, stint);
         if primary != self.me && (ended || silent) {
             self.promise_next(now);
@@ -165,7 +165,7 @@ impl Agreement {
     }
 
     pub(crate) fn on_promise_request(&mut self, now: Instant, from: Life, term: Term) {
-        let ended = self.suspicions.has_obituary(from, self.committed.stint(from));
+        let ended = self.has_obituary(from, self.committed.stint(from));
         if from != term.life || self.term.era != term.era || !self.votes() || ended {
             return;
         }

@@ -149,6 +149,9 @@ impl World {
             margin: MARGIN,
             links: self.shape.links,
             nodes: self.shape.nodes,
+            // Some bytes a life, in builds for tests only.
+            #[cfg(feature = "mutations")]
+            mutations: self.shape.mutations.clone().leak(),
         };
         daemons.fast = Some(Process::new(Fast::new(settings, self.shape.nodes, now)));
         self.wake_fast(life, self.now);

@@ -113,13 +113,15 @@ impl Heartbeat {
         peer.newest = seq;
         peer.beats += 1;
         peer.stint = beat.stint;
-        if may_echo(self.settings.me, from, beat.stint, board) {
+        let unbound = self.settings.off("beat-stint");
+        let stint = if unbound { board.peer_stint(from.node) } else { beat.stint };
+        if may_echo(&self.settings, from, stint, board) {
             // Stored before the frozen word is read again: the answer here, or the next beat, goes without the echo,
             // or control sees this receipt (PROTOCOL 5.3b).
             board.set_heard(from.node, now);
             let incarnation = from.incarnation;
-            peer.echoable = Some(Echoable { seq, incarnation, stint: beat.stint, at: now });
-            if beat.owner && may_echo(self.settings.me, from, beat.stint, board) {
+            peer.echoable = Some(Echoable { seq, incarnation, stint, at: now });
+            if beat.owner && may_echo(&self.settings, from, stint, board) {
                 let echo = Echo::new(seq, incarnation, Duration::ZERO);
                 let echo = EchoBody { to: from.node, stint: board.stint(), echo };
                 self.push(Action::Answer { to: from.node, link, echo });
@@ -194,8 +196,10 @@ impl Heartbeat {
         if self.ending.is_some() {
             return;
         }
-        board.set_lease_end(Instant::ZERO);
-        self.lease.end = Instant::ZERO;
+        if !self.settings.off("obit-reflex") {
+            board.set_lease_end(Instant::ZERO);
+            self.lease.end = Instant::ZERO;
+        }
         self.ending = Some((board.stint(), OBITUARIES, now));
         self.handle_timeout(now, board);
     }
@@ -233,7 +237,7 @@ impl Heartbeat {
             let Some(echoable) = self.peers[node.index()].echoable else { continue };
             let from = Life { node, incarnation: echoable.incarnation };
             // Read after `heard` was stored: either this beat goes without the echo, or control sees that receipt.
-            if may_echo(self.settings.me, from, echoable.stint, board) {
+            if may_echo(&self.settings, from, echoable.stint, board) {
                 let held = now.since(echoable.at);
                 beat.set_echo(node, Echo::new(echoable.seq, echoable.incarnation, held));
             }
@@ -416,7 +420,8 @@ impl Heartbeat {
     /// predecessor may have acknowledged this node's removal (R-ECHO-VOTER).
     fn renew(&mut self, now: Instant, board: &Board) {
         let stint = self.lease.stint;
-        if !stint.is_member() || board.closed() == stint || self.ending.is_some() {
+        let gone = self.ending.is_some() && !self.settings.off("obit-reflex");
+        if !stint.is_member() || board.closed() == stint || gone {
             return;
         }
         let voters = board.voters();
@@ -428,7 +433,10 @@ impl Heartbeat {
             } else {
                 let roster = board.roster(node);
                 let echoed = self.peers[node.index()].echoed;
-                echoed.filter(|(life, _)| *life == roster && roster != Incarnation(0)).map(|e| e.1)
+                let counts = |life| {
+                    life == roster && roster != Incarnation(0) || self.settings.off("echo-voter")
+                };
+                echoed.filter(|(life, _)| counts(*life)).map(|e| e.1)
             };
             if let (Some(at), Some(slot)) = (at, sent.get_mut(count)) {
                 *slot = at;
@@ -540,11 +548,14 @@ impl Heartbeat {
 
 /// R-ACK 1, R-STINT, R-ECHO-VOTER at the sending end: an echo goes out only from a life that votes, for a life
 /// and stint that are members by the own log, and only while that stint is not frozen.
-fn may_echo(me: Life, from: Life, stint: Stint, board: &Board) -> bool {
+fn may_echo(settings: &Settings, from: Life, stint: Stint, board: &Board) -> bool {
+    let me = settings.me;
     // `frozen` is loaded before `peer_stint`: control clears a freeze only after it has ended the stint.
     board.frozen(from.node) != stint
         && stint.is_member()
-        && board.roster(me.node) == me.incarnation
+        && (board.roster(me.node) == me.incarnation
+            || settings.off("learner-echo")
+            || settings.off("echo-voter"))
         && board.roster(from.node) == from.incarnation
         && board.peer_stint(from.node) == stint
 }

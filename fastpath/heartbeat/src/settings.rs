@@ -20,6 +20,9 @@ pub struct Settings {
     pub links: u8,
     /// Configured nodes, this one included.
     pub nodes: NodeSet,
+    /// Rules that are switched off to see the checkers bite. Empty in the product.
+    #[cfg(feature = "mutations")]
+    pub mutations: &'static [&'static str],
 }
 
 impl Settings {
@@ -41,8 +44,23 @@ impl Settings {
     #[must_use]
     pub fn lease(&self) -> Duration {
         let deadline = self.deadline();
+        if self.off("margin") {
+            return deadline;
+        }
         let rates = Duration(deadline.0.saturating_mul(2 * u64::from(self.rate_ppm)) / 1_000_000);
         deadline.saturating_sub(rates).saturating_sub(self.margin)
+    }
+
+    /// True if the named rule is switched off.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn off(&self, rule: &str) -> bool {
+        self.mutations.contains(&rule)
+    }
+    /// No rule is ever off in the product.
+    #[cfg(not(feature = "mutations"))]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) const fn off(&self, _rule: &str) -> bool {
+        false
     }
 }
 
@@ -63,6 +81,8 @@ mod tests {
             margin: Duration::from_micros(50),
             links: 1,
             nodes: NodeSet(7),
+            #[cfg(feature = "mutations")]
+            mutations: &[],
         };
         assert_eq!(settings.lease(), Duration::from_micros(29_890));
     }

@@ -35,6 +35,8 @@ impl One {
             margin: Duration::from_micros(50),
             links: 2,
             nodes: NodeSet(7),
+            #[cfg(feature = "mutations")]
+            mutations: &[],
         };
         let board = Board::default();
         board.set_voters(NodeSet(7));
