@@ -49,6 +49,13 @@ impl Config {
         sum.finish()
     }
 
+    /// The configuration's number in every frame: both halves of the hash count.
+    #[must_use]
+    pub fn frame_hash(&self) -> u32 {
+        let hash = self.config_hash();
+        (hash ^ hash >> 32) as u32
+    }
+
     /// Number of the cluster in every frame: hash of its name.
     #[must_use]
     pub fn cluster_id(&self) -> u64 {

@@ -31,6 +31,8 @@ pub use model::{
 pub use suggest::did_you_mean;
 pub use value::format_duration;
 
+/// Which key the key file holds, in every frame; another number will be the next key of a rotation.
+pub const KEY_ID: u8 = 1;
 /// Most links.
 pub const LINKS_MAX: usize = 4;
 /// Most nodes.

@@ -24,8 +24,6 @@ use wire::{ClusterId, Incarnation, Life, NodeId, Nonce, ServiceId};
 pub const RATE_PPM: u32 = 1_000;
 /// For the store and the read of the lease word (PROTOCOL 5.2).
 const MARGIN: Duration = Duration::from_micros(50);
-/// The only key there is, until keys rotate.
-const KEY_ID: u8 = 1;
 /// Feature level of this release.
 pub const LEVEL: u16 = 1;
 
@@ -153,13 +151,11 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
 }
 
 fn seal(identity: &Identity) -> Seal {
-    let hash = identity.config.config_hash();
     Seal {
         cluster: ClusterId(identity.config.cluster_id()),
         key: identity.key,
-        key_id: KEY_ID,
-        // Both halves count.
-        config_hash: (hash ^ hash >> 32) as u32,
+        key_id: config::KEY_ID,
+        config_hash: identity.config.frame_hash(),
         level: LEVEL,
     }
 }
