@@ -50,6 +50,11 @@ pub enum Refused {
         /// The resource's name.
         resource: String,
     },
+    /// Policy `lease`, but the kernel's gate is not whole on this node (S2b).
+    NoGate {
+        /// What it lacks.
+        lack: String,
+    },
 }
 
 /// The right to start one generation of a service. Only [`Right::grant`] makes one.
@@ -61,19 +66,25 @@ pub struct Right {
 }
 
 impl Right {
-    /// Checks S3 and gives the right. `unbound` names a resource that is not lease-bound, if there
-    /// is one.
+    /// Checks S3 and gives the right. `unbound` names a resource that is not lease-bound, `lack` says
+    /// what this node's gate lacks, if that is so.
     pub fn grant(
         service: ServiceId,
         generation: Generation,
         evidence: Evidence,
         policy: FencePolicy,
         unbound: Option<&str>,
+        lack: Option<&str>,
     ) -> Result<Self, Refused> {
         if policy == FencePolicy::Lease
             && let Some(resource) = unbound
         {
             return Err(Refused::NotLeaseBound { resource: resource.into() });
+        }
+        if policy == FencePolicy::Lease
+            && let Some(lack) = lack
+        {
+            return Err(Refused::NoGate { lack: lack.into() });
         }
         if policy == FencePolicy::Fenced && matches!(evidence, Evidence::LeaseEnded(_)) {
             return Err(Refused::NeedsProof);

@@ -225,7 +225,7 @@ mod tests {
 
     fn start(service: u16) -> Job {
         let (service, evidence) = (ServiceId(service), Evidence::NeverOwned);
-        let right = Right::grant(service, Generation(1), evidence, FencePolicy::Fenced, None);
+        let right = Right::grant(service, Generation(1), evidence, FencePolicy::Fenced, None, None);
         Job::Start(right.unwrap())
     }
 

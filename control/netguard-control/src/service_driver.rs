@@ -248,7 +248,7 @@ mod tests {
 
     fn start(g: u64) -> Job {
         let (service, evidence) = (ServiceId(0), Evidence::NeverOwned);
-        let right = Right::grant(service, Generation(g), evidence, FencePolicy::Fenced, None);
+        let right = Right::grant(service, Generation(g), evidence, FencePolicy::Fenced, None, None);
         Job::Start(right.unwrap())
     }
     fn stop(g: u64) -> Job {

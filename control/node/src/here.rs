@@ -4,9 +4,10 @@
 //! the node act now?"
 
 use crate::lease::Lease;
+use alloc::format;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
-use driver::{Done, Job, Outcome, Right};
+use driver::{Done, Job, Outcome, Refused, Right};
 use membership::Member;
 use services::{Phase, Report, ServiceSpec, ServiceState};
 use wire::{Generation, ServiceId};
@@ -94,6 +95,8 @@ pub struct Moment<'a> {
     pub lease: &'a Lease,
     /// The deadline D.
     pub deadline: Duration,
+    /// What this node's kernel gate lacks, if it is not whole (S2b).
+    pub lack: Option<&'a str>,
 }
 
 /// All services on this node.
@@ -205,7 +208,7 @@ impl Instance {
                     && generation > self.generation
                     && held
                 {
-                    self.begin(spec, state, steps);
+                    self.begin(spec, state, moment.lack, steps);
                 }
             }
             Local::Starting | Local::Up | Local::Withdrawn if !ours => self.end(held, steps),
@@ -246,18 +249,28 @@ impl Instance {
     }
 
     /// The log gives this node the next generation: only with a right that S3 grants.
-    fn begin(&mut self, spec: &ServiceSpec, state: &ServiceState, steps: &mut Vec<Step>) {
+    fn begin(
+        &mut self,
+        spec: &ServiceSpec,
+        state: &ServiceState,
+        lack: Option<&str>,
+        steps: &mut Vec<Step>,
+    ) {
         let generation = state.generation;
         self.generation = generation;
         self.reported = false;
         let right = state.evidence.map(|evidence| {
-            Right::grant(spec.id, generation, evidence, spec.fence, spec.unbound())
+            Right::grant(spec.id, generation, evidence, spec.fence, spec.unbound(), lack)
         });
         match right {
             Some(Ok(right)) => {
                 self.on(LocalEvent::Begin);
                 self.open(generation, steps);
                 steps.push(Step::Run(Job::Start(right)));
+            }
+            Some(Err(Refused::NoGate { lack })) => {
+                let reason = format!("policy `lease` needs the gate: {lack}");
+                steps.push(Step::Report(self.id, generation, Report::Failed(reason)));
             }
             // The planner does not plan this; if it did, S3 would still hold.
             Some(Err(_)) | None => {
@@ -374,6 +387,7 @@ mod tests {
         state: ServiceState,
         me: Option<Member>,
         lease: Lease,
+        lack: Option<&'static str>,
         now: Instant,
     }
 
@@ -396,12 +410,14 @@ mod tests {
             let mut lease = Lease::default();
             lease.set_end(Instant::MAX);
             let me = Some(member(4));
-            Self { here: Here::new([ID]), spec, state, me, lease, now: Instant(1) }
+            let here = Here::new([ID]);
+            Self { here, spec, state, me, lease, lack: None, now: Instant(1) }
         }
         fn follow(&mut self) -> Vec<String> {
             let stint = self.me.map(|m| m.stint).unwrap_or_default();
             self.lease.observe(self.now, stint);
-            let moment = Moment { now: self.now, me: self.me, lease: &self.lease, deadline: D };
+            let (now, me, lack) = (self.now, self.me, self.lack);
+            let moment = Moment { now, me, lease: &self.lease, deadline: D, lack };
             let services = [(&self.spec, &self.state)].into_iter();
             self.here.follow(services, |o| o.life == member(4).life, &moment);
             self.steps()
@@ -595,6 +611,21 @@ mod tests {
         bench.state.evidence = Some(Evidence::LeaseEnded(Op(7)));
         assert_eq!(bench.follow(), ["failed 1"]);
         assert_eq!(bench.local(), Local::Absent);
+    }
+
+    #[test]
+    fn a_lease_service_starts_only_behind_a_whole_gate_and_stays_when_the_gate_is_lost() {
+        let mut bench = Bench::new();
+        bench.lack = Some("eth0 has no filter");
+        assert_eq!(bench.follow(), ["failed 1"]);
+        assert_eq!(bench.local(), Local::Absent);
+        let mut bench = Bench::up();
+        bench.lack = Some("eth0 has no filter");
+        assert!(bench.follow().is_empty());
+        let mut bench = Bench::new();
+        bench.lack = Some("eth0 has no filter");
+        bench.spec.fence = FencePolicy::Fenced;
+        assert_eq!(bench.follow(), ["open 1", "start 1"], "proof needs no gate");
     }
 
     #[test]

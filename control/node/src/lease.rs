@@ -15,6 +15,7 @@ pub struct Lease {
     held: bool,
     lapsed_at: Option<Instant>,
     lapses: u64,
+    last_lapse: Option<Instant>,
 }
 
 impl Lease {
@@ -43,7 +44,10 @@ impl Lease {
         } else if self.held {
             self.lapsed_at = Some(now);
             // A lease that ends with the stint is no lapse.
-            self.lapses += u64::from(stint.is_member() && self.closed != stint);
+            if stint.is_member() && self.closed != stint {
+                self.lapses += 1;
+                self.last_lapse = Some(now);
+            }
         }
         self.held = holds;
         holds
@@ -62,6 +66,11 @@ impl Lease {
     #[must_use]
     pub const fn lapsed_at(&self) -> Option<Instant> {
         self.lapsed_at
+    }
+    /// When it last ended while this node was a member.
+    #[must_use]
+    pub const fn last_lapse(&self) -> Option<Instant> {
+        self.last_lapse
     }
     /// How often it ended while this node was a member.
     #[must_use]

@@ -4,6 +4,7 @@
 //!
 //! * [`action`], [`command`]: what comes out; what the operator asks.
 //! * [`node`]: the state of one life, and where its inputs go.
+//! * [`gate`]: the kernel gate, as far as decisions need it.
 //! * [`here`]: what runs on this node, driven towards what the log says.
 //! * [`lease`]: the right to act, as control sees it.
 //! * [`requests`]: numbered requests on their way into the log, and who waits for them.
@@ -11,15 +12,17 @@
 //! * [`peers`]: what the fast path says about the others.
 //! * [`timeline`]: what happened when, for each removal.
 //! * [`quorum`]: votes as this node sees them.
-//! * [`status`]: everything `ng` shows.
+//! * [`status`]: everything `ng` shows; [`alarms`]: what needs attention.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod action;
+pub mod alarms;
 pub mod command;
 pub mod fail_back;
+pub mod gate;
 pub mod here;
 pub mod lease;
 pub mod node;
@@ -31,7 +34,9 @@ pub mod timeline;
 
 pub use action::Action;
 pub use agreement::{Destination, Roster};
+pub use alarms::{Alarm, Severity};
 pub use command::{Command, CommandDone, CommandRefused};
+pub use gate::GateState;
 pub use node::{Node, Settings};
-pub use status::{Alarm, MemberState, MemberStatus, NodeStatus, ServiceStatus, Severity};
+pub use status::{MemberState, MemberStatus, NodeStatus, ServiceStatus};
 pub use timeline::{Failover, FailoverService};

@@ -7,6 +7,7 @@
 use crate::action::Action;
 use crate::command::{Command, CommandDone, CommandRefused};
 use crate::fail_back::FailBack;
+use crate::gate::{GateState, GateWatch};
 use crate::here::{Here, Moment, Step};
 use crate::lease::Lease;
 use crate::peers::Peers;
@@ -53,6 +54,7 @@ pub struct Node {
     pub(crate) planner: Planner,
     pub(crate) here: Here,
     pub(crate) lease: Lease,
+    pub(crate) gate: GateWatch,
     pub(crate) peers: Peers,
     pub(crate) requests: Requests,
     timelines: Timelines,
@@ -89,6 +91,7 @@ impl Node {
             here: Here::new(services.iter().map(|s| s.id)),
             planner: Planner::new(services, witnesses),
             lease: Lease::default(),
+            gate: GateWatch::default(),
             peers: Peers::default(),
             requests: Requests::new(me),
             timelines: Timelines::new(deadline),
@@ -153,6 +156,23 @@ impl Node {
         if self.lease_held(now) != self.lease.was_held() {
             self.settle(now);
         }
+    }
+
+    /// What the edge sees of the kernel gate; it tells before anything else, and with every change.
+    pub fn handle_gate(&mut self, now: Instant, state: GateState) {
+        self.gate.note(now, state);
+        self.settle(now);
+    }
+
+    /// The gate saw the first packets of a generation: a question, an answer.
+    pub fn handle_answered(
+        &mut self,
+        service: ServiceId,
+        generation: Generation,
+        asked: Option<Instant>,
+        answered: Instant,
+    ) {
+        self.timelines.answered(service, generation, asked, answered);
     }
 
     /// Answer to [`Action::Freeze`]: `heard` is final from now on.
@@ -415,12 +435,14 @@ impl Node {
         self.hasty = self.leaving.is_some_and(|at| !held || now.since(at) >= LEAVE_PATIENCE);
         let me = member.filter(|_| !self.ended && !self.hasty);
         let life = self.me;
-        let moment = Moment { now, me, lease: &self.lease, deadline: self.deadline };
+        let (lease, deadline, lack) = (&self.lease, self.deadline, self.gate.lack());
+        let moment = Moment { now, me, lease, deadline, lack };
         self.here.follow(self.planner.services(), |owner| owner.life == life, &moment);
         for step in self.here.take_steps() {
             self.perform(now, step);
         }
         self.say_clean(member);
+        self.say_gate(member);
         let mine = |owner: Option<Member>| owner.is_some() && owner == member;
         let owner =
             self.here.anything() || self.planner.services().any(|(_, state)| mine(state.holder()));
@@ -465,6 +487,14 @@ impl Node {
         }
         self.said_clean = member.stint;
         self.requests.say(&Body::Clean { life: self.me });
+    }
+
+    /// A member whose gate is not whole says so: its end of lease proves nothing then (S2b).
+    fn say_gate(&mut self, member: Option<Member>) {
+        let Some(member) = member.filter(|_| !self.membership.is_forming()) else { return };
+        if let Some(whole) = self.gate.news(member.stint) {
+            self.requests.say(&Body::Gate { life: self.me, whole });
+        }
     }
 
     fn propose_fail_back(&mut self, now: Instant) {

@@ -1,5 +1,6 @@
 //! Everything `ng` shows, as plain values: this node's view of itself and of the cluster.
 
+use crate::alarms::Alarm;
 use crate::here::Local;
 use crate::node::Node;
 use crate::peers::Trouble;
@@ -11,9 +12,6 @@ use driver::{Evidence, FencePolicy};
 use membership::{LeftCause, Quorum};
 use services::{Phase, Placement, ResourceSpec};
 use wire::{Generation, Incarnation, Life, LinkId, NodeId, Op, ServiceId, Stint, Term};
-
-/// An alarm about the past stays so long.
-pub const ALARM_KEPT: Duration = Duration::from_millis(60_000);
 
 /// The whole picture.
 #[derive(Clone, Debug)]
@@ -117,32 +115,6 @@ pub struct ServiceStatus {
     pub failed_on: Vec<(NodeId, String)>,
     /// What it is on this node.
     pub here: Local,
-}
-
-/// How bad an alarm is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Severity {
-    /// A service does not run, or a promise is broken.
-    Critical,
-    /// The next failure would need what is lost.
-    Warning,
-    /// Worth knowing.
-    Notice,
-}
-
-/// Something that needs attention.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Alarm {
-    /// Stable name.
-    pub code: &'static str,
-    /// How bad.
-    pub severity: Severity,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub remedy: String,
-    /// Since when.
-    pub since: Instant,
 }
 
 impl Node {
@@ -262,57 +234,5 @@ impl Node {
     fn left_with_era(&self, node: NodeId) -> bool {
         let view = self.membership.view();
         view.left.iter().any(|l| l.member.life.node == node && l.cause == LeftCause::EraEnded)
-    }
-
-    fn alarms(&self, now: Instant) -> Vec<Alarm> {
-        let mut alarms = Vec::new();
-        let recent = |at: Instant| now.since(at) < ALARM_KEPT;
-        for (node, incarnation, since) in self.peers.impostors() {
-            let name = self.names.of(node);
-            alarms.push(Alarm {
-                code: "impostor",
-                severity: Severity::Critical,
-                message: format!(
-                    "two machines speak as life {incarnation} of {name}: both are refused"
-                ),
-                remedy: format!(
-                    "stop the one that is not {name}; give every node its own state directory"
-                ),
-                since,
-            });
-        }
-        if let Some(since) = self.lease.lapsed_at().filter(|_| self.here.anything()) {
-            alarms.push(Alarm {
-                code: "withdrawn",
-                severity: Severity::Critical,
-                message: "the lease has lapsed: what runs here was withdrawn".into(),
-                remedy: "look at the links in `ng members`: a majority does not answer this node"
-                    .into(),
-                since,
-            });
-        }
-        if let Some(stall) = self.peers.stall().filter(|s| recent(s.at)) {
-            alarms.push(Alarm {
-                code: "stalled",
-                severity: Severity::Notice,
-                message: format!(
-                    "the heartbeat thread did not run for {}; {} stalls since the start",
-                    stall.lost, stall.count
-                ),
-                remedy: "give netguard-fast a core of its own and real-time priority".into(),
-                since: stall.at,
-            });
-        }
-        if self.requests.dropped() > 0 {
-            alarms.push(Alarm {
-                code: "requests-dropped",
-                severity: Severity::Critical,
-                message: format!("{} reports found no place in the queue", self.requests.dropped()),
-                remedy: "restart this node once there is a quorum".into(),
-                since: now,
-            });
-        }
-        alarms.sort_by_key(|a| a.severity);
-        alarms
     }
 }

@@ -59,6 +59,10 @@ pub struct FailoverService {
     pub ended: Option<Instant>,
     /// When it was agreed that the service runs.
     pub started: Option<Instant>,
+    /// When the first question to the service passed the new owner's gate.
+    pub asked: Option<Instant>,
+    /// When its first answer did: the end of the takeover for whoever asked.
+    pub answered: Option<Instant>,
 }
 
 /// The timelines of one node.
@@ -135,6 +139,8 @@ impl Timelines {
             began: None,
             ended: None,
             started: None,
+            asked: None,
+            answered: None,
         };
         record.services = owned.map(service).collect();
         if self.agreed.len() >= KEPT_MAX {
@@ -181,6 +187,19 @@ impl Timelines {
         if let Some(record) = self.service(service, generation) {
             record.began = Some(began);
             record.ended = Some(ended);
+        }
+    }
+    /// The gate's stamps of the first packets of a generation.
+    pub fn answered(
+        &mut self,
+        service: ServiceId,
+        generation: Generation,
+        asked: Option<Instant>,
+        answered: Instant,
+    ) {
+        if let Some(record) = self.service(service, generation) {
+            record.asked = asked;
+            record.answered = Some(answered);
         }
     }
     /// Newest first: what is under way, then what is agreed.

@@ -71,6 +71,14 @@ pub enum Body {
         /// The life.
         life: Life,
     },
+    /// A member tells that its kernel gate is not whole (S2b), or that it is again. Until it says
+    /// otherwise it is: no node starts a `lease` service without seeing its own gate whole.
+    Gate {
+        /// The life.
+        life: Life,
+        /// Every packet of every floating address passes it.
+        whole: bool,
+    },
 }
 
 /// The numbered client that stands for one life: outcomes are believed only from the owner's.
@@ -115,6 +123,11 @@ impl Body {
                 w.u8(6);
                 w.life(*life);
             }
+            Self::Gate { life, whole } => {
+                w.u8(7);
+                w.life(*life);
+                w.u8(u8::from(*whole));
+            }
         }
         w.0
     }
@@ -140,6 +153,14 @@ impl Body {
             },
             5 => Self::Leave { life: r.life()? },
             6 => Self::Clean { life: r.life()? },
+            7 => Self::Gate {
+                life: r.life()?,
+                whole: match r.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Malformed::OutOfRange("whole")),
+                },
+            },
             _ => return Err(Malformed::OutOfRange("request")),
         };
         r.finish()?;
@@ -216,6 +237,8 @@ mod tests {
         let life = Life { node, incarnation: Incarnation(7) };
         all.push(Body::Leave { life });
         all.push(Body::Clean { life });
+        all.push(Body::Gate { life, whole: false });
+        all.push(Body::Gate { life, whole: true });
         all
     }
 

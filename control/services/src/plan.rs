@@ -26,6 +26,8 @@ pub struct Scene<'a> {
     pub leaving: &'a BTreeMap<NodeId, Stint>,
     /// Nodes on which nothing of an earlier era can run.
     pub clean: NodeSet,
+    /// Members whose kernel gate is not whole, with the stint in which they said so.
+    pub ungated: &'a BTreeMap<NodeId, Stint>,
 }
 
 /// What is to be done with one service.
@@ -61,7 +63,8 @@ pub fn plan(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Deci
             Some(owner) if keeps(state, owner, scene) => stay(spec, state, owner, scene),
             Some(owner) => {
                 let trigger = state.ending.trigger.clone().unwrap_or(Trigger::Stopped);
-                let reason = Reason::WaitsForProof { node: owner.life.node, trigger };
+                let (node, ungated) = (owner.life.node, state.ending.ungated);
+                let reason = Reason::WaitsForProof { node, trigger, ungated };
                 Decision::Hold(Phase::WaitingForFence, reason)
             }
         },
@@ -85,6 +88,19 @@ pub fn bar(state: &ServiceState, scene: &Scene<'_>, node: NodeId) -> Option<Bar>
     }
 }
 
+/// What bars `node` from starting the service: a `lease` service also needs the gate there. Who
+/// loses the gate while it runs the service keeps it, but its death then wants proof (S2b).
+#[must_use]
+pub fn start_bar(
+    spec: &ServiceSpec,
+    state: &ServiceState,
+    scene: &Scene<'_>,
+    node: NodeId,
+) -> Option<Bar> {
+    let gate = || spec.fence == FencePolicy::Lease && scene.ungated.contains_key(&node);
+    bar(state, scene, node).or_else(|| gate().then_some(Bar::NoGate))
+}
+
 /// The node to which the service should go back, if its policy and the state want that.
 #[must_use]
 pub fn fail_back(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Option<NodeId> {
@@ -94,7 +110,7 @@ pub fn fail_back(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) ->
         return None;
     }
     let better = spec.rank(owner.life.node).unwrap_or(spec.nodes.len());
-    spec.nodes.iter().take(better).copied().find(|n| bar(state, scene, *n).is_none())
+    spec.nodes.iter().take(better).copied().find(|n| start_bar(spec, state, scene, *n).is_none())
 }
 
 /// What is known of the last owner that suffices for the next one to start (S3).
@@ -104,7 +120,7 @@ fn proof(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Option<
         return known.then_some(Evidence::NeverOwned);
     }
     let ending = &state.ending;
-    let lease = spec.fence == FencePolicy::Lease && !ending.stuck;
+    let lease = spec.fence == FencePolicy::Lease && !ending.stuck && !ending.ungated;
     let stopped = ending.stopped.map(Evidence::Stopped);
     stopped
         .or(ending.new_life.map(Evidence::NewLife))
@@ -130,7 +146,8 @@ fn stay(spec: &ServiceSpec, state: &ServiceState, owner: Owner, scene: &Scene<'_
         return Decision::Keep;
     }
     let node = owner.life.node;
-    let wish = state.wish.filter(|w| w.node() != node && bar(state, scene, w.node()).is_none());
+    let can = |n| n != node && start_bar(spec, state, scene, n).is_none();
+    let wish = state.wish.filter(|w| can(w.node()));
     match (bar(state, scene, node), wish) {
         (Some(Bar::Failed), _) => {
             let reason = state.failures.get(&node).map(|f| f.reason.clone()).unwrap_or_default();
@@ -157,12 +174,12 @@ fn start(
         Some(Decision::Start { owner, evidence, choice })
     };
     let mut barred = Vec::new();
-    let wished = state.wish.map(Wish::node).filter(|n| bar(state, scene, *n).is_none());
+    let wished = state.wish.map(Wish::node).filter(|n| start_bar(spec, state, scene, *n).is_none());
     if let Some(decision) = wished.and_then(|node| at(node, Choice::Wished)) {
         return decision;
     }
     for node in spec.nodes.iter().copied() {
-        match bar(state, scene, node) {
+        match start_bar(spec, state, scene, node) {
             Some(why) => barred.push((node, why)),
             None => {
                 let choice = Choice::Preferred { barred };

@@ -58,6 +58,9 @@ pub enum Refusal {
     /// It is about to end.
     #[error("the node is leaving")]
     Leaving(NodeId),
+    /// A `lease` service needs the kernel's gate (S2b).
+    #[error("the node's gate is not whole, and the service's fence policy is `lease`")]
+    NoGate(NodeId),
     /// The service is there, or on its way there.
     #[error("the service already is there")]
     AlreadyThere(NodeId),
@@ -85,6 +88,7 @@ pub struct Planner {
     witnesses: NodeSet,
     leaving: BTreeMap<NodeId, Stint>,
     clean: NodeSet,
+    ungated: BTreeMap<NodeId, Stint>,
 }
 
 impl Planner {
@@ -93,7 +97,8 @@ impl Planner {
     pub fn new(specs: Vec<ServiceSpec>, witnesses: NodeSet) -> Self {
         let service = |spec| Service { spec, state: ServiceState::at_era(0) };
         let services = specs.into_iter().map(service).collect();
-        Self { services, witnesses, leaving: BTreeMap::new(), clean: NodeSet::EMPTY }
+        let (leaving, ungated) = (BTreeMap::new(), BTreeMap::new());
+        Self { services, witnesses, leaving, clean: NodeSet::EMPTY, ungated }
     }
 
     /// Applies one committed entry; `membership` has applied it already.
@@ -140,7 +145,11 @@ impl Planner {
     #[must_use]
     pub const fn scene<'a>(&'a self, membership: &'a Membership) -> Scene<'a> {
         let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
-        Scene { membership, witnesses, leaving, clean }
+        Scene { membership, witnesses, leaving, clean, ungated: &self.ungated }
+    }
+    /// Members whose kernel gate is not whole, as they said themselves.
+    pub fn ungated(&self) -> impl Iterator<Item = NodeId> {
+        self.ungated.keys().copied()
     }
     /// True if nothing of an earlier era can run on `node`.
     #[must_use]
@@ -171,9 +180,10 @@ impl Planner {
         if spec.rank(to).is_none() {
             return Err(Refusal::NotEligible(to));
         }
-        match plan::bar(state, &self.scene(membership), to) {
+        match plan::start_bar(spec, state, &self.scene(membership), to) {
             Some(Bar::NotAMember) => return Err(Refusal::NotAMember(to)),
             Some(Bar::Leaving) => return Err(Refusal::Leaving(to)),
+            Some(Bar::NoGate) => return Err(Refusal::NoGate(to)),
             // An order to go where it failed is an order to try again.
             Some(Bar::Failed | Bar::Witness) | None => {}
         }
@@ -185,6 +195,7 @@ impl Planner {
 
     fn begin_era(&mut self, era: u32) {
         self.leaving.clear();
+        self.ungated.clear();
         self.clean = NodeSet::EMPTY;
         for service in &mut self.services {
             service.state = ServiceState::at_era(era);
@@ -197,9 +208,11 @@ impl Planner {
             return;
         };
         self.leaving.remove(&node);
+        let ungated = self.ungated.remove(&node).is_some();
         for Service { state, .. } in &mut self.services {
             if state.owner == Some(removal.member) {
                 state.ending.lease_ended = Some(op);
+                state.ending.ungated |= ungated;
                 state.ending.trigger.get_or_insert(Trigger::Removed(cause));
             }
         }
@@ -207,6 +220,7 @@ impl Planner {
 
     fn note_admission(&mut self, op: Op, life: Life, membership: &Membership) {
         self.leaving.remove(&life.node);
+        self.ungated.remove(&life.node);
         if membership.view().began_with(life) {
             self.clean.insert(life.node);
         }
@@ -277,6 +291,15 @@ impl Planner {
                 self.clean.insert(life.node);
                 Ok(Accepted::Noted)
             }
+            Body::Gate { life, whole } => {
+                let stint = own_stint(client, life, membership).ok_or(Refusal::OutOfDate)?;
+                if whole {
+                    self.ungated.remove(&life.node);
+                } else {
+                    self.ungated.insert(life.node, stint);
+                }
+                Ok(Accepted::Noted)
+            }
         }
     }
 
@@ -345,11 +368,12 @@ impl Planner {
     /// Runs the plan for every service.
     fn settle(&mut self, op: Op, membership: &Membership) -> Vec<ServiceId> {
         let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
-        let scene = Scene { membership, witnesses, leaving, clean };
+        let scene = Scene { membership, witnesses, leaving, clean, ungated: &self.ungated };
         let mut changed = Vec::new();
         for Service { spec, state } in &mut self.services {
             // A wish lasts while it can be met.
-            state.wish = state.wish.filter(|w| plan::bar(state, &scene, w.node()).is_none());
+            state.wish =
+                state.wish.filter(|w| plan::start_bar(spec, state, &scene, w.node()).is_none());
             let before = (state.phase, state.generation, state.since);
             let decision = plan::plan(spec, state, &scene);
             let new_reason = carry_out(state, op, spec.placement, decision);

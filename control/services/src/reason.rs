@@ -44,6 +44,8 @@ pub enum Bar {
     Failed,
     /// It is about to end.
     Leaving,
+    /// Its kernel gate is not whole, and the service's policy is `lease` (S2b).
+    NoGate,
 }
 
 /// Why that node.
@@ -89,6 +91,8 @@ pub enum Reason {
         node: NodeId,
         /// How it was lost.
         trigger: Trigger,
+        /// Its gate was not whole, so that the end of its lease is no proof.
+        ungated: bool,
     },
     /// No node that may run it can have it now.
     NoCandidate(Vec<(NodeId, Bar)>),
@@ -119,6 +123,7 @@ impl Bar {
             Self::Witness => "is a witness and owns nothing",
             Self::Failed => "failed with it",
             Self::Leaving => "is leaving",
+            Self::NoGate => "has no whole gate, which policy `lease` needs",
         }
     }
 }
@@ -163,12 +168,12 @@ impl Reason {
                 "nothing is known since the start of nodes that may have run it before: {}",
                 names.list(nodes.iter().copied())
             ),
-            Self::WaitsForProof { node, trigger } => {
+            Self::WaitsForProof { node, trigger, ungated } => {
                 let trigger = trigger.words(Some(*node), names);
-                format!(
-                    "{trigger}; nothing proves yet that {} does no more with it",
-                    names.of(*node)
-                )
+                let gate =
+                    if *ungated { "; its gate was not whole, so its lease is none" } else { "" };
+                let node = names.of(*node);
+                format!("{trigger}; nothing proves yet that {node} does no more with it{gate}")
             }
             Self::NoCandidate(barred) => {
                 format!("no node can have it now: {}", barred_words(barred, names))

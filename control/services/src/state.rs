@@ -59,6 +59,9 @@ pub struct Ending {
     pub operator: Option<Op>,
     /// The owner reported that it cannot stop it: then the end of its lease proves nothing.
     pub stuck: bool,
+    /// The owner's gate was not whole when its stint ended: then the end of its lease proves nothing
+    /// either (S2b).
+    pub ungated: bool,
 }
 
 /// One service, by the log.

@@ -40,7 +40,7 @@ pub struct WhyNode {
 pub fn why(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>, names: &Names) -> Why {
     let owner = state.holder().map(|o| o.life.node);
     let candidates = spec.nodes.iter().map(|node| {
-        let bar = plan::bar(state, scene, *node);
+        let bar = plan::start_bar(spec, state, scene, *node);
         let reason = candidate_words(state, scene, *node, owner == Some(*node), bar);
         WhyNode { node: *node, eligible: bar.is_none(), reason }
     });
@@ -100,6 +100,9 @@ fn candidate_words(
             ),
             None => "is not a member".into(),
         },
+        Some(Bar::NoGate) if owns => {
+            "owns it, but its gate is not whole: its death will want proof".into()
+        }
         Some(other) => other.words().into(),
         None if owns => "owns it".into(),
         None if state.wish == Some(Wish::Operator(node)) => "the operator wants it here".into(),

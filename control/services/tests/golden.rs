@@ -191,6 +191,11 @@ impl Scenario {
                 let life = self.life(self.node(words[1]));
                 self.request(client_of(life), &Body::Clean { life }, out);
             }
+            "gate" => {
+                let life = self.life(self.node(words[1]));
+                let whole = words[2] == "whole";
+                self.request(client_of(life), &Body::Gate { life, whole }, out);
+            }
             "garbage" => {
                 let body = words[1..].iter().map(|b| b.parse().unwrap()).collect();
                 let client = operator;

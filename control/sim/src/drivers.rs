@@ -169,7 +169,7 @@ mod tests {
     fn start() -> Job {
         let (service, generation) = (ServiceId(0), Generation(1));
         let policy = FencePolicy::Fenced;
-        Job::Start(Right::grant(service, generation, Evidence::NeverOwned, policy, None).unwrap())
+        Job::Start(Right::grant(service, generation, Evidence::NeverOwned, policy, None, None).unwrap())
     }
     fn stop() -> Job {
         Job::Stop { service: ServiceId(0), generation: Generation(1) }
