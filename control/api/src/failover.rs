@@ -82,6 +82,10 @@ pub struct FailoverService {
     pub driver_ended_ns: Option<u64>,
     /// When it was agreed that the service runs.
     pub started_ns: Option<u64>,
+    /// When the kernel's gate let the first question to the new owner pass.
+    pub asked_ns: Option<u64>,
+    /// When its first answer passed: for whoever asked, the takeover was over.
+    pub answered_ns: Option<u64>,
 }
 
 /// What is known of the previous owner, with the log position that shows it.

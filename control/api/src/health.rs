@@ -84,7 +84,7 @@ fn service_problem(service: &Service, quorum: bool) -> Option<Problem> {
             Severity::Critical,
             format!("waits for proof that {owner} is off"),
             format!(
-                "switch {owner} off and say so with `ng confirm-off {owner}`, or start it again"
+                "switch {owner} off and say so with `ng fence confirm {owner}`, or start it again"
             ),
         ),
         Phase::Failed => (Severity::Critical, "has failed".into(), format!("ng why {name}")),

@@ -36,6 +36,8 @@ pub struct Status {
     pub quorum: Quorum,
     /// The right to act as a member.
     pub lease: Lease,
+    /// The kernel's gate on this node (S2b).
+    pub gate: Gate,
     /// All configured nodes, by id.
     pub members: Vec<Member>,
     /// All configured services, in the order of the file.
@@ -106,6 +108,27 @@ pub struct Lease {
     pub held: bool,
     /// How much of it is left; 0 when not held.
     pub left_ms: f64,
+    /// How often it lapsed while this node was a member.
+    pub lapses: u64,
+}
+
+/// The kernel's gate: passes packets of floating addresses only while this node may own them (S2b).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gate {
+    /// True if every interface has it (or no floating address is configured).
+    pub whole: bool,
+    /// What it lacks, or empty.
+    pub lack: String,
+    /// How often something that another tool took away was put back.
+    pub cured: u64,
+}
+
+/// A daemon that tells nothing about a gate has none.
+impl Default for Gate {
+    fn default() -> Self {
+        Self { whole: false, lack: "not told".into(), cured: 0 }
+    }
 }
 
 /// Answer to `members`.

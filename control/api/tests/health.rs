@@ -51,7 +51,7 @@ fn each_fault_is_told_with_a_remedy() {
                 s.services[0].owner = Some("n2".into());
             },
             "waits for proof that n2 is off",
-            "ng confirm-off n2",
+            "ng fence confirm n2",
         ),
         (|s| s.alarms.push(alarm(Severity::Warning, "two machines are n2")), "two machines", "do"),
     ];

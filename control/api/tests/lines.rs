@@ -2,7 +2,7 @@
 
 use ng_api::{
     Agreement, Alarm, Answer, ConfirmedOff, ErrorCode, Event, EventKind, Evidence, Failover,
-    FailoverCause, FailoverService, Failovers, Fence, Lease, LinkState, Member, MemberState,
+    FailoverCause, FailoverService, Failovers, Fence, Gate, Lease, LinkState, Member, MemberState,
     Members, Moved, NodeFailure, Phase, Placement, Quorum, REQUEST_LINE_MAX, Refusal, Reply,
     ReplyBody, Request, Resource, Role, Service, Severity, Status, Why, WhyNode, WhyService,
     encode_reply, encode_request, parse_reply, parse_request,
@@ -69,7 +69,8 @@ fn status() -> Status {
             last_op: 21,
         },
         quorum: Quorum { held: true, have: 2, need: 2, why: "n1, n3 of 3 votes".into() },
-        lease: Lease { held: true, left_ms: 21.25 },
+        lease: Lease { held: true, left_ms: 21.25, lapses: 2 },
+        gate: Gate { whole: true, lack: String::new(), cured: 1 },
         members: vec![member()],
         services: vec![service()],
         alarms: vec![alarm()],
@@ -107,6 +108,8 @@ fn failover() -> Failover {
             driver_began_ns: Some(31_500_000),
             driver_ended_ns: Some(31_900_000),
             started_ns: None,
+            asked_ns: Some(31_950_000),
+            answered_ns: Some(31_990_000),
         }],
     }
 }
@@ -118,7 +121,7 @@ fn replies() -> Vec<Reply> {
         service: service(),
         summary: "it waits".into(),
         candidates: vec![WhyNode { node: "n1".into(), eligible: true, reason: "member".into() }],
-        remedies: vec!["ng confirm-off n2".into()],
+        remedies: vec!["ng fence confirm n2".into()],
     };
     let moved = Moved { service: "vip".into(), from: Some("n2".into()), to: "n1".into(), op: 22 };
     let view = EventKind::View {

@@ -25,8 +25,8 @@ pub use diagnostic::{Diagnostic, Report, Severity};
 pub use key::{Key, KeyFault, read_key};
 pub use load::{Loaded, load, load_without_key, parse};
 pub use model::{
-    Cluster, Config, Core, Fence, Link, Local, Mode, Node, Placement, Resource, Service,
-    UnknownNode,
+    Cluster, Config, Core, Fence, GateSockets, Link, Local, Mode, Node, Placement, Resource,
+    Service, UnknownNode,
 };
 pub use suggest::did_you_mean;
 pub use value::format_duration;

@@ -161,12 +161,28 @@ pub struct Local {
     pub core: Core,
     /// SCHED_FIFO priority of the fast path.
     pub realtime_priority: u8,
+    /// How far the gate's second line reaches.
+    pub gate_sockets: GateSockets,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        Self { core: Core::Auto, realtime_priority: 50 }
+        Self { core: Core::Auto, realtime_priority: 50, gate_sockets: GateSockets::Auto }
     }
+}
+
+/// The gate's second line: the same judgement at sockets, for what filters that somebody deleted
+/// would let through (S2b).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GateSockets {
+    /// Those of the machine, unless this node shares it with others (it runs in a network namespace
+    /// that is not the machine's own).
+    #[default]
+    Auto,
+    /// Those of the machine: one node on it.
+    Machine,
+    /// None.
+    None,
 }
 
 /// Where the fast path runs.

@@ -1,7 +1,8 @@
 //! The sections as they were read: values that remember where they stood, and may be missing.
 
 use crate::model::{
-    Cluster, Config, Core, Fence, Link, Local, Mode, Node, Placement, Resource, Service,
+    Cluster, Config, Core, Fence, GateSockets, Link, Local, Mode, Node, Placement, Resource,
+    Service,
 };
 use crate::table::At;
 use std::net::IpAddr;
@@ -85,6 +86,7 @@ pub(crate) struct RawResource {
 pub(crate) struct RawLocal {
     pub(crate) core: Option<Core>,
     pub(crate) priority: Option<u8>,
+    pub(crate) gate_sockets: Option<GateSockets>,
 }
 
 impl RawConfig {
@@ -108,6 +110,7 @@ impl RawConfig {
         let local = Local {
             core: self.local.core.unwrap_or(defaults.core),
             realtime_priority: self.local.priority.unwrap_or(defaults.realtime_priority),
+            gate_sockets: self.local.gate_sockets.unwrap_or(defaults.gate_sockets),
         };
         Some(Config { cluster, links, nodes, services, local })
     }

@@ -1,7 +1,7 @@
 //! From the document to the sections: each key by itself.
 
 use crate::diagnostic::Report;
-use crate::model::{Core, Fence, Placement, Resource};
+use crate::model::{Core, Fence, GateSockets, Placement, Resource};
 use crate::raw::{
     RawCluster, RawConfig, RawLink, RawLocal, RawMode, RawNode, RawResource, RawService,
 };
@@ -262,8 +262,14 @@ fn local(mut table: Table<'_>, report: &mut Report) -> RawLocal {
     let priority = table
         .integer(report, "realtime_priority", 30..=90)
         .and_then(|at| u8::try_from(at.value).ok());
+    let words = [
+        ("auto", GateSockets::Auto),
+        ("machine", GateSockets::Machine),
+        ("none", GateSockets::None),
+    ];
+    let gate_sockets = choice(&mut table, report, "gate_sockets", &words).map(|at| at.value);
     table.finish(report, &[]);
-    RawLocal { core, priority }
+    RawLocal { core, priority, gate_sockets }
 }
 
 /// The `name` that every section but `[local]` has; it becomes part of the section's title.

@@ -72,6 +72,7 @@ fn the_hash_is_of_what_must_be_equal_on_all_nodes() {
         commented,
         reordered,
         GOOD.replace("core = 1", "core = \"none\""),
+        GOOD.replace("core = 1", "core = 1\ngate_sockets = \"none\""),
         GOOD.replace("\"10ms\"", "\"10000us\""),
         GOOD.replace("port = 5800", "port = 0x16a8"),
         GOOD.replace("name = \"thing\"", "name = \"thing\"\nnodes = [\"n1\", \"n2\"]"),

@@ -5,7 +5,9 @@
 //! hangs is a node that ends.
 
 use crate::effects::{Effects, MustEnd, News, Performed};
+use crate::exchange::Said;
 use crate::failure::Failure;
+use crate::gatekeeper::Answered;
 use crate::orders::Orders;
 use crate::server::Server;
 use crate::snapshot::{Facts, Moment, api_alarm};
@@ -26,6 +28,8 @@ const EVENTS_MAX: usize = 256;
 const OUTCOMES_MAX: usize = 64;
 /// Questions answered per cycle: each builds a picture of everything.
 const ASKS_MAX: usize = 4;
+/// How often the peers are told that fast is gone: a frame can be lost.
+const OBITUARIES: u32 = 3;
 /// Distance of two looks at alarms and link counts.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -71,6 +75,8 @@ struct Run {
     poll: Poll,
     orders: Orders,
     ending: Option<(End, Instant)>,
+    /// Obituaries still to send for a fast path that is gone.
+    obituaries: u32,
     alarms: BTreeMap<&'static str, node::Alarm>,
     look_at: Instant,
     more: bool,
@@ -83,6 +89,7 @@ impl Daemon {
             poll: Poll::default(),
             orders: Orders::default(),
             ending: None,
+            obituaries: 0,
             alarms: BTreeMap::new(),
             look_at: Instant::ZERO,
             more: false,
@@ -133,6 +140,14 @@ impl Daemon {
     fn take_inputs(&mut self, now: Instant, run: &mut Run) -> bool {
         let board_end = self.effects.map.board().lease_end();
         let orphaned = run.poll.ready(1);
+        if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
+            run.obituaries = OBITUARIES;
+        }
+        if run.obituaries > 0 {
+            // First of all: the peers take over as soon as they hear it.
+            run.obituaries -= 1;
+            self.effects.close_for_fast(self.node.gate_is_whole());
+        }
         // Without fast nobody renews the lease, whatever its word says.
         self.node.handle_lease(now, if orphaned { Instant::ZERO } else { board_end });
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
@@ -147,9 +162,16 @@ impl Daemon {
         let mut more = self.take_events(now);
         let Self { node, effects, .. } = self;
         let counters = effects.map.counters();
-        more |= effects.exchange.receive(now, counters, &mut |from, message| {
-            node.handle_message(now, from, message);
+        more |= effects.exchange.receive(now, counters, &mut |from, said| match said {
+            Said::Message(message) => node.handle_message(now, from, message),
+            Said::Obituary(stint) => {
+                let kind = heartbeat::EventKind::Obituary { life: from, stint };
+                node.handle_event(now, heartbeat::Event { at: now, kind });
+            }
         });
+        if let Some(state) = effects.gate.poll_news() {
+            node.handle_gate(now, state);
+        }
         self.wake.clear();
         while let Ok(stored) = self.effects.storage.results.try_recv() {
             self.take_stored(now, stored);
@@ -253,6 +275,10 @@ impl Daemon {
     /// Alarms that came or went, for those who watch; counts for `ng stat`.
     fn look(&mut self, now: Instant, run: &mut Run) {
         self.effects.exchange.publish_counts(self.effects.map.counters());
+        for first in self.effects.gate.poll_answered() {
+            let Answered { service, generation, asked, answered } = first;
+            self.node.handle_answered(service, generation, asked, answered);
+        }
         let at = Moment::at(now);
         let alarms: BTreeMap<_, _> =
             self.node.status(now).alarms.into_iter().map(|alarm| (alarm.code, alarm)).collect();

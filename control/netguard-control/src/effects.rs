@@ -5,6 +5,7 @@
 
 use crate::driver_threads::DriverThreads;
 use crate::exchange::Exchange;
+use crate::gatekeeper::Gatekeeper;
 use crate::journal::Journal;
 use crate::storage::{Order, Storage};
 use agreement::Roster;
@@ -27,6 +28,8 @@ pub struct Effects {
     pub map: Map,
     /// The peers.
     pub exchange: Exchange,
+    /// The kernel's gate.
+    pub gate: Gatekeeper,
     /// The services.
     pub drivers: DriverThreads,
     /// The disk.
@@ -95,8 +98,14 @@ impl Effects {
                 node.handle_frozen(now, peer, stint, heard);
             }
             Action::Unfreeze { node } => board.unfreeze(node),
-            Action::CloseLease { stint } => board.close(stint),
-            Action::ReopenLease => board.reopen(),
+            Action::CloseLease { stint } => {
+                self.gate.close(stint);
+                board.close(stint);
+            }
+            Action::ReopenLease => {
+                board.reopen();
+                self.gate.reopen();
+            }
             Action::StoreEra { era } => self.store(Order::Era(era)),
             Action::Publish(roster) => self.publish(&roster),
             Action::Superseded { highest } => performed.end = Some(MustEnd::Superseded(highest)),
@@ -106,6 +115,7 @@ impl Effects {
             }
             Action::Open { service, generation } => {
                 board.set_open(usize::from(service.0), generation.0);
+                self.gate.open(service, generation);
             }
             Action::Owner(owner) => board.set_owner(owner),
             Action::Run(job) => self.run(job),
@@ -127,7 +137,21 @@ impl Effects {
             board.set_peer_stint(node, seat.map_or(Stint::NONE, |seat| seat.stint));
             board.set_roster(node, seat.map_or(Incarnation(0), |seat| seat.incarnation));
         }
-        board.set_stint(roster.stint(self.me));
+        let own = roster.stint(self.me);
+        self.gate.follow_stint(own);
+        board.set_stint(own);
+    }
+
+    /// Fast is gone, and with it whoever would renew the lease: everything is closed at once, and the
+    /// peers are told if the kernel can vouch for that (R-OBIT). Calling it again repeats the telling.
+    pub fn close_for_fast(&mut self, gate_is_whole: bool) {
+        let stint = self.map.board().stint();
+        self.gate.close(stint);
+        self.map.board().close(stint);
+        if stint.is_member() && gate_is_whole {
+            self.map.counters().count(Side::Control, Counter::Obituaries);
+            self.exchange.send_obituary(stint);
+        }
     }
 
     /// Not taken is not stored, and then nothing rests on it: the agreement asks again.

@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use wire::codec::Writer;
 use wire::frame::{FRAME_MAX, Header, Kind, Seal};
 use wire::replay::Replay;
-use wire::{Incarnation, Life, LinkId, Message, NODES_MAX, NodeId, Nonce, Reject, Seq};
+use wire::{
+    Incarnation, Life, LinkId, Message, NODES_MAX, NodeId, Nonce, Obituary, Reject, Seq, Stint,
+};
 
 /// Distance of two answers to one node whose life is over (R-RENUMBER): it may not have heard the
 /// first.
@@ -19,6 +21,15 @@ const STALE_EVERY: Duration = Duration::from_millis(100);
 const BATCHES_MAX: usize = 4;
 /// Keeps the seeded faults of this process apart from fast's.
 const FAULT_SALT: u64 = 0xC0;
+
+/// What a peer's control says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Said {
+    /// Something of the agreement.
+    Message(Message),
+    /// Its fast path is gone and its gate is closed: its stint is over (R-OBIT).
+    Obituary(Stint),
+}
 
 /// The links of the agreement.
 pub struct Exchange {
@@ -89,12 +100,23 @@ impl Exchange {
     /// Sends one message on every link. What does not go out is counted there; the agreement
     /// repeats.
     pub fn send(&mut self, to: Destination, message: &Message) {
-        self.seq += 1;
         self.body.0.clear();
         message.encode(&mut self.body);
+        self.send_body(to, Kind::Agreement);
+    }
+
+    /// Tells all peers that this stint is over.
+    pub fn send_obituary(&mut self, stint: Stint) {
+        self.body.0.clear();
+        self.body.0.extend(Obituary { stint }.encode());
+        self.send_body(Destination::All, Kind::Obituary);
+    }
+
+    fn send_body(&mut self, to: Destination, kind: Kind) {
+        self.seq += 1;
         for link in &mut self.links {
             let header = Header {
-                kind: Kind::Agreement,
+                kind,
                 from: self.me,
                 nonce: self.nonce,
                 link: link.id(),
@@ -108,13 +130,12 @@ impl Exchange {
         }
     }
 
-    /// Takes what waits on all links, bounded, and gives every new message to `each` with its
-    /// sender. True if something may be left.
+    /// Takes what waits on all links, bounded, and gives everything new to `each` with its sender. True if something may be left.
     pub fn receive(
         &mut self,
         now: Instant,
         counters: &Counters,
-        each: &mut dyn FnMut(Life, Message),
+        each: &mut dyn FnMut(Life, Said),
     ) -> bool {
         let mut more = false;
         let mut outlived = None;
@@ -122,7 +143,7 @@ impl Exchange {
         for link in links {
             let id = link.id();
             let mut take = |_: SocketAddr, bytes: &[u8]| match open(seal, replay, id, bytes) {
-                Ok((from, message)) => each(from, message),
+                Ok((from, said)) => each(from, said),
                 Err((reason, from)) => {
                     counters.reject(Side::Control, reason);
                     if reason == Reject::Stale {
@@ -181,21 +202,25 @@ fn open(
     replay: &mut Replay,
     link: LinkId,
     bytes: &[u8],
-) -> Result<(Life, Message), (Reject, Option<NodeId>)> {
+) -> Result<(Life, Said), (Reject, Option<NodeId>)> {
     let (header, body) = wire::frame::open(seal, link, bytes).map_err(|reason| (reason, None))?;
     let from = header.from;
     let fail = |reason| (reason, Some(from.node));
-    if header.kind != Kind::Agreement {
+    if !matches!(header.kind, Kind::Agreement | Kind::Obituary) {
         return Err(fail(Reject::Malformed));
     }
     replay.take(&header).map_err(fail)?;
-    let message = Message::decode(body).map_err(|_| fail(Reject::Malformed))?;
-    Ok((from, message))
+    let said = if header.kind == Kind::Obituary {
+        Obituary::decode(body).map(|obituary| Said::Obituary(obituary.stint))
+    } else {
+        Message::decode(body).map(Said::Message).map_err(|_| Reject::Malformed)
+    };
+    Ok((from, said.map_err(fail)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Exchange;
+    use super::{Exchange, Said};
     use crate::identity::{Identity, LocalLink};
     use base::Instant;
     use driver_address::Interface;
@@ -203,7 +228,7 @@ mod tests {
     use shm::{Counter, Map, Side};
     use std::net::{IpAddr, UdpSocket};
     use wire::frame::Seal;
-    use wire::{ClusterId, Incarnation, Life, Message, NodeId, Nonce, Reject, Term};
+    use wire::{ClusterId, Incarnation, Life, Message, NodeId, Nonce, Reject, Stint, Term};
 
     fn text(port: u16) -> String {
         format!(
@@ -244,8 +269,9 @@ mod tests {
     fn taken(at: &mut Exchange, now: u64, map: &Map) -> Vec<(Life, Message)> {
         let mut all = Vec::new();
         for _ in 0..20 {
-            at.receive(Instant(now), map.counters(), &mut |from, message| {
-                all.push((from, message))
+            at.receive(Instant(now), map.counters(), &mut |from, said| match said {
+                Said::Message(message) => all.push((from, message)),
+                Said::Obituary(stint) => panic!("an obituary of {stint:?}"),
             });
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
@@ -261,6 +287,21 @@ mod tests {
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
         assert_eq!(taken(&mut two, 1, &map), [(from, some(1)), (from, some(2))]);
         assert_eq!(map.counters().rejected(Side::Control, Reject::Duplicate), 2);
+    }
+
+    #[test]
+    fn an_obituary_travels_where_the_agreement_does() {
+        let (mut one, mut two) = (exchange(1, 46_120, 3, 9), exchange(2, 46_120, 4, 9));
+        let map = Map::nameless().unwrap();
+        one.send_obituary(Stint(7));
+        let mut heard = Vec::new();
+        for _ in 0..20 {
+            two.receive(Instant(1), map.counters(), &mut |from, said| heard.push((from, said)));
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+        let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
+        heard.dedup(); // every link tells it
+        assert_eq!(heard, [(from, Said::Obituary(Stint(7)))]);
     }
 
     #[test]

@@ -71,12 +71,16 @@ impl Identity {
     /// Every floating address of every service: none of them may be here before the first frame
     /// (R-START).
     pub fn floating(&self) -> Vec<IpAddr> {
-        let resources = self.config.services.iter().flat_map(|service| &service.resources);
-        let addresses = resources.filter_map(|resource| match resource {
+        self.addresses().concat()
+    }
+    /// The floating addresses of each service, in configured order.
+    pub fn addresses(&self) -> Vec<Vec<IpAddr>> {
+        let address = |resource: &config::Resource| match resource {
             config::Resource::Address { address, .. } => Some(*address),
             config::Resource::Command { .. } => None,
-        });
-        addresses.collect()
+        };
+        let services = self.config.services.iter();
+        services.map(|service| service.resources.iter().filter_map(address).collect()).collect()
     }
     /// Peers and their addresses on one link.
     pub fn peers(&self, link: usize) -> Vec<(NodeId, IpAddr)> {

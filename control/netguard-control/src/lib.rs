@@ -5,6 +5,7 @@
 //! * [`daemon`]: the event loop. [`effects`]: the one file that performs what the node decides.
 //! * [`standing`]: what the machine gives, and what it costs where it does not.
 //! * [`exchange`]: agreement messages on the links.
+//! * [`gatekeeper`]: keeps the kernel's gate where it must be.
 //! * [`driver_threads`], [`service_driver`], [`part`]: a thread per service, its jobs, its
 //!   resources.
 //! * [`state`], [`storage`]: what survives a power cut, and the thread that waits for the disk.
@@ -19,6 +20,7 @@ pub mod driver_threads;
 pub mod effects;
 pub mod exchange;
 pub mod failure;
+pub mod gatekeeper;
 pub mod identity;
 pub mod journal;
 pub mod life;

@@ -17,6 +17,7 @@ use node::Node;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use wire::{Generation, ServiceId};
 
 /// Besides the services' own time-outs: leaving by the log, and the last kill.
 const STOP_EXTRA: Duration = Duration::from_millis(9_000);
@@ -43,8 +44,19 @@ fn assemble(
     journal: &Journal,
 ) -> Result<Daemon, Failure> {
     let begun = system::now();
-    let Started { identity, inherited, me, state, exchange, services, run_dir, setup, notes } =
-        started;
+    let Started {
+        identity,
+        inherited,
+        me,
+        state,
+        exchange,
+        gate,
+        services,
+        run_dir,
+        setup,
+        notes,
+        leftovers,
+    } = started;
     for note in notes {
         journal.say(note);
     }
@@ -64,18 +76,25 @@ fn assemble(
     let ends_connections = services.iter().flatten().all(|part| part.ends_connections());
     let drivers = DriverThreads::start(services, priorities.drivers, &wake, journal)
         .map_err(Failure::kernel("start a driver thread"))?;
+    let gate = gate
+        .start(priorities.event_loop, &wake, journal)
+        .map_err(Failure::kernel("start the thread that keeps the gate"))?;
     // The last of all threads is there: from here on this one has its priority.
-    let standing = Standing::take(priorities, ends_connections);
+    let mut standing = Standing::take(priorities, ends_connections);
+    standing.note_leftovers(&leftovers);
     journal.say(format!("life {} begins; {}", me.incarnation, standing.line));
     inherited.release(&setup)?;
 
+    let mut node = Node::new(settings, system::now());
+    node.handle_gate(system::now(), gate.state());
     Ok(Daemon {
         facts: Facts::new(&identity, me, begun, standing.alarms),
-        node: Node::new(settings, system::now()),
+        node,
         effects: Effects {
             me,
             map: inherited.map,
             exchange,
+            gate,
             drivers,
             storage,
             journal: journal.clone(),
@@ -94,13 +113,18 @@ fn assemble(
 /// Runs the loop; whatever ends it, nothing of any service stays.
 fn live(mut daemon: Daemon) -> Result<(), Failure> {
     let end = catch_unwind(AssertUnwindSafe(|| daemon.run()));
-    let Daemon { effects: Effects { map, drivers, journal, .. }, patience, .. } = daemon;
+    let Daemon { effects: Effects { map, gate, drivers, journal, .. }, patience, .. } = daemon;
     for service in 0..heartbeat::board::SERVICES_MAX {
+        gate.open(ServiceId(service as u16), Generation(0));
         map.board().set_open(service, 0);
     }
     map.board().set_owner(false);
     for late in drivers.shutdown(patience) {
         journal.say(format!("service number {late} did not stop in time: switch this node off"));
+    }
+    let in_order = matches!(end, Ok(End::Stopped));
+    if let Err(e) = gate.end(in_order) {
+        journal.say(format!("the gate stays on some interfaces, closed: {e}"));
     }
     match end {
         Ok(End::Stopped) => {

@@ -141,6 +141,10 @@ fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
             Planner::NotAMember(_) | Planner::Leaving(_) => {
                 (ErrorCode::NotAMember, "start it, or choose another node".into())
             }
+            Planner::NoGate(_) => (
+                ErrorCode::NotEligible,
+                "`ng status` and `ng doctor` on that node say what its gate lacks".into(),
+            ),
             Planner::AlreadyThere(_) => (ErrorCode::AlreadyThere, "nothing to do".into()),
             Planner::Misfit => {
                 (ErrorCode::NotEligible, format!("`ng why {service}` names the resource"))

@@ -1,6 +1,7 @@
 //! What `ng` shows: the node's values in the words of the local messages.
 
 use crate::identity::Identity;
+use crate::standing::LEFTOVERS;
 use crate::system;
 use api::LinkState;
 use base::{Duration, Instant};
@@ -11,6 +12,9 @@ use node::{MemberStatus, Node, NodeStatus, ServiceStatus};
 use std::collections::BTreeMap;
 use wire::entry::RemovalCause;
 use wire::{Life, NodeId, ServiceId};
+
+/// How long the start's alarm about left-over addresses is shown.
+const LEFTOVERS_KEPT_MS: u64 = 3_600_000;
 
 /// What the answers need besides the node itself.
 #[derive(Debug)]
@@ -94,7 +98,16 @@ impl Facts {
             deadline_ns: self.deadline.nanos(),
             agreement: self.agreement(&status),
             quorum: quorum(&status.quorum),
-            lease: api::Lease { held: status.lease_held, left_ms: ms(status.lease_left) },
+            lease: api::Lease {
+                held: status.lease_held,
+                left_ms: ms(status.lease_left),
+                lapses: status.lapses,
+            },
+            gate: api::Gate {
+                whole: status.gate.lack.is_none(),
+                lack: status.gate.lack.clone().unwrap_or_default(),
+                cured: status.gate.cured,
+            },
             members: status.members.iter().map(|m| self.member(at, m, board)).collect(),
             services: status.services.iter().map(|s| self.service_now(at, s, &status)).collect(),
             alarms: self.alarms(at, &status),
@@ -198,7 +211,11 @@ impl Facts {
     /// The node's, worst first, then what holds all the time.
     fn alarms(&self, at: Moment, status: &NodeStatus) -> Vec<api::Alarm> {
         let alarms = status.alarms.iter().map(|alarm| api_alarm(at, alarm));
-        alarms.chain(self.standing.iter().cloned()).collect()
+        let fades = |alarm: &&api::Alarm| {
+            alarm.code != LEFTOVERS
+                || at.unix_ms.saturating_sub(alarm.since_unix_ms) < LEFTOVERS_KEPT_MS
+        };
+        alarms.chain(self.standing.iter().filter(fades).cloned()).collect()
     }
 
     fn agreement(&self, status: &NodeStatus) -> api::Agreement {
@@ -270,6 +287,8 @@ impl Facts {
             driver_began_ns: ns(s.began),
             driver_ended_ns: ns(s.ended),
             started_ns: ns(s.started),
+            asked_ns: ns(s.asked),
+            answered_ns: ns(s.answered),
         });
         api::Failover {
             op: f.op.map(|op| op.0),

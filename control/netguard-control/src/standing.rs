@@ -3,6 +3,10 @@
 use crate::system;
 use api::{Alarm, Severity};
 use std::io;
+use std::net::IpAddr;
+
+/// Code of the alarm about addresses that were left over; it fades.
+pub const LEFTOVERS: &str = "address-left-over";
 
 /// SCHED_FIFO priorities below the heartbeat's; none if the configuration wants none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +42,25 @@ impl Standing {
     pub fn take(priorities: Priorities, ends_connections: bool) -> Self {
         let real_time = priorities.event_loop.map(system::realtime);
         Self::judge(priorities, real_time, system::lock_memory(), ends_connections)
+    }
+
+    /// Floating addresses that a former life left on this machine: they are gone, and somebody should
+    /// know that the life before did not end in good order.
+    pub fn note_leftovers(&mut self, addresses: &[IpAddr]) {
+        if addresses.is_empty() {
+            return;
+        }
+        let all: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        self.alarms.push(Alarm {
+            code: LEFTOVERS.into(),
+            severity: Severity::Notice,
+            message: format!(
+                "{} was still on an interface at the start: closed and removed before the first beat",
+                all.join(", ")
+            ),
+            remedy: "see the journal for how the life before ended".into(),
+            since_unix_ms: system::unix_ms(),
+        });
     }
 
     fn judge(

@@ -3,6 +3,7 @@
 
 use crate::exchange::Exchange;
 use crate::failure::Failure;
+use crate::gatekeeper::Gatekeeper;
 use crate::identity::{self, Identity};
 use crate::part::Part;
 use crate::state::State;
@@ -12,9 +13,11 @@ use config::Resource;
 use driver::FencePolicy;
 use driver_address::{Address, FloatingAddress};
 use driver_command::{Command, CommandDriver};
+use gate::Words;
 use membership::Names;
 use services::{ResourceSpec, ServiceSpec};
 use shm::{Core, Key, LinkSetup, Map, Mode, Setup};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use wire::frame::Seal;
@@ -52,6 +55,9 @@ pub struct Arguments {
     /// Descriptor of the set-up socket, from netguard-fast
     #[arg(long)]
     pub setup_fd: Option<i32>,
+    /// Descriptor of the gate's map, from netguard-fast, if this machine can have a gate
+    #[arg(long)]
+    pub gate_fd: Option<i32>,
 }
 
 /// Shown above `--help`.
@@ -70,6 +76,8 @@ pub struct Inherited {
     pub event: Wake,
     /// The set-up goes there, once.
     setup: UnixStream,
+    /// The words of the gate.
+    words: Option<Words>,
 }
 
 /// A daemon that may speak.
@@ -84,6 +92,8 @@ pub struct Started {
     pub state: State,
     /// The agreement's links.
     pub exchange: Exchange,
+    /// The kernel's gate, attached and closed.
+    pub gate: Gatekeeper,
     /// The resources of each service.
     pub services: Vec<Vec<Box<dyn Part>>>,
     /// The run directory by its one name: the marks of processes are made of it.
@@ -92,6 +102,8 @@ pub struct Started {
     pub setup: Setup,
     /// What the operator should read about the start.
     pub notes: Vec<String>,
+    /// Floating addresses that a former life left here.
+    pub leftovers: Vec<IpAddr>,
 }
 
 impl Inherited {
@@ -111,8 +123,15 @@ pub fn inherit(arguments: &Arguments) -> Result<Inherited, Failure> {
     let (map, event) = (take("map-fd", arguments.map_fd)?, take("event-fd", arguments.event_fd)?);
     let setup = take("setup-fd", arguments.setup_fd)?;
     let map = Map::attach(map)?;
+    let words = match arguments.gate_fd {
+        None => None,
+        fd => Some(
+            Words::open(take("gate-fd", fd)?)
+                .map_err(|e| Failure::NotInherited { what: format!("--gate-fd: {e}") })?,
+        ),
+    };
     let event = Wake::inherited(event).map_err(Failure::kernel("use the event descriptor"))?;
-    Ok(Inherited { map, event, setup: UnixStream::from(setup) })
+    Ok(Inherited { map, event, setup: UnixStream::from(setup), words })
 }
 
 /// Everything up to the moment in which fast may be told to speak.
@@ -123,7 +142,7 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
         notes.push(loaded.warnings.to_string());
     }
     let identity = identity::resolve(loaded, &arguments.node)?;
-    let inherited = inherit(arguments)?;
+    let mut inherited = inherit(arguments)?;
     let nonce = Nonce(system::random().map_err(Failure::kernel("read random bits"))?);
 
     // The links first: if another daemon of this node runs, its port tells, and nothing has been
@@ -137,8 +156,14 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
     })?;
     let services = resources(&identity, &run_dir)?;
 
+    // R-START: closed, then removed, then the first frame.
+    let reach = identity.config.local.gate_sockets;
+    let gate = Gatekeeper::begin(inherited.words.take(), &identity.addresses(), reach);
+    notes.push(gate.line());
+    let mut leftovers = Vec::new();
     for removed in driver_address::remove_leftovers(&identity.floating())? {
         notes.push(format!("removed the left-over address {}", removed.address));
+        leftovers.push(removed.address);
     }
     for record in driver_command::remove_leftovers(&run_dir)? {
         notes.push(format!("ended left-over processes of {}", record.display()));
@@ -147,7 +172,19 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
     let me = Life { node: identity.me, incarnation };
     exchange.begin(me);
     let setup = setup(&identity, me, nonce, seal);
-    Ok(Started { identity, inherited, me, state, exchange, services, run_dir, setup, notes })
+    Ok(Started {
+        identity,
+        inherited,
+        me,
+        state,
+        exchange,
+        gate,
+        services,
+        run_dir,
+        setup,
+        notes,
+        leftovers,
+    })
 }
 
 fn seal(identity: &Identity) -> Seal {

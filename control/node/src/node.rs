@@ -164,6 +164,12 @@ impl Node {
         self.settle(now);
     }
 
+    /// True if the kernel's gate closes every floating address on this node.
+    #[must_use]
+    pub fn gate_is_whole(&self) -> bool {
+        self.gate.lack().is_none()
+    }
+
     /// The gate saw the first packets of a generation: a question, an answer.
     pub fn handle_answered(
         &mut self,

@@ -1,6 +1,7 @@
 //! Everything `ng` shows, as plain values: this node's view of itself and of the cluster.
 
 use crate::alarms::Alarm;
+use crate::gate::GateState;
 use crate::here::Local;
 use crate::node::Node;
 use crate::peers::Trouble;
@@ -40,6 +41,10 @@ pub struct NodeStatus {
     pub lease_held: bool,
     /// What is left of the lease.
     pub lease_left: Duration,
+    /// How often it lapsed while this node was a member.
+    pub lapses: u64,
+    /// The kernel's gate.
+    pub gate: GateState,
     /// All configured nodes, by id.
     pub members: Vec<MemberStatus>,
     /// All services, in configured order.
@@ -136,6 +141,8 @@ impl Node {
             quorum: self.quorum(),
             lease_held,
             lease_left: left,
+            lapses: self.lease.lapses(),
+            gate: self.gate.state.clone(),
             members: self.members(),
             services: self.services(),
             alarms: self.alarms(now),

@@ -120,13 +120,13 @@ fn remedies(spec: &ServiceSpec, state: &ServiceState, names: &Names) -> Vec<Stri
             let node = names.of(*node);
             vec![
                 format!("start {node} again"),
-                format!("or switch {node} off and then say so: `ng confirm-off {node}`"),
+                format!("or switch {node} off and then say so: `ng fence confirm {node}`"),
             ]
         }
         Reason::WaitsForNodes(nodes) => {
             let off = |node: &NodeId| {
                 let node = names.of(*node);
-                format!("start {node}, or, if it is switched off: `ng confirm-off {node}`")
+                format!("start {node}, or, if it is switched off: `ng fence confirm {node}`")
             };
             nodes.iter().map(off).collect()
         }

@@ -35,15 +35,18 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts `program` with the map, the event descriptor and the set-up socket inherited.
+    /// Starts `program` with the map, the event descriptor, the set-up socket and the gate's map, if
+    /// there is one, inherited.
     pub fn start(
         program: &Path,
         places: &Places,
         map: BorrowedFd<'_>,
         events: &EventFd,
         setup: &UnixStream,
+        gate: Option<BorrowedFd<'_>>,
     ) -> io::Result<Self> {
         let inherited = [map.as_raw_fd(), events.raw(), setup.as_raw_fd()];
+        let gate = gate.map(|fd| fd.as_raw_fd());
         let mut command = Command::new(program);
         let options: [(&str, OsString); 7] = [
             ("--config", places.config.clone().into()),
@@ -57,8 +60,11 @@ impl Control {
         for (option, value) in options {
             command.arg(option).arg(value);
         }
+        if let Some(gate) = gate {
+            command.arg("--gate-fd").arg(gate.to_string());
+        }
         let keep = move || {
-            for fd in inherited {
+            for fd in inherited.into_iter().chain(gate) {
                 // SAFETY: takes no pointer; the descriptors are open: they were copied with the
                 // process.
                 if unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } < 0 {
@@ -159,7 +165,7 @@ mod tests {
             run_dir: "r".into(),
             state_dir: "s".into(),
         };
-        (Control::start(program, &places, map.as_fd(), &events, &other).unwrap(), own)
+        (Control::start(program, &places, map.as_fd(), &events, &other, None).unwrap(), own)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::kernel::{EventFd, Waiter};
 use base::{Duration, Instant};
+use gate::Words;
 use heartbeat::{Action, Event, EventKind, Heartbeat, Settings};
 use link::{BATCH, Counts, Destination, Link};
 use shm::{Counter, LinkCounter, Map, Setup, Side, TraceKind};
@@ -42,6 +43,10 @@ struct Wired {
 /// What sending, telling and counting need.
 struct Out {
     map: Map,
+    /// The kernel's gate, if this machine has one.
+    gate: Option<Words>,
+    /// The lease end that the gate has.
+    gated: Instant,
     events: EventFd,
     seal: Seal,
     me: Life,
@@ -54,7 +59,13 @@ struct Out {
 impl Engine {
     /// All memory that the loop will ever use is taken here.
     #[must_use]
-    pub fn new(setup: &Setup, map: Map, events: EventFd, links: Vec<Box<dyn Link>>) -> Self {
+    pub fn new(
+        setup: &Setup,
+        map: Map,
+        events: EventFd,
+        links: Vec<Box<dyn Link>>,
+        gate: Option<Words>,
+    ) -> Self {
         let settings = Settings {
             me: setup.me,
             interval: setup.interval,
@@ -74,6 +85,8 @@ impl Engine {
         Self {
             out: Out {
                 map,
+                gate,
+                gated: Instant::MAX,
                 events,
                 seal,
                 me: setup.me,
@@ -97,6 +110,12 @@ impl Engine {
         &self.out.map
     }
 
+    /// Ends the lease, whoever wrote it before.
+    pub fn close(&mut self) {
+        self.out.map.board().set_lease_end(Instant::ZERO);
+        self.out.follow_lease();
+    }
+
     /// Has the loop wait for the links.
     pub fn watch(&mut self, waiter: &mut Waiter) {
         for wired in &mut self.links {
@@ -114,6 +133,7 @@ impl Engine {
     pub fn handle_control_lost(&mut self, now: Instant) {
         self.out.map.trace().note(now, TraceKind::ControlGone);
         self.heartbeat.handle_control_lost(now, self.out.map.board());
+        self.out.follow_lease();
     }
 
     /// One turn, after waking at `woke` with `due` as the time when it should have been at the
@@ -129,6 +149,8 @@ impl Engine {
             self.heartbeat.handle_stall(now, late);
         }
         self.heartbeat.handle_timeout(now, self.out.map.board());
+        // Before anything is sent: an obituary says that the gate is closed.
+        self.out.follow_lease();
         let stop = self.perform();
         let lost = self.heartbeat.dropped();
         self.out.map.counters().raise(Side::Fast, Counter::ActionsLost, lost);
@@ -193,6 +215,17 @@ impl Engine {
 }
 
 impl Out {
+    /// The gate's lease is the board's: one store when it changed (S2b).
+    fn follow_lease(&mut self) {
+        let end = self.map.board().lease_end();
+        if let Some(gate) = &self.gate
+            && end != self.gated
+        {
+            self.gated = end;
+            gate.set_lease_end(end);
+        }
+    }
+
     /// Authenticates one datagram and gives it to the core.
     fn hear(
         &mut self,
@@ -376,7 +409,7 @@ mod tests {
             }],
         };
         let links: Vec<Box<dyn Link>> = vec![Box::new(link)];
-        Engine::new(&setup, Map::nameless().unwrap(), EventFd::new().unwrap(), links)
+        Engine::new(&setup, Map::nameless().unwrap(), EventFd::new().unwrap(), links, None)
     }
 
     /// Two engines, of which the first knows where the second is; and that place.

@@ -8,7 +8,8 @@ use crate::exit::Exit;
 use crate::kernel::{EventFd, Signals};
 use crate::realtime;
 use crate::watch;
-use base::{Duration, Instant};
+use base::Duration;
+use gate::Words;
 use link::loss::FaultsError;
 use link::{Faults, Link, OpenError, UdpLink};
 use shm::header::State;
@@ -92,10 +93,12 @@ pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
     let faults = Faults::from_environment()?;
     let maker = Maker { pid: std::process::id(), started: clock::now() };
     let map = Map::create(&places.run_dir, maker)?;
+    let gate = create_gate();
     let events = EventFd::new().map_err(descriptor("the event descriptor"))?;
     let (own, other) = UnixStream::pair().map_err(descriptor("the set-up socket"))?;
     // Before this thread becomes real-time and before its memory is locked: the child is neither.
-    let mut control = Control::start(program, places, map.as_fd(), &events, &other)
+    let gate_fd = gate.as_ref().map(AsFd::as_fd);
+    let mut control = Control::start(program, places, map.as_fd(), &events, &other, gate_fd)
         .map_err(|source| StartError::Spawn { program: program.to_owned(), source })?;
     let signals = Signals::collect().map_err(descriptor("the signal descriptor"))?;
     drop(other);
@@ -105,7 +108,7 @@ pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
         eprintln!("netguard-fast: TEST: frames are disturbed on purpose: {faults:?}");
     }
 
-    let mut engine = Engine::new(&setup, map, events, links);
+    let mut engine = Engine::new(&setup, map, events, links, gate);
     engine.map().header().set_running(setup.me.node, setup.me.incarnation);
     let got = realtime::take(setup.core, setup.priority);
     eprintln!("netguard-fast: node {} life {}: {got}", setup.me.node, setup.me.incarnation);
@@ -113,12 +116,18 @@ pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
         eprintln!("netguard-fast: {missing}");
     }
     // R-START: closed before the first frame, whoever wrote the word before.
-    engine.map().board().set_lease_end(Instant::ZERO);
+    engine.close();
     let phase = watch::run(&mut engine, &control, &signals);
     let exit = watch::report(phase, &mut control);
     let state = if exit == Exit::Orderly { State::Stopped } else { State::Failed };
     engine.map().header().set_state(state);
     Ok(exit)
+}
+
+/// The words of the kernel's gate (S2b): this daemon stores the lease end there, so it makes them, and
+/// control loads the programs that read them. Without them the node works, but not for policy `lease`.
+fn create_gate() -> Option<Words> {
+    Words::create().inspect_err(|e| eprintln!("netguard-fast: no kernel gate: {e}")).ok()
 }
 
 /// Waits for the set-up. When control ends instead, its exit code is ours.

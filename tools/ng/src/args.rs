@@ -64,16 +64,9 @@ pub(crate) enum Command {
         /// The service [default: all]
         service: Option<String>,
     },
-    /// Asserts that a node is switched off, so that its services may start elsewhere
-    ///
-    /// Look before you say so: if the node still runs, its services run twice.
-    ConfirmOff {
-        /// The node that is off
-        node: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
+    /// Orders about fencing
+    #[command(subcommand)]
+    Fence(FenceCommand),
     /// Prints what happens, as it happens
     Watch,
     /// About configuration files
@@ -91,6 +84,20 @@ pub(crate) enum Command {
     /// About the cluster's key
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FenceCommand {
+    /// Asserts that a node is switched off, so that others may go on without it
+    ///
+    /// Look before you say so: if the node still runs, its services run twice.
+    Confirm {
+        /// The node that is off
+        node: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,7 @@ mod status;
 mod watch;
 mod why;
 
-use crate::args::{Args, Command, ConfigCommand, KeyCommand, ServiceCommand};
+use crate::args::{Args, Command, ConfigCommand, FenceCommand, KeyCommand, ServiceCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use netguard::Client;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
             orders::move_service(&mut connect(args)?, service, node, watch, output)
         }
         Command::Why { service } => why::run(&mut connect(args)?, service.as_deref(), output),
-        Command::ConfirmOff { node, yes } => {
+        Command::Fence(FenceCommand::Confirm { node, yes }) => {
             orders::may_confirm(node, *yes, output)?;
             orders::confirm_off(&mut connect(args)?, node, output)
         }

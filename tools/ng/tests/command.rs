@@ -113,7 +113,7 @@ fn an_order_is_carried_and_a_refusal_explained() {
     let json = go(&["-o", "json", "service", "move", "vip", "n2"]);
     assert_eq!((code(&json), &object(&json)["error"]["code"]), (1, &Value::from("no-quorum")));
     assert_eq!(code(&go(&["why", "vip"])), 4);
-    let off = go(&["-o", "json", "confirm-off", "n2", "--yes"]);
+    let off = go(&["-o", "json", "fence", "confirm", "n2", "--yes"]);
     assert_eq!((code(&off), &object(&off)["life"]), (0, &Value::from(4)));
     let asked = daemon.join().expect("the daemon saw all");
     assert!(asked[0].contains(r#"{"kind":"move","service":"vip","to":"n2"}"#), "{asked:?}");
@@ -159,7 +159,7 @@ fn a_move_that_ends_elsewhere_is_a_failure() {
 
 #[test]
 fn nobody_confirms_a_death_by_accident() {
-    let output = ng(&["confirm-off", "n2"]);
+    let output = ng(&["fence", "confirm", "n2"]);
     assert_eq!(code(&output), 2);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--yes"));
 }

@@ -62,6 +62,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
             "fastpath/wire",
             "fastpath/shm",
             "fastpath/heartbeat",
+            "fastpath/gate",
             "control/api",
             "control/client",
         ],
@@ -94,8 +95,14 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ),
 ];
 
-const FASTPATH: &[&str] =
-    &["fastpath/base", "fastpath/wire", "fastpath/heartbeat", "fastpath/shm", "fastpath/link"];
+const FASTPATH: &[&str] = &[
+    "fastpath/base",
+    "fastpath/wire",
+    "fastpath/heartbeat",
+    "fastpath/shm",
+    "fastpath/link",
+    "fastpath/gate",
+];
 
 /// The control daemon performs what the cores decide: it knows every core, the map, the links and the drivers.
 const CONTROL: &[&str] = &[
@@ -104,6 +111,7 @@ const CONTROL: &[&str] = &[
     "fastpath/heartbeat",
     "fastpath/shm",
     "fastpath/link",
+    "fastpath/gate",
     "control/agreement",
     "control/membership",
     "control/driver",

@@ -202,7 +202,7 @@ fn a_fenced_service_waits_for_proof_and_takes_the_operators_word() {
     let status = world.node(2).service(ID).unwrap();
     assert_eq!((status.phase, status.owner), (Phase::WaitingForFence, Some(id(1))));
     let why = world.node(3).why(ID).unwrap();
-    assert!(why.remedies.iter().any(|r| r.contains("ng confirm-off n1")), "{why:?}");
+    assert!(why.remedies.iter().any(|r| r.contains("ng fence confirm n1")), "{why:?}");
     let done = world.order(3, Command::ConfirmOff { node: id(1) }).unwrap();
     assert!(matches!(done, CommandDone::ConfirmedOff { life, .. } if life.node == id(1)));
     world.until("the start on n2", D, |w| w.settled(S, 2));

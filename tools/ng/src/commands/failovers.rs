@@ -71,6 +71,7 @@ fn service_lines(service: &FailoverService, clock: &Clock, paint: Paint) -> Stri
         ("start ordered", service.run_ns),
         ("drivers began", service.driver_began_ns),
         ("drivers done", service.driver_ended_ns),
+        ("first answer", service.answered_ns),
         ("running, agreed", service.started_ns),
     ] {
         text.push_str(&clock.line(4, step, at, paint));

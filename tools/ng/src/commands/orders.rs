@@ -1,4 +1,4 @@
-//! `ng service move` and `ng confirm-off`.
+//! `ng service move` and `ng fence confirm`.
 
 use super::Done;
 use crate::failure::{Exit, Failure};

@@ -69,7 +69,8 @@ pub(crate) fn status() -> Status {
             last_op: 20,
         },
         quorum: Quorum { held: true, have: 3, need: 2, why: "n1, n2, n3 of 3 votes".into() },
-        lease: Lease { held: true, left_ms: 21.25 },
+        lease: Lease { held: true, left_ms: 21.25, lapses: 2 },
+        gate: api::Gate { whole: true, lack: String::new(), cured: 0 },
         members: vec![member(1, true), member(2, false), member(3, false)],
         services: vec![service()],
         alarms: vec![],
@@ -87,6 +88,8 @@ pub(crate) fn failovers() -> Failovers {
         driver_began_ns: Some(1_030_500_000),
         driver_ended_ns: Some(1_030_900_000),
         started_ns: None,
+        asked_ns: Some(1_030_950_000),
+        answered_ns: Some(1_030_970_000),
     };
     let failover = Failover {
         op: Some(18),
