@@ -30,6 +30,8 @@ pub struct Board {
     owner: AtomicU64,
     /// Control: nodes whose votes make the majority (configured voters), low and high half.
     voters: [AtomicU64; 2],
+    /// Control: voters whose vote is given by evidence (R-FENCE), low and high half.
+    given: [AtomicU64; 2],
     /// Fast: receipt of the last beat of each node that was made echoable, ns.
     heard: [AtomicU64; NODES_MAX],
     /// Control: the stint of each node that must not be echoed any more, 0 = none.
@@ -51,6 +53,7 @@ impl Default for Board {
             progress: AtomicU64::new(0),
             owner: AtomicU64::new(0),
             voters: [const { AtomicU64::new(0) }; 2],
+            given: [const { AtomicU64::new(0) }; 2],
             heard: [const { AtomicU64::new(0) }; NODES_MAX],
             frozen: [const { AtomicU64::new(0) }; NODES_MAX],
             stints: [const { AtomicU64::new(0) }; NODES_MAX],
@@ -110,8 +113,14 @@ impl Board {
     }
     /// Publishes the configured voters.
     pub fn set_voters(&self, voters: NodeSet) {
-        self.voters[0].store(voters.0 as u64, SeqCst);
-        self.voters[1].store((voters.0 >> 64) as u64, SeqCst);
+        store(&self.voters, voters);
+    }
+    /// Publishes the voters whose vote is given (R-FENCE). Call it first of all words of a roster: a vote that is given
+    /// no more ends with the Admit of a new life, and must be gone before that life's echo can count, and before the
+    /// own stint of another era, which begins without gifts, can rest on it. Given too early it cannot be: it follows
+    /// the commit, and the own stint that counts it is published already.
+    pub fn set_given(&self, given: NodeSet) {
+        store(&self.given, given);
     }
     /// Says whether this node owns a service.
     pub fn set_owner(&self, owner: bool) {
@@ -165,8 +174,11 @@ impl Board {
     }
     /// The configured voters.
     pub fn voters(&self) -> NodeSet {
-        let half = |i: usize| u128::from(self.voters[i].load(SeqCst));
-        NodeSet(half(0) | half(1) << 64)
+        load(&self.voters)
+    }
+    /// The voters whose vote is given.
+    pub fn given(&self) -> NodeSet {
+        load(&self.given)
     }
     /// True while this node owns a service.
     pub fn owner(&self) -> bool {
@@ -180,4 +192,15 @@ impl Board {
     pub fn progress(&self) -> u64 {
         self.progress.load(SeqCst)
     }
+}
+
+/// Each node's bit has one meaning, so that a reader between the two stores sees a set of old and new bits, all true.
+fn store(halves: &[AtomicU64; 2], set: NodeSet) {
+    halves[0].store(set.0 as u64, SeqCst);
+    halves[1].store((set.0 >> 64) as u64, SeqCst);
+}
+
+fn load(halves: &[AtomicU64; 2]) -> NodeSet {
+    let half = |i: usize| u128::from(halves[i].load(SeqCst));
+    NodeSet(half(0) | half(1) << 64)
 }

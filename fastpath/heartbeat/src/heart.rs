@@ -424,11 +424,11 @@ impl Heartbeat {
         if !stint.is_member() || board.closed() == stint || gone {
             return;
         }
-        let voters = board.voters();
+        let (voters, given) = (board.voters(), board.given());
         let mut sent = [Instant::ZERO; NODES_MAX];
         let mut count = 0;
         for node in voters.iter() {
-            let at = if node == self.settings.me.node {
+            let at = if node == self.settings.me.node || given.contains(node) {
                 Some(now)
             } else {
                 let roster = board.roster(node);

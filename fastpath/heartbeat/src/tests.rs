@@ -146,6 +146,20 @@ fn a_lease_needs_a_majority_and_counts_from_the_send() {
 }
 
 #[test]
+fn a_vote_that_is_given_renews_the_lease_alone_until_it_is_taken_back() {
+    let mut a = One::new(1);
+    a.board.set_voters(NodeSet(3));
+    a.turn(at(5));
+    assert!(!a.board.lease_holds(at(5)), "a pair needs both");
+    a.board.set_given([node(2)].into_iter().collect());
+    a.turn(at(10));
+    assert!(a.board.lease_holds(at(39)) && !a.board.lease_holds(at(40)));
+    a.board.set_given(NodeSet::EMPTY);
+    a.turn(at(20));
+    assert!(!a.board.lease_holds(at(40)), "the other's echo is needed again");
+}
+
+#[test]
 fn the_lease_has_ended_before_a_peer_may_acknowledge_the_removal() {
     // The holder's clock runs slow by ρ, the peer's fast: the worst case of PROTOCOL 5.3.
     let (mut a, mut b) = (One::new(1), One::new(2));

@@ -38,6 +38,8 @@ pub enum RemovalCause {
 pub enum FenceProof {
     /// The operator's assertion, logged as such.
     Operator,
+    /// A newer life of the node was seen: it began when this one had ended (R-START).
+    NewLife,
 }
 
 /// What an entry says.
@@ -128,12 +130,14 @@ impl FenceProof {
     const fn number(self) -> u8 {
         match self {
             Self::Operator => 1,
+            Self::NewLife => 2,
         }
     }
 
     const fn from_number(number: u8) -> Result<Self, Malformed> {
         match number {
             1 => Ok(Self::Operator),
+            2 => Ok(Self::NewLife),
             _ => Err(Malformed::OutOfRange("fence proof")),
         }
     }

@@ -162,6 +162,11 @@ pub enum Message {
         /// The entries, all committed.
         entries: Vec<Entry>,
     },
+    /// By the sender's agreed log this life was said to be off: it must not go on (R-FENCE).
+    Ended {
+        /// The life.
+        life: Life,
+    },
 }
 
 /// The numbers of the messages on the wire: never reused (WIRE.md).
@@ -181,6 +186,7 @@ mod tag {
     pub(super) const ORDER: u8 = 13;
     pub(super) const COLD_RELEASE: u8 = 14;
     pub(super) const COMMITTED: u8 = 15;
+    pub(super) const ENDED: u8 = 16;
 }
 
 fn put_entries(to: &mut Writer, entries: &[Entry]) {
@@ -321,6 +327,10 @@ impl Message {
                 to.life(*life);
                 to.u8(order.number());
             }
+            Self::Ended { life } => {
+                to.u8(tag::ENDED);
+                to.life(*life);
+            }
             // Written by `encode`, which calls this for nothing of the kind.
             Self::Prepare { .. }
             | Self::Suspect { .. }
@@ -389,6 +399,7 @@ impl Message {
             tag::ORDER => {
                 Self::Order { life: from.life()?, order: Order::from_number(from.u8()?)? }
             }
+            tag::ENDED => Self::Ended { life: from.life()? },
             tag::COMMITTED => Self::Committed {
                 prev_op: from.op()?,
                 prev_term: from.term()?,

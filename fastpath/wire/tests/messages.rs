@@ -97,6 +97,7 @@ fn samples() -> Vec<(&'static str, Message)> {
             },
         ),
         ("order", Message::Order { life: life(5, 6), order: Order::Fenced }),
+        ("ended", Message::Ended { life: life(5, 6) }),
     ]
 }
 
@@ -175,6 +176,9 @@ fn any_kind() -> impl Strategy<Value = EntryKind> {
             cause
         }),
         any_life().prop_map(|l| EntryKind::Admit { node: l.node, incarnation: l.incarnation }),
+        (any_life(), prop_oneof![Just(FenceProof::Operator), Just(FenceProof::NewLife)]).prop_map(
+            |(Life { node, incarnation }, proof)| EntryKind::Fenced { node, incarnation, proof }
+        ),
         (any::<u32>(), 0..=128_u8).prop_map(|(era, admits)| EntryKind::Cold { era, admits }),
     ]
 }
@@ -193,7 +197,7 @@ proptest! {
 
     #[test]
     fn a_known_kind_with_arbitrary_bytes_never_panics(
-        tag in 1..=14_u8, mut raw in vec(any::<u8>(), 0..200),
+        tag in 1..=16_u8, mut raw in vec(any::<u8>(), 0..200),
     ) {
         raw.insert(0, tag);
         let _ = Message::decode(&raw);
