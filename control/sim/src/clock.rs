@@ -29,26 +29,39 @@ impl std::fmt::Debug for Real {
     }
 }
 
-/// One machine's CLOCK_BOOTTIME: begins anywhere, runs a little fast or slow.
+/// One machine's CLOCK_BOOTTIME: begins anywhere, runs a little fast or slow, and changes its rate
+/// while it runs. (Steps of the wall clock do not exist here: no core and no model reads it.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clock {
-    /// What it showed when the world began.
-    pub offset: u64,
+    /// Since when it has run at this rate.
+    since: Real,
+    /// What it showed then.
+    shown: u64,
     /// Rate error in parts per million.
-    pub rate_ppm: i64,
+    rate_ppm: i64,
 }
 
 const MILLION: i128 = 1_000_000;
 
 impl Clock {
-    /// What it shows at `real`.
+    /// One that shows `offset` when the world begins.
+    #[must_use]
+    pub const fn new(offset: u64, rate_ppm: i64) -> Self {
+        Self { since: Real(0), shown: offset, rate_ppm }
+    }
+    /// From `real` on it runs at another rate; it does not jump.
+    pub fn set_rate(&mut self, real: Real, rate_ppm: i64) {
+        self.shown = self.local(real).0;
+        (self.since, self.rate_ppm) = (real, rate_ppm);
+    }
+    /// What it shows at `real`, which is not before the last change of its rate.
     #[must_use]
     pub fn local(&self, real: Real) -> Instant {
         if real == Real::MAX {
             return Instant::MAX;
         }
-        let run = i128::from(real.0) * (MILLION + i128::from(self.rate_ppm)) / MILLION;
-        Instant(self.offset + u64::try_from(run).unwrap_or(0))
+        let run = i128::from(real.since(self.since).0) * self.rate() / MILLION;
+        Instant(self.shown + u64::try_from(run).unwrap_or(0))
     }
     /// The first moment at which it shows `local` or later.
     #[must_use]
@@ -56,14 +69,16 @@ impl Clock {
         if local == Instant::MAX {
             return Real::MAX;
         }
-        let run = i128::from(local.0.saturating_sub(self.offset));
-        let rate = MILLION + i128::from(self.rate_ppm);
-        let mut real =
-            Real(u64::try_from((run * MILLION).div_euclid(rate)).unwrap_or(u64::MAX - 1));
+        let run = i128::from(local.0.saturating_sub(self.shown));
+        let span = u64::try_from((run * MILLION).div_euclid(self.rate())).unwrap_or(u64::MAX - 1);
+        let mut real = self.since.after(Duration(span));
         while self.local(real) < local {
             real.0 += 1;
         }
         real
+    }
+    fn rate(&self) -> i128 {
+        MILLION + i128::from(self.rate_ppm)
     }
 }
 
@@ -74,7 +89,7 @@ mod tests {
     #[test]
     fn a_clock_shows_what_it_is_asked_for_and_not_a_moment_before() {
         for rate_ppm in [-1_000, -7, 0, 333, 1_000] {
-            let clock = Clock { offset: 12_345, rate_ppm };
+            let clock = Clock::new(12_345, rate_ppm);
             for real in [0, 1, 999, 1_000_001, 7_777_777_777] {
                 let local = clock.local(Real(real));
                 let back = clock.real(local);
@@ -82,7 +97,16 @@ mod tests {
                 assert!(back.0 == 0 || clock.local(Real(back.0 - 1)) < local);
             }
         }
-        let fast = Clock { offset: 0, rate_ppm: 1_000 };
+        let fast = Clock::new(0, 1_000);
         assert_eq!(fast.local(Real(1_000_000)).0, 1_001_000);
+    }
+
+    #[test]
+    fn a_change_of_rate_is_no_jump() {
+        let mut clock = Clock::new(0, 1_000);
+        clock.set_rate(Real(1_000_000), -1_000);
+        assert_eq!(clock.local(Real(1_000_000)).0, 1_001_000);
+        assert_eq!(clock.local(Real(2_000_000)).0, 2_000_000);
+        assert_eq!(clock.real(clock.local(Real(1_500_000))), Real(1_500_000));
     }
 }

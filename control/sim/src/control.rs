@@ -2,6 +2,7 @@
 //! can be interrupted between any two of its actions, even between the words of the board that one
 //! roster takes.
 
+use crate::gate::Gate;
 use crate::packet::{BelievedDamage, Body, Packet};
 use agreement::{Destination, Roster};
 use base::{Duration, Instant};
@@ -163,7 +164,7 @@ impl Control {
     pub fn turn(
         &mut self,
         now: Instant,
-        board: &Board,
+        (board, gate): (&Board, &Gate),
         out: &mut Vec<ControlOut>,
         mut interrupt: impl FnMut() -> bool,
     ) -> Result<Turn, BelievedDamage> {
@@ -172,6 +173,9 @@ impl Control {
             Some(began) => began,
             None => {
                 board.make_progress();
+                if self.orphaned {
+                    gate.close(board.stint());
+                }
                 self.take_inputs(now, board, out)?;
                 self.node.handle_timeout(now);
                 now
@@ -180,9 +184,9 @@ impl Control {
         self.acting = Some(now);
         loop {
             if let Some(word) = self.words.pop_front() {
-                store(board, word);
+                store(board, gate, word);
             } else if let Some(action) = self.node.poll_action() {
-                self.act(now, board, action, out);
+                self.act(now, (board, gate), action, out);
             } else {
                 break;
             }
@@ -259,7 +263,13 @@ impl Control {
         out.push(ControlOut::Send(Seq(self.seq), to, Rc::new(message)));
     }
 
-    fn act(&mut self, now: Instant, board: &Board, action: Action, out: &mut Vec<ControlOut>) {
+    fn act(
+        &mut self,
+        now: Instant,
+        (board, gate): (&Board, &Gate),
+        action: Action,
+        out: &mut Vec<ControlOut>,
+    ) {
         match action {
             Action::Send { to, message } => self.send(to, message, out),
             Action::Freeze { node, stint } => {
@@ -267,8 +277,14 @@ impl Control {
                 self.node.handle_frozen(now, node, stint, heard);
             }
             Action::Unfreeze { node } => board.unfreeze(node),
-            Action::CloseLease { stint } => board.close(stint),
-            Action::ReopenLease => board.reopen(),
+            Action::CloseLease { stint } => {
+                gate.close(stint);
+                board.close(stint);
+            }
+            Action::ReopenLease => {
+                board.reopen();
+                gate.reopen();
+            }
             Action::StoreEra { era } => out.push(ControlOut::Store(era)),
             Action::Publish(roster) => self.publish(&roster),
             Action::Superseded { highest: above } | Action::Renumber { above } => {
@@ -278,6 +294,7 @@ impl Control {
             Action::Run(job) => out.push(ControlOut::Run(job)),
             Action::Open { service, generation } => {
                 board.set_open(usize::from(service.0), generation.0);
+                gate.open_slot(usize::from(service.0), generation);
             }
             Action::Owner(owner) => board.set_owner(owner),
             Action::Reply { tag, result } => out.push(ControlOut::Reply(tag, result)),
@@ -300,11 +317,18 @@ impl Control {
     }
 }
 
-fn store(board: &Board, word: Word) {
+fn store(board: &Board, gate: &Gate, word: Word) {
     match word {
         Word::Voters(voters) => board.set_voters(voters),
         Word::Roster(node, incarnation) => board.set_roster(node, incarnation),
         Word::PeerStint(node, stint) => board.set_peer_stint(node, stint),
-        Word::OwnStint(stint) => board.set_stint(stint),
+        Word::OwnStint(stint) => {
+            let before = board.stint();
+            board.set_stint(stint);
+            // What R-SELF closed stays closed until the life is a member again, by another stint.
+            if stint.is_member() && stint != before {
+                gate.reopen();
+            }
+        }
     }
 }

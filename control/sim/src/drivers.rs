@@ -52,6 +52,8 @@ pub struct Driver {
     jobs: VecDeque<Job>,
     doing: Option<Doing>,
     presence: Option<Generation>,
+    /// Its address is on an interface: what a packet meets behind the gate.
+    address: bool,
     stuck: bool,
 }
 
@@ -102,8 +104,13 @@ impl Driver {
         let stop = matches!(job, Job::Stop { .. });
         let fails = dice.chance(if start { manners.fail } else { manners.stuck }, 1_000);
         let dies = start && !fails && dice.chance(manners.die, 1_000);
-        if let Job::Start(right) = &job {
-            self.presence = Some(right.generation());
+        match &job {
+            Job::Start(right) => {
+                self.presence = Some(right.generation());
+                self.address = true;
+            }
+            Job::Restore { .. } => self.address = self.presence.is_some(),
+            Job::Stop { .. } | Job::Withdraw { .. } => {}
         }
         let doing = Doing {
             job,
@@ -121,7 +128,7 @@ impl Driver {
         let stuck = || Done::Stuck { reason: "stuck on purpose".into() };
         let result = match doing.job {
             Job::Start(_) if doing.fails => {
-                self.presence = None;
+                (self.presence, self.address) = (None, false);
                 Done::Failed { reason: "failed on purpose".into() }
             }
             Job::Start(_) => Done::Started,
@@ -130,10 +137,13 @@ impl Driver {
                 if self.stuck { stuck() } else { Done::Stopped }
             }
             Job::Stop { .. } => {
-                self.presence = None;
+                (self.presence, self.address) = (None, false);
                 Done::Stopped
             }
-            Job::Withdraw { .. } => Done::Withdrawn,
+            Job::Withdraw { .. } => {
+                self.address = false;
+                Done::Withdrawn
+            }
             Job::Restore { .. } => Done::Restored,
         };
         Some((doing, result))
@@ -152,6 +162,11 @@ impl Driver {
     pub const fn presence(&self) -> Option<Generation> {
         self.presence
     }
+    /// Its address is on an interface of the node.
+    #[must_use]
+    pub const fn has_address(&self) -> bool {
+        self.address
+    }
     /// A stop did not succeed.
     #[must_use]
     pub const fn is_stuck(&self) -> bool {
@@ -169,7 +184,9 @@ mod tests {
     fn start() -> Job {
         let (service, generation) = (ServiceId(0), Generation(1));
         let policy = FencePolicy::Fenced;
-        Job::Start(Right::grant(service, generation, Evidence::NeverOwned, policy, None, None).unwrap())
+        Job::Start(
+            Right::grant(service, generation, Evidence::NeverOwned, policy, None, None).unwrap(),
+        )
     }
     fn stop() -> Job {
         Job::Stop { service: ServiceId(0), generation: Generation(1) }

@@ -3,6 +3,7 @@
 //! frames and any two actions: that is how the two processes of a node come to interleave (PROTOCOL
 //! 5.3b).
 
+use crate::gate::Gate;
 use crate::packet::{BelievedDamage, Body, Packet};
 use base::{Duration, Instant};
 use heartbeat::{Action, Board, Event, EventKind, Heartbeat};
@@ -65,6 +66,8 @@ pub struct Fast {
     /// When it wanted to be woken at the latest.
     due: Instant,
     impostor: Option<(Life, Nonce)>,
+    /// S10 is kept.
+    forgives_stalls: bool,
 }
 
 impl Fast {
@@ -80,11 +83,16 @@ impl Fast {
             interval,
             due: Instant::MAX,
             impostor: None,
+            forgives_stalls: true,
         };
         fast.due = fast.deadline();
         fast
     }
 
+    /// Breaks S10: its own stalls do not put deadlines off.
+    pub const fn forgive_nothing(&mut self) {
+        self.forgives_stalls = false;
+    }
     /// A frame is in the socket.
     pub fn arrive(&mut self, packet: Packet) {
         if self.inbox.len() < INBOX_MAX {
@@ -109,7 +117,7 @@ impl Fast {
     pub fn turn(
         &mut self,
         now: Instant,
-        board: &Board,
+        (board, gate): (&Board, &Gate),
         out: &mut Vec<FastOut>,
         mut interrupt: impl FnMut() -> bool,
     ) -> Result<Turn, BelievedDamage> {
@@ -123,16 +131,19 @@ impl Fast {
                 }
             }
             // S10: only after what came meanwhile has been heard.
-            if late > self.interval / 2 {
+            if late > self.interval / 2 && self.forgives_stalls {
                 self.heartbeat.handle_stall(now, late);
             }
             self.heartbeat.handle_timeout(now, board);
             self.stage = Some(Stage::Acts);
         }
+        // The gate's word follows the board's as late as it may: before anything is sent.
+        gate.set_lease_end(board.lease_end());
         while let Some(action) = self.heartbeat.poll_action() {
             match action {
                 Action::Beat => {
                     let (seq, beat) = self.heartbeat.fill_beat(now, board);
+                    gate.set_lease_end(board.lease_end());
                     out.push(FastOut::Beat(seq, Rc::new(beat)));
                 }
                 Action::Answer { to, link, echo } => {

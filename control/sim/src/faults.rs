@@ -5,7 +5,7 @@
 use crate::clock::Real;
 use crate::machine::Machine;
 use crate::network::Wall;
-use crate::shape::Shape;
+use crate::shape::{Sabotage, Shape};
 use crate::world::{What, World};
 use base::{Duration, Prng};
 use node::Command;
@@ -182,6 +182,9 @@ impl World {
         let Some(daemons) = self.machines.get_mut(&node).and_then(|m| m.daemons.as_mut()) else {
             return;
         };
+        // One process is held up as a whole.
+        let which =
+            if self.shape.sabotage == Some(Sabotage::OneActor) { Which::Both } else { which };
         if which != Which::Control
             && let Some(fast) = &mut daemons.fast
         {

@@ -5,10 +5,11 @@
 //! * [`packet`], [`network`]: what travels, and what the links do to it.
 //! * [`fast`], [`control`]: the two processes of a node, as actors that can be interrupted and
 //!   paused.
+//! * [`gate`], [`observer`]: the gate in the kernel, and a client outside that asks all the time.
 //! * [`drivers`]: drivers that behave badly on purpose.
 //! * [`machine`], [`life`]: what survives the daemons; starts and ends.
 //! * [`shape`]: what one cluster is.
-//! * [`world`], [`turns`]: one thing after the other.
+//! * [`world`], [`turns`], [`look`]: one thing after the other, and a look after each.
 //! * [`faults`]: what goes wrong.
 //! * [`checkers`]: what must hold.
 //! * [`seed`]: one seed from start to verdict.
@@ -21,9 +22,12 @@ pub mod control;
 pub mod drivers;
 pub mod fast;
 pub mod faults;
+pub mod gate;
 pub mod life;
+pub mod look;
 pub mod machine;
 pub mod network;
+pub mod observer;
 pub mod packet;
 pub mod queue;
 pub mod scenario;

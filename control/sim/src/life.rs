@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::fast::Fast;
+use crate::gate::Gate;
 use crate::machine::{Daemons, Machine, Process, Seen, Shared};
 use crate::shape::Sabotage;
 use crate::world::{What, World, draw_clock};
@@ -117,7 +118,9 @@ impl World {
         let settings = node::Settings { agreement, services, names: shape.names() };
         let now = machine.clock.local(self.now);
         let control = Control::new(settings, shape.interval / 4, PATIENCE, now);
-        machine.shared = Some(Shared { life, board: Rc::new(Board::default()), era: 0, stint: 0 });
+        let gate = Rc::new(Gate::new(shape.services.len()));
+        let board = Rc::new(Board::default());
+        machine.shared = Some(Shared { life, board, gate, era: 0, stint: 0 });
         machine.daemons = Some(Daemons {
             life,
             nonce,
@@ -153,7 +156,11 @@ impl World {
             #[cfg(feature = "mutations")]
             mutations: self.shape.mutations.clone().leak(),
         };
-        daemons.fast = Some(Process::new(Fast::new(settings, self.shape.nodes, now)));
+        let mut fast = Fast::new(settings, self.shape.nodes, now);
+        if self.shape.sabotage == Some(Sabotage::NoStallRule) {
+            fast.forgive_nothing();
+        }
+        daemons.fast = Some(Process::new(fast));
         self.wake_fast(life, self.now);
     }
 
@@ -184,6 +191,7 @@ impl World {
         {
             (0..machine.drivers.len()).for_each(|service| shared.board.set_open(service, 0));
             shared.board.set_owner(false);
+            shared.gate.close_slots();
             machine.drivers.iter_mut().for_each(crate::drivers::Driver::clear);
         }
         self.tell(|| format!("netguard-control of {life:?} has stopped"));

@@ -5,10 +5,11 @@ use crate::clock::{Clock, Real};
 use crate::control::Control;
 use crate::drivers::Driver;
 use crate::fast::Fast;
+use crate::gate::Gate;
 use base::{Duration, Instant};
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{Incarnation, Life, NodeId, Nonce};
+use wire::{Generation, Incarnation, Life, NodeId, Nonce};
 
 /// A process: its actor, when it will run, and until when it cannot.
 #[derive(Debug)]
@@ -68,14 +69,15 @@ pub struct Seen {
     pub primary_in: Option<(u32, u32)>,
 }
 
-/// Words that are shared by the daemons of one life and outlive them, as a gate in the kernel
-/// would.
+/// Words that are shared by the daemons of one life and outlive them.
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// Whose.
     pub life: Life,
     /// The words.
     pub board: Rc<Board>,
+    /// The gate in the kernel.
+    pub gate: Rc<Gate>,
     /// Era by which the own stint on the board was published.
     pub era: u32,
     /// The last own stint that was seen on the board.
@@ -143,6 +145,24 @@ impl Machine {
         let shared = self.shared.as_ref()?;
         let now = self.clock.local(real);
         shared.board.lease_holds(now).then_some((shared, now))
+    }
+    /// The life that answers a packet for the address of a service at `real`, and the generation
+    /// by which it does: the address is on an interface, and the gate lets the packet pass.
+    #[must_use]
+    pub fn answers(
+        &self,
+        real: Real,
+        service: usize,
+        per_node: bool,
+    ) -> Option<(Life, Generation)> {
+        let (shared, driver) = (self.shared.as_ref()?, self.drivers.get(service)?);
+        let now = self.clock.local(real);
+        let generation = if per_node {
+            driver.presence().filter(|_| shared.gate.passes_any(now))
+        } else {
+            shared.gate.passes(now, service)
+        };
+        generation.filter(|_| driver.has_address()).map(|generation| (shared.life, generation))
     }
     /// The next life's number; durable before its first frame.
     pub const fn next_life(&mut self) -> Life {

@@ -18,6 +18,12 @@ pub enum Sabotage {
     ForgetEra,
     /// A start leaves what the last life left behind (R-START).
     KeepLeftovers,
+    /// The gate asks for the node's lease only, not for the generation of the address (S2b).
+    GatePerNode,
+    /// A fast process that was not scheduled accuses whom it did not hear meanwhile (S10).
+    NoStallRule,
+    /// Fast and control are one process: what holds up one holds up the other.
+    OneActor,
 }
 
 /// One cluster.
@@ -49,6 +55,12 @@ pub struct Shape {
     pub interrupt_max: Duration,
     /// Longest time from a cause to the turn that it causes.
     pub wake_max: Duration,
+    /// Longest time that an event needs from fast to control; words of the board are seen at once.
+    pub ring_max: Duration,
+    /// How often the observer asks each address on every node.
+    pub observe: Duration,
+    /// An operator looks after machines that are off, and says so to the others.
+    pub operator: bool,
     /// Broken on purpose.
     pub sabotage: Option<Sabotage>,
     /// Rules of the agreement that are switched off.
@@ -82,6 +94,9 @@ impl Shape {
             interrupts: 0,
             interrupt_max: Duration::from_micros(200),
             wake_max: Duration::from_micros(20),
+            ring_max: Duration::from_micros(20),
+            observe: Duration::from_micros(500),
+            operator: false,
             sabotage: None,
             mutations: Vec::new(),
         }
@@ -104,6 +119,11 @@ impl Shape {
             fence,
             resources: vec![ResourceSpec { name: name.into(), kind: kind.into(), lease_bound }],
         });
+    }
+    /// True if the service is an address, which the observer can ask.
+    #[must_use]
+    pub fn is_address(&self, service: ServiceId) -> bool {
+        self.services.iter().any(|s| s.id == service && s.unbound().is_none())
     }
     /// The deadline D.
     #[must_use]

@@ -1,22 +1,21 @@
-//! Turns of the two processes of a node: when they run, what they do to the world, and what the
-//! checkers look at after each of them.
+//! Turns of the two processes of a node: when they run, and what they do to the world.
 
 use crate::checkers::Violation;
-use crate::checkers::{lease, owner};
 use crate::clock::Real;
 use crate::control::{Control, ControlOut};
 use crate::drivers;
 use crate::fast::{Fast, FastOut};
+use crate::gate::Gate;
 use crate::machine::{Machine, Process};
 use crate::packet::{BelievedDamage, Body, Packet};
 use crate::world::{What, World};
 use crate::{control, fast};
-use agreement::{Destination, Status};
+use agreement::Destination;
 use base::{Duration, Prng};
 use driver::Outcome;
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{EntryKind, Generation, Header, Life, LinkId, NodeId, Op, Seq, ServiceId};
+use wire::{Header, Life, LinkId, NodeId, Seq, ServiceId};
 
 /// Damaged bytes passed their check.
 fn believed() -> Violation {
@@ -42,9 +41,10 @@ impl World {
         let daemons = self.machines.get_mut(&life.node)?.daemons.as_mut()?;
         daemons.control.as_mut().filter(|_| daemons.life == life)
     }
-    fn board(&self, life: Life) -> Option<Rc<Board>> {
+    fn words(&self, life: Life) -> Option<(Rc<Board>, Rc<Gate>)> {
         let shared = self.machines.get(&life.node)?.shared.as_ref()?;
-        (shared.life == life).then(|| Rc::clone(&shared.board))
+        let words = || (Rc::clone(&shared.board), Rc::clone(&shared.gate));
+        (shared.life == life).then(words)
     }
 
     /// Plans a turn of fast, unless an earlier one is planned.
@@ -83,7 +83,7 @@ impl World {
 
     pub(crate) fn fast_turn(&mut self, life: Life) {
         let (at, per_thousand) = (self.now, self.chance_of_interrupts());
-        let Some(board) = self.board(life) else { return };
+        let Some((board, gate)) = self.words(life) else { return };
         let Some(machine) = self.machines.get_mut(&life.node) else { return };
         let clock = machine.clock;
         let Some(daemons) = machine.daemons.as_mut().filter(|d| d.life == life) else { return };
@@ -98,7 +98,7 @@ impl World {
         }
         let mut out = Vec::new();
         let interrupt = interruption(&mut self.dice, per_thousand);
-        let turn = process.actor.turn(clock.local(at), &board, &mut out, interrupt);
+        let turn = process.actor.turn(clock.local(at), (&board, &gate), &mut out, interrupt);
         let next = process.next_turn(at, clock.real(process.actor.deadline()));
         for out in out {
             self.fast_out(life, out);
@@ -133,7 +133,7 @@ impl World {
             }
             FastOut::Tell(event) => {
                 self.tell(|| format!("{life:?} sees {:?}", event.kind));
-                let delay = Duration(1_000 + self.dice.below(self.shape.wake_max.0));
+                let delay = Duration(1_000 + self.dice.below(self.shape.ring_max.0));
                 let soon = self.now.after(delay);
                 let machine = self.machines.get_mut(&life.node);
                 let Some(daemons) = machine.and_then(|m| m.daemons.as_mut()) else { return };
@@ -146,7 +146,7 @@ impl World {
 
     pub(crate) fn control_turn(&mut self, life: Life) {
         let (at, per_thousand) = (self.now, self.chance_of_interrupts());
-        let Some(board) = self.board(life) else { return };
+        let Some((board, gate)) = self.words(life) else { return };
         let Some(machine) = self.machines.get_mut(&life.node) else { return };
         let clock = machine.clock;
         let Some(daemons) = machine.daemons.as_mut().filter(|d| d.life == life) else { return };
@@ -161,7 +161,7 @@ impl World {
         }
         let mut out = Vec::new();
         let interrupt = interruption(&mut self.dice, per_thousand);
-        let turn = process.actor.turn(clock.local(at), &board, &mut out, interrupt);
+        let turn = process.actor.turn(clock.local(at), (&board, &gate), &mut out, interrupt);
         let next = process.next_turn(at, clock.real(process.actor.deadline()));
         self.look_at_log(life);
         for out in out {
@@ -312,109 +312,5 @@ impl World {
             self.queue.push(told.after(dies), What::Outcome(life, outcome));
         }
         self.drive(life, service);
-    }
-
-    /// After a turn of control: what is committed now, and whether it became primary.
-    fn look_at_log(&mut self, life: Life) {
-        let Some(machine) = self.machines.get_mut(&life.node) else { return };
-        let Some(daemons) = machine.daemons.as_mut().filter(|d| d.life == life) else { return };
-        let (Some(process), seen) = (&daemons.control, &mut daemons.seen) else { return };
-        let (node, checkers) = (&process.actor.node, &mut self.checkers);
-        let agreement = node.agreement();
-        let (log, term) = (agreement.log(), agreement.term());
-        let begins = log.get(Op(1)).map(|entry| &entry.kind);
-        let Some(EntryKind::Cold { era, .. }) = begins.cloned() else { return };
-        if era != seen.era {
-            (seen.era, seen.commit) = (era, 0);
-        }
-        let mut found = Ok(());
-        let mut news = Vec::new();
-        while seen.commit < agreement.commit().0 && found.is_ok() {
-            seen.commit += 1;
-            let op = Op(seen.commit);
-            let Some(entry) = log.get(op) else { break };
-            let promises = &checkers.promise;
-            found = checkers.log.committed(life, era, op, entry, term, promises).map(|first| {
-                if first {
-                    news.push((op, entry.kind.clone()));
-                }
-            });
-            if seen.commit == agreement.commit().0 && found.is_ok() {
-                let states: Vec<_> = node.planner().services().map(|(_, state)| state).collect();
-                found = checkers.views.planned(life, era, op, &states);
-            }
-        }
-        if agreement.status() == Status::Primary
-            && seen.primary_in != Some((term.era, term.counter))
-            && found.is_ok()
-        {
-            seen.primary_in = Some((term.era, term.counter));
-            found = checkers.log.became_primary(life, term, |op| log.get(op));
-            news.push((Op::ZERO, EntryKind::Noop));
-        }
-        self.keep(found);
-        for (op, kind) in news {
-            match kind {
-                EntryKind::Noop if op == Op::ZERO => {
-                    self.tell(|| format!("{life:?} is primary of {term:?}"));
-                }
-                kind => {
-                    self.tell(|| format!("{life:?} commits first: {op:?} {kind:?}"));
-                    if !matches!(kind, EntryKind::Request { .. } | EntryKind::Noop) {
-                        self.look_at_all();
-                    }
-                }
-            }
-        }
-    }
-
-    fn look_at_all(&mut self) {
-        let nodes: Vec<_> = self.machines.keys().copied().collect();
-        for node in nodes {
-            self.look(node);
-        }
-    }
-
-    /// After a turn: the lease of this node, and what is open anywhere.
-    fn look(&mut self, node: NodeId) {
-        let at = self.now;
-        let Some(machine) = self.machines.get_mut(&node) else { return };
-        let era = machine.daemons.as_ref().map_or(0, |d| d.seen.era);
-        if let Some(shared) = machine.shared.as_mut() {
-            let stint = shared.board.stint();
-            if stint.0 != shared.stint {
-                (shared.stint, shared.era) = (stint.0, era);
-            }
-        }
-        let Some((shared, _)) = machine.lease(at) else { return };
-        let (life, era, stint) = (shared.life, shared.era, shared.board.stint());
-        let found = lease::check(lease::Held { life, era, stint }, &self.checkers.log);
-        self.keep(found);
-        let mut open = Vec::new();
-        for machine in self.machines.values() {
-            let Some((shared, _)) = machine.lease(at) else { continue };
-            for service in 0..self.shape.services.len() {
-                let generation = Generation(shared.board.open(service));
-                if generation.0 != 0 {
-                    let (service, life) = (ServiceId(service as u16), shared.life);
-                    open.push(owner::Open { service, life, generation });
-                }
-            }
-        }
-        let found = self.checkers.owner.check(&open);
-        self.keep(found);
-    }
-
-    /// On which machines something of a fenced service is.
-    fn look_at_fenced(&mut self, service: ServiceId) {
-        let index = usize::from(service.0);
-        let fenced = self.shape.services.get(index).is_some_and(|s| s.unbound().is_some());
-        if !fenced {
-            return;
-        }
-        let presence = |m: &Machine| Some((m.node, m.drivers.get(index)?.presence()?));
-        let present: Vec<_> = self.machines.values().filter_map(presence).collect();
-        let found = owner::check_fenced(service, &present);
-        self.keep(found);
     }
 }

@@ -7,6 +7,7 @@ use crate::drivers::Manners;
 use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::network::Network;
+use crate::observer::Observer;
 use crate::packet::Packet;
 use crate::queue::Queue;
 use crate::shape::Shape;
@@ -43,6 +44,8 @@ pub(crate) enum What {
     Fault(Fault),
     /// A wall comes down.
     Tear(u64),
+    /// The observer asks.
+    Ask,
 }
 
 /// Frames under way when the faults end arrive within this time or not at all.
@@ -60,6 +63,8 @@ pub struct World {
     pub network: Network,
     /// The machines, by node.
     pub machines: BTreeMap<NodeId, Machine>,
+    /// The client outside.
+    pub observer: Observer,
     /// What is checked at each step.
     pub checkers: Checkers,
     /// How the drivers behave now.
@@ -97,6 +102,8 @@ impl World {
         let machines = machines.collect();
         let mut checkers = Checkers::default();
         checkers.log.configure(shape.nodes);
+        let mut queue = Queue::new();
+        queue.push(Real(0).after(shape.observe), What::Ask);
         Self {
             network: Network::new(shape.links, shape.quality),
             manners: shape.manners,
@@ -105,6 +112,7 @@ impl World {
             now: Real(0),
             dice,
             machines,
+            observer: Observer::default(),
             checkers,
             replies: BTreeMap::new(),
             told: None,
@@ -112,7 +120,7 @@ impl World {
             helped: false,
             messages: false,
             healed_at: Real(0),
-            queue: Queue::new(),
+            queue,
             broken: None,
             tags: 0,
         }
@@ -224,6 +232,7 @@ impl World {
                 }
             }
             What::Tear(number) => self.network.tear(number),
+            What::Ask => self.ask(),
         }
     }
 
@@ -254,5 +263,5 @@ pub(crate) fn draw_clock(dice: &mut Prng, bound: u64) -> Clock {
         1 => -(bound as i64),
         _ => dice.below(2 * bound + 1) as i64 - bound as i64,
     };
-    Clock { offset: 1_000_000_000 + dice.below(1_000_000_000_000), rate_ppm: rate }
+    Clock::new(1_000_000_000 + dice.below(1_000_000_000_000), rate)
 }

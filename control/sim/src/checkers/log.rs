@@ -215,25 +215,27 @@ impl CommittedLog {
     }
 }
 
+/// A committed log for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
+    use super::super::Violation;
     use super::CommittedLog;
     use crate::checkers::promise::Promises;
     use crate::shape::id;
     use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Term};
 
-    fn life(n: u8) -> Life {
+    pub(crate) fn life(n: u8) -> Life {
         Life { node: id(n), incarnation: Incarnation(1) }
     }
-    fn term(counter: u32) -> Term {
+    pub(crate) fn term(counter: u32) -> Term {
         Term { era: 1, counter, life: life(1) }
     }
-    fn entry(kind: EntryKind) -> Entry {
+    pub(crate) fn entry(kind: EntryKind) -> Entry {
         Entry { term: term(1), level: 1, kind }
     }
 
     /// An era of three nodes, acknowledged by `acks`.
-    fn begun(acks: &[u8]) -> Result<(CommittedLog, Promises), super::Violation> {
+    pub(crate) fn begun(acks: &[u8]) -> Result<(CommittedLog, Promises), Violation> {
         let (mut log, mut promises) = (CommittedLog::default(), Promises::default());
         log.configure([1, 2, 3].map(id).into_iter().collect());
         for ack in acks {
@@ -248,6 +250,13 @@ mod tests {
         }
         Ok((log, promises))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{begun, entry, life, term};
+    use crate::shape::id;
+    use wire::{EntryKind, Incarnation, Op};
 
     #[test]
     fn two_entries_at_one_op_are_seen() {

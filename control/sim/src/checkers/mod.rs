@@ -5,9 +5,11 @@
 //! * [`views`]: I3 one order of views, and one state of the planner per log position (S1).
 //! * [`promise`]: I7 one promise, one primary per term.
 //! * [`lease`]: I4 whoever holds a lease is a member by the committed log (S2).
+//! * [`gate`]: S2b packets pass one gate, and it is shut before the others act.
 //! * [`owner`]: I5 one owner, and a fenced service on one machine only (S3).
 //! * [`progress`]: I11, and that nobody is removed without need.
 
+pub mod gate;
 pub mod lease;
 pub mod log;
 pub mod owner;
@@ -48,4 +50,6 @@ pub struct Checkers {
     pub promise: promise::Promises,
     /// Owners.
     pub owner: owner::Owners,
+    /// Gates.
+    pub gate: gate::Gates,
 }

@@ -120,8 +120,18 @@ fn service_missing(world: &World, by: Life, live: &[Life], forgive: bool) -> Opt
                 "{by:?} sees {name} {phase:?} at {owner:?}, {open:?}: {reason:?}"
             ));
         }
+        let answers = answering(world, spec.id);
+        if world.shape.is_address(spec.id) && answers != owner.map(|l| l.node) {
+            return Some(format!("{} is {owner:?}'s, and {answers:?} answers", spec.name));
+        }
     }
     None
+}
+
+/// The node whose answers the observer hears.
+#[must_use]
+pub fn answering(world: &World, service: ServiceId) -> Option<NodeId> {
+    world.observer.answered_by(service, world.now, world.shape.observe * 2)
 }
 
 /// The node on which a service is open under a lease.

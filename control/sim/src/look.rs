@@ -1,0 +1,167 @@
+//! What the checkers look at: after every turn, at every question of the observer, and when
+//! something is committed anywhere for the first time.
+
+use crate::checkers::{gate, lease, owner};
+use crate::machine::Machine;
+use crate::observer::Answer;
+use crate::shape::Sabotage;
+use crate::world::{What, World};
+use agreement::Status;
+use wire::{EntryKind, Generation, Life, NodeId, Op, ServiceId};
+
+impl World {
+    /// After a turn of control: what is committed now, and whether it became primary.
+    pub(crate) fn look_at_log(&mut self, life: Life) {
+        let Some(machine) = self.machines.get_mut(&life.node) else { return };
+        let Some(daemons) = machine.daemons.as_mut().filter(|d| d.life == life) else { return };
+        let (Some(process), seen) = (&daemons.control, &mut daemons.seen) else { return };
+        let (node, checkers) = (&process.actor.node, &mut self.checkers);
+        let agreement = node.agreement();
+        let (log, term) = (agreement.log(), agreement.term());
+        let begins = log.get(Op(1)).map(|entry| &entry.kind);
+        let Some(EntryKind::Cold { era, .. }) = begins.cloned() else { return };
+        if era != seen.era {
+            (seen.era, seen.commit) = (era, 0);
+        }
+        let mut found = Ok(());
+        let mut news = Vec::new();
+        while seen.commit < agreement.commit().0 && found.is_ok() {
+            seen.commit += 1;
+            let op = Op(seen.commit);
+            let Some(entry) = log.get(op) else { break };
+            let promises = &checkers.promise;
+            found = checkers.log.committed(life, era, op, entry, term, promises).map(|first| {
+                if first {
+                    news.push((op, entry.kind.clone()));
+                }
+            });
+            if seen.commit == agreement.commit().0 && found.is_ok() {
+                let states: Vec<_> = node.planner().services().map(|(_, state)| state).collect();
+                found = checkers.views.planned(life, era, op, &states);
+                for (spec, state) in node.planner().services() {
+                    let owner = state.holder().map(|owner| owner.life);
+                    checkers.gate.committed(spec.id, state.generation, owner);
+                }
+            }
+        }
+        if agreement.status() == Status::Primary
+            && seen.primary_in != Some((term.era, term.counter))
+            && found.is_ok()
+        {
+            seen.primary_in = Some((term.era, term.counter));
+            found = checkers.log.became_primary(life, term, |op| log.get(op));
+            news.push((Op::ZERO, EntryKind::Noop));
+        }
+        self.keep(found);
+        for (op, kind) in news {
+            match kind {
+                EntryKind::Noop if op == Op::ZERO => {
+                    self.tell(|| format!("{life:?} is primary of {term:?}"));
+                }
+                kind => {
+                    self.tell(|| format!("{life:?} commits first: {op:?} {kind:?}"));
+                    if !matches!(kind, EntryKind::Request { .. } | EntryKind::Noop) {
+                        self.look_at_all();
+                    }
+                }
+            }
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        let nodes: Vec<_> = self.machines.keys().copied().collect();
+        for node in nodes {
+            self.look(node);
+        }
+    }
+
+    /// After a turn: the lease of this node, and what is open anywhere.
+    pub(crate) fn look(&mut self, node: NodeId) {
+        let at = self.now;
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let era = machine.daemons.as_ref().map_or(0, |d| d.seen.era);
+        if let Some(shared) = machine.shared.as_mut() {
+            let stint = shared.board.stint();
+            if stint.0 != shared.stint {
+                (shared.stint, shared.era) = (stint.0, era);
+            }
+        }
+        if let Some((shared, _)) = machine.lease(at) {
+            let (life, era, stint) = (shared.life, shared.era, shared.board.stint());
+            let found = lease::check(lease::Held { life, era, stint }, &self.checkers.log);
+            self.keep(found);
+        }
+        self.look_at_owners();
+        self.look_at_gates();
+    }
+
+    /// Which services are held open under a lease, by the words of the boards.
+    fn look_at_owners(&mut self) {
+        let mut open = Vec::new();
+        for machine in self.machines.values() {
+            let Some((shared, _)) = machine.lease(self.now) else { continue };
+            for service in 0..self.shape.services.len() {
+                let generation = Generation(shared.board.open(service));
+                if generation.0 != 0 {
+                    let (service, life) = (ServiceId(service as u16), shared.life);
+                    open.push(owner::Open { service, life, generation });
+                }
+            }
+        }
+        let found = self.checkers.owner.check(&open);
+        self.keep(found);
+    }
+
+    /// Which gates would let a packet pass. A gate per node is one only for an address that is
+    /// there: the others are nobody's.
+    pub(crate) fn look_at_gates(&mut self) {
+        let per_node = self.shape.sabotage == Some(Sabotage::GatePerNode);
+        let mut passing = Vec::new();
+        for machine in self.machines.values() {
+            let Some(shared) = &machine.shared else { continue };
+            let now = machine.clock.local(self.now);
+            for index in 0..self.shape.services.len() {
+                let pass = if per_node {
+                    machine.answers(self.now, index, true).map(|(_, generation)| generation)
+                } else {
+                    shared.gate.passes(now, index)
+                };
+                let (service, life) = (ServiceId(index as u16), shared.life);
+                passing.extend(pass.map(|generation| gate::Passing { service, life, generation }));
+            }
+        }
+        let found = self.checkers.gate.check(&passing, &self.checkers.log);
+        self.keep(found);
+    }
+
+    /// The observer asks each address on every node, all at one instant.
+    pub(crate) fn ask(&mut self) {
+        let per_node = self.shape.sabotage == Some(Sabotage::GatePerNode);
+        for index in 0..self.shape.services.len() {
+            let service = ServiceId(index as u16);
+            if !self.shape.is_address(service) {
+                continue;
+            }
+            let at = self.now;
+            let machines = self.machines.values();
+            let answer = machines.filter_map(|m| m.answers(at, index, per_node)).next();
+            let answer = answer.map(|(life, generation)| Answer { life, generation, at });
+            self.observer.asks(service, answer);
+        }
+        self.look_at_gates();
+        self.queue.push(self.now.after(self.shape.observe), What::Ask);
+    }
+
+    /// On which machines something of a fenced service is.
+    pub(crate) fn look_at_fenced(&mut self, service: ServiceId) {
+        let index = usize::from(service.0);
+        let fenced = self.shape.services.get(index).is_some_and(|s| s.unbound().is_some());
+        if !fenced {
+            return;
+        }
+        let presence = |m: &Machine| Some((m.node, m.drivers.get(index)?.presence()?));
+        let present: Vec<_> = self.machines.values().filter_map(presence).collect();
+        let found = owner::check_fenced(service, &present);
+        self.keep(found);
+    }
+}
