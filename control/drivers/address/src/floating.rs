@@ -6,8 +6,11 @@ use crate::error::AddressError;
 use crate::interface::{self, Interface};
 use crate::message;
 use crate::netlink::Netlink;
-use base::Instant;
+use base::{Duration, Instant};
 use std::net::IpAddr;
+
+/// How often the kernel is told that the address is still wanted: it may miss three times.
+const RENEW_EVERY: Duration = Duration::from_millis(message::LIFETIME_S as u64 * 1_000 / 4);
 
 /// What is configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +38,8 @@ pub struct FloatingAddress {
     netlink: Netlink,
     destroyer: Option<Destroyer>,
     ready: Option<Ready>,
+    /// When the kernel is to be told again that the address is wanted; none while it is not.
+    renew_at: Option<Instant>,
 }
 
 /// Everything that depends on the interface; made anew when the interface changes.
@@ -42,6 +47,7 @@ pub struct FloatingAddress {
 struct Ready {
     interface: Interface,
     add: Vec<u8>,
+    renew: Vec<u8>,
     delete: Vec<u8>,
     announcer: Option<Announcer>,
 }
@@ -56,7 +62,7 @@ impl FloatingAddress {
         }
         let netlink = Netlink::route()?;
         let destroyer = Destroyer::open()?;
-        let mut this = Self { spec, netlink, destroyer, ready: None };
+        let mut this = Self { spec, netlink, destroyer, ready: None, renew_at: None };
         match this.prepare() {
             Ok(()) | Err(AddressError::NoInterface { .. } | AddressError::InterfaceDown { .. }) => {
             }
@@ -87,6 +93,7 @@ impl FloatingAddress {
             }
             other => other?,
         }
+        self.renew_at = Some(now + RENEW_EVERY);
         if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
             announcer.start(now);
         }
@@ -95,6 +102,7 @@ impl FloatingAddress {
 
     /// Takes the address away at once; connections stay, they go on should the address come back.
     pub fn withdraw(&mut self) -> Result<(), AddressError> {
+        self.renew_at = None;
         if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
             announcer.stop();
         }
@@ -124,12 +132,40 @@ impl FloatingAddress {
     /// When [`FloatingAddress::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Instant> {
-        self.ready.as_ref()?.announcer.as_ref()?.poll_deadline()
+        let announcer = self.ready.as_ref().and_then(|ready| ready.announcer.as_ref());
+        let announcement = announcer.and_then(Announcer::poll_deadline);
+        announcement.into_iter().chain(self.renew_at).min()
     }
-    /// Repeats the announcement if it is due.
+    /// Renews the address and repeats the announcement if they are due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.renew_at.is_some_and(|at| now >= at) {
+            self.renew_at = Some(now + RENEW_EVERY);
+            self.renew(now);
+        }
         if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
             announcer.handle_timeout(now);
+        }
+    }
+
+    /// What fails now is tried again long before the address ends. An interface that was made anew
+    /// gets the address back, and the neighbours hear of it.
+    fn renew(&mut self, now: Instant) {
+        let anew = self.ready.is_none();
+        if anew && self.prepare().is_err() {
+            return;
+        }
+        let Some(ready) = &mut self.ready else { return };
+        match self.netlink.request(&mut ready.renew, "renew the address") {
+            Ok(()) => {
+                if let Some(announcer) = ready.announcer.as_mut().filter(|_| anew) {
+                    announcer.start(now);
+                }
+            }
+            Err(e) if e.errno() == Some(libc::ENODEV) && !anew => {
+                self.ready = None;
+                self.renew(now);
+            }
+            Err(_) => {}
         }
     }
 
@@ -155,6 +191,7 @@ impl FloatingAddress {
         }
         self.ready = Some(Ready {
             add: message::new_address(address, prefix, found.index),
+            renew: message::renew_address(address, prefix, found.index),
             delete: message::delete_address(address, prefix, found.index),
             announcer: Announcer::open(address, &found)?,
             interface: found,

@@ -1,20 +1,36 @@
 //! rtnetlink messages, built once and sent many times.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Adds `address`; "exists" comes back as its own error, so that a start is idempotent and still
-/// sees it.
+/// How long the kernel keeps an address that nobody renews, in seconds: the second net of S2b, should
+/// a node's daemons be stopped and its gate be gone. It is no part of any failover.
+pub const LIFETIME_S: u32 = 20;
+
+/// Adds `address` for [`LIFETIME_S`]; "exists" comes back as its own error, so that a start is
+/// idempotent and still sees it.
 #[must_use]
 pub fn new_address(address: IpAddr, prefix: u8, interface: u32) -> Vec<u8> {
+    let body = RouteNetlinkMessage::NewAddress(floating(address, prefix, interface));
+    finish(body, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Renews it for as long again; one that somebody took away comes back.
+#[must_use]
+pub fn renew_address(address: IpAddr, prefix: u8, interface: u32) -> Vec<u8> {
+    let body = RouteNetlinkMessage::NewAddress(floating(address, prefix, interface));
+    finish(body, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn floating(address: IpAddr, prefix: u8, interface: u32) -> AddressMessage {
     let mut message = on_interface(address, prefix, interface);
     if address.is_ipv6() {
         // Duplicate address detection would keep the address silent for more than a second; that no
@@ -24,8 +40,10 @@ pub fn new_address(address: IpAddr, prefix: u8, interface: u32) -> Vec<u8> {
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
-    let body = RouteNetlinkMessage::NewAddress(message);
-    finish(body, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
+    let mut life = CacheInfo::default();
+    (life.ifa_preferred, life.ifa_valid) = (LIFETIME_S, LIFETIME_S);
+    message.attributes.push(AddressAttribute::CacheInfo(life));
+    message
 }
 
 /// Removes `address`.
@@ -86,19 +104,31 @@ fn finish(body: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
 #[cfg(test)]
 #[cfg(target_endian = "little")]
 mod tests {
-    use super::{all_addresses, broadcast, delete_address, new_address};
+    use super::{all_addresses, broadcast, delete_address, new_address, renew_address};
     use std::net::Ipv4Addr;
+
+    /// IFA_CACHEINFO: preferred and valid for 20 s.
+    const LIFE: [u8; 20] = [20, 0, 6, 0, 20, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn golden_renewal_replaces() {
+        let address = "10.77.1.100".parse().unwrap();
+        let (new, renew) = (new_address(address, 24, 7), renew_address(address, 24, 7));
+        assert_eq!(renew[4..8], [20, 0, 0x05, 0x05], "create + replace");
+        assert_eq!(renew[16..], new[16..]);
+    }
 
     #[test]
     fn golden_add_ipv4() {
         let bytes = new_address("10.77.1.100".parse().unwrap(), 24, 7);
         let expect = [
             // RTM_NEWADDR, request + acknowledge + create + exclusive.
-            &[48u8, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &[68u8, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0][..],
             &[2, 24, 0, 0, 7, 0, 0, 0],
             &[8, 0, 2, 0, 10, 77, 1, 100],
             &[8, 0, 1, 0, 10, 77, 1, 100],
             &[8, 0, 4, 0, 10, 77, 1, 255],
+            &LIFE,
         ]
         .concat();
         assert_eq!(bytes, expect);
@@ -109,13 +139,14 @@ mod tests {
         let bytes = new_address("fd00::64".parse().unwrap(), 64, 3);
         let ip = "fd00::64".parse::<std::net::Ipv6Addr>().unwrap().octets();
         let expect = [
-            &[72u8, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &[92u8, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0][..],
             &[10, 64, 0x02, 0, 3, 0, 0, 0],
             &[20, 0, 2, 0],
             &ip,
             &[20, 0, 1, 0],
             &ip,
             &[8, 0, 8, 0, 2, 0, 0, 0],
+            &LIFE,
         ]
         .concat();
         assert_eq!(bytes, expect);

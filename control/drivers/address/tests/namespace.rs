@@ -71,6 +71,59 @@ fn here(address: &str) -> bool {
     addresses(&mut netlink).unwrap().iter().any(|a| a.address == address)
 }
 
+/// Seconds until the kernel takes `address` away.
+fn seconds_left(address: &str) -> Option<u32> {
+    let output = Command::new("ip").args(["-o", "addr", "show"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains(&format!(" {address}/")))?;
+    let word = line.split("valid_lft ").nth(1)?.split("sec").next()?;
+    word.trim().parse().ok()
+}
+
+#[test]
+fn an_address_that_nobody_renews_ends_and_one_that_is_lost_comes_back() {
+    in_namespace("an_address_that_nobody_renews_ends_and_one_that_is_lost_comes_back", || {
+        for (address, prefix) in [("10.7.0.100", 24), ("fd07::64", 64)] {
+            let mut driver = FloatingAddress::open(floating(address, prefix)).unwrap();
+            driver.start(Instant(0)).unwrap();
+            assert!(seconds_left(address).is_some_and(|left| (18..=20).contains(&left)));
+            let whole = format!("{address}/{prefix}");
+            let ip = |words: &[&str]| {
+                assert!(Command::new("ip").args(words).status().unwrap().success());
+            };
+            // Nearly over; the renewal makes it last again.
+            ip(&["addr", "change", &whole, "dev", "nga0", "valid_lft", "9", "preferred_lft", "9"]);
+            driver.handle_timeout(Instant(5_000_000_000));
+            assert!(seconds_left(address).is_some_and(|left| left >= 18));
+            ip(&["addr", "del", &whole, "dev", "nga0"]);
+            driver.handle_timeout(Instant(10_000_000_000));
+            assert!(here(address), "somebody took it away");
+            driver.withdraw().unwrap();
+            assert_eq!(driver.poll_deadline(), None);
+            driver.handle_timeout(Instant(15_000_000_000));
+            assert!(!here(address), "a withdrawn address is not renewed");
+        }
+    });
+}
+
+#[test]
+fn an_interface_that_is_made_anew_gets_its_address_back() {
+    in_namespace("an_interface_that_is_made_anew_gets_its_address_back", || {
+        let ip = |line: &str| {
+            assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success());
+        };
+        let mut driver = FloatingAddress::open(floating("10.7.0.100", 24)).unwrap();
+        driver.start(Instant(0)).unwrap();
+        ip("link del nga0");
+        driver.handle_timeout(Instant(5_000_000_000));
+        assert!(!here("10.7.0.100"), "no interface, no address, no error");
+        ip("link add nga0 type veth peer name nga1");
+        ip("link set nga0 up");
+        driver.handle_timeout(Instant(10_000_000_000));
+        assert!(here("10.7.0.100"));
+    });
+}
+
 #[test]
 fn an_address_comes_answers_and_goes() {
     in_namespace("an_address_comes_answers_and_goes", || {
