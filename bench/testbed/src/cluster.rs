@@ -191,6 +191,75 @@ impl Cluster {
         })
     }
 
+    /// The process of a node whose name begins so (the kernel keeps 15 characters).
+    #[must_use]
+    pub fn find(&self, node: u8, program: &str) -> Option<i32> {
+        let short = &program[..program.len().min(15)];
+        let named = |pid: &i32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|it| it.trim_end() == short)
+        };
+        self.bed.topology().node(node).processes().into_iter().find(named)
+    }
+
+    /// Sends a signal to each of a node's `programs`, as close together as it can be done.
+    ///
+    /// # Errors
+    /// When one of them does not run.
+    pub fn signal(&self, node: u8, programs: &[&str], signal: i32) -> Result<()> {
+        let mut found = Vec::new();
+        for program in programs {
+            let pid = self.find(node, program).ok_or_else(|| BedError::Socket {
+                node: node_name(node),
+                reason: format!("no {program} runs"),
+            })?;
+            found.push(pid);
+        }
+        found.into_iter().for_each(|pid| os::signal(pid, signal));
+        Ok(())
+    }
+
+    /// When the lease of a node ends, as its fast path wrote it last; zero if it is closed or no
+    /// life of the node ever wrote one.
+    #[must_use]
+    pub fn lease_end(&self, node: u8) -> Instant {
+        let map = ReadMap::open(&self.files(node).map());
+        map.map_or(Instant::ZERO, |it| it.board().lease_end())
+    }
+
+    /// Runs `ng` on a node, and returns what it printed and its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ng(&self, node: u8, words: &[&str]) -> Result<(String, Option<i32>)> {
+        let mut command = Command::new(self.bed.programs().path("ng")?);
+        command.arg("--run-dir").arg(self.files(node).run_dir).args(words);
+        let output = command.output().context("ng")?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((String::from_utf8_lossy(&said).into_owned(), output.status.code()))
+    }
+
+    /// What a node's daemons and responder wrote.
+    #[must_use]
+    pub fn log(&self, node: u8) -> String {
+        let dir = self.bed.topology().run().dir();
+        let read = |log: &str| std::fs::read(dir.join(format!("{}-{log}.log", node_name(node))));
+        let text = [read("daemons"), read("responder")].map(std::io::Result::unwrap_or_default).concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Starts only the daemons of a node; its responder runs.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub fn start_daemons(&mut self, node: u8) -> Result<()> {
+        let command = self.daemon(node)?;
+        self.bed.processes(node).retain_mut(|it| it.ended().is_none());
+        self.bed.start(node, "daemons", command)?;
+        self.alive[usize::from(node) - 1] = true;
+        Ok(())
+    }
+
     /// The counters of a node that are not zero, by name; also of a dead one.
     #[must_use]
     pub fn counters(&self, node: u8) -> BTreeMap<String, u64> {

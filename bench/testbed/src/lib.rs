@@ -1,8 +1,10 @@
 //! The system test bed: real daemons in network namespaces, real power cuts, a client that watches.
 
 pub mod bed;
+pub mod bpf;
 pub mod cluster;
 pub mod error;
+pub mod hearing;
 pub mod intruder;
 pub mod namespace;
 pub mod netlink;
@@ -16,6 +18,7 @@ pub mod programs;
 pub mod record;
 pub mod responder;
 pub mod run;
+pub mod session;
 pub mod spec;
 pub mod stall;
 pub mod suite;

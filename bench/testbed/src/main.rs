@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use testbed::programs::Programs;
-use testbed::responder::{self, Fixed, FromBoard};
-use testbed::{os, run, topology};
+use testbed::responder::{self, Fixed, FromBoard, Generations};
+use testbed::{os, run, session, topology};
 
 /// Clusters in network namespaces, to be looked at and broken.
 #[derive(Parser)]
@@ -69,10 +69,12 @@ fn perform(arguments: &Arguments) -> Result<()> {
             demo::run(demo, &Programs::find(arguments.bin_dir.as_deref()))
         }
         Command::Responder { node, map: Some(path), service, .. } => {
-            Ok(responder::serve(*node, &mut FromBoard::new(path.clone(), *service))?)
+            let (path, service) = (path.clone(), *service);
+            respond(*node, move || FromBoard::new(path.clone(), service))
         }
         Command::Responder { node, generation, .. } => {
-            Ok(responder::serve(*node, &mut Fixed(generation.unwrap_or(0)))?)
+            let fixed = Fixed(generation.unwrap_or(0));
+            respond(*node, move || fixed)
         }
         Command::Down { run } => Ok(run::remove(run)?),
         Command::List => {
@@ -85,4 +87,18 @@ fn perform(arguments: &Arguments) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Answers by UDP and by TCP.
+fn respond<G: Generations + Send + 'static>(
+    node: u8,
+    make: impl Fn() -> G + Clone + Send + 'static,
+) -> Result<()> {
+    let other = make.clone();
+    std::thread::spawn(move || {
+        if let Err(error) = session::serve(node, other) {
+            eprintln!("responder: {error}");
+        }
+    });
+    Ok(responder::serve(node, &mut make())?)
 }

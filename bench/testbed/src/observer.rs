@@ -12,7 +12,7 @@ use crate::probe::{Frame, PORT, Probe, Reply, Via};
 use crate::record::{Answer, Record};
 use crate::topology::{CLIENT, CLIENT_MAC, FLOATING, Topology, mac};
 use base::{Duration, Instant};
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -42,11 +42,19 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts it in the client's namespace.
+    /// Starts one for the first floating address, in the client's namespace.
     ///
     /// # Errors
     /// When its sockets cannot be opened.
     pub fn start(topology: &Topology) -> Result<Self> {
+        Self::start_for(topology, FLOATING)
+    }
+
+    /// Starts one for any floating address.
+    ///
+    /// # Errors
+    /// When its sockets cannot be opened.
+    pub fn start_for(topology: &Topology, address: Ipv4Addr) -> Result<Self> {
         let shared = Arc::new(Shared {
             id: os::random(),
             sent: (0..SENT_MAX).map(|_| AtomicU64::new(0)).collect(),
@@ -67,7 +75,7 @@ impl Observer {
             SocketAddr::V4(from) => from,
             SocketAddr::V6(_) => SocketAddrV4::new(CLIENT, 0),
         };
-        let to = SocketAddrV4::new(FLOATING, PORT);
+        let to = SocketAddrV4::new(address, PORT);
         let direct = topology.ids().map(|node| {
             let probe = Probe { via: Via::Direct(node), observer: shared.id, seq: 0 };
             Frame::new((CLIENT_MAC, mac(node, 1)), from, to, &probe)

@@ -122,6 +122,19 @@ impl Record {
         self.window.iter().rev().find(|it| it.via == Via::Kernel).copied()
     }
 
+    /// The newest answer of one node in the window, whichever way it was asked.
+    #[must_use]
+    pub fn last_of(&self, node: u8) -> Option<Answer> {
+        self.window.iter().rev().find(|it| it.node == node).copied()
+    }
+
+    /// An answer of `node` to a probe sent after `after`, whichever way: what a closed gate must
+    /// not let through.
+    #[must_use]
+    pub fn answer_of(&self, node: u8, after: Instant) -> Option<Answer> {
+        self.window.iter().find(|it| it.node == node && it.sent > after).copied()
+    }
+
     /// Longest time between two answers to normal probes since the window began; `now` ends the
     /// last gap.
     #[must_use]
@@ -214,6 +227,17 @@ mod tests {
         reply(&mut record, 5, 6, Via::Kernel, 2, 2);
         reply(&mut record, 7, 8, Via::Direct(1), 1, 0);
         assert_eq!(record.violation_count(), 1);
+    }
+
+    #[test]
+    fn an_answer_counts_against_a_closed_gate_by_when_it_was_asked() {
+        let mut record = Record::default();
+        reply(&mut record, 4, 6, Via::Direct(1), 1, 1);
+        assert_eq!(record.answer_of(1, Instant(5)), None, "asked before, late on its way");
+        reply(&mut record, 7, 8, Via::Direct(1), 1, 1);
+        assert_eq!(record.answer_of(1, Instant(5)).map(|it| it.sent), Some(Instant(7)));
+        assert_eq!(record.last_of(1).map(|it| it.received), Some(Instant(8)));
+        assert_eq!(record.last_of(2), None);
     }
 
     #[test]

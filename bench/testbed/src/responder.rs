@@ -8,6 +8,7 @@
 use crate::error::{Context, Result};
 use crate::os;
 use crate::probe::{PORT, Probe, Reply};
+use crate::topology::service_of;
 use shm::ReadMap;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 
 /// Where the generation in the replies comes from.
 pub trait Generations {
-    /// The generation of the service that this node holds open now; 0 = none.
-    fn read(&mut self) -> u64;
+    /// The generation of a service (by its number) that this node holds open now; 0 = none.
+    fn read(&mut self, service: usize) -> u64;
 }
 
 /// Always the same one: for owners that are not ours.
@@ -25,7 +26,7 @@ pub trait Generations {
 pub struct Fixed(pub u64);
 
 impl Generations for Fixed {
-    fn read(&mut self) -> u64 {
+    fn read(&mut self, _: usize) -> u64 {
         self.0
     }
 }
@@ -35,24 +36,25 @@ impl Generations for Fixed {
 #[derive(Debug)]
 pub struct FromBoard {
     path: PathBuf,
-    service: usize,
+    first: usize,
     map: Option<ReadMap>,
 }
 
 impl FromBoard {
-    /// The board in the map at `path`, which may not exist yet.
+    /// The board in the map at `path`, which may not exist yet; `first` is the number that the
+    /// service of the first floating address has there.
     #[must_use]
-    pub const fn new(path: PathBuf, service: usize) -> Self {
-        Self { path, service, map: None }
+    pub const fn new(path: PathBuf, first: usize) -> Self {
+        Self { path, first, map: None }
     }
 }
 
 impl Generations for FromBoard {
-    fn read(&mut self) -> u64 {
+    fn read(&mut self, service: usize) -> u64 {
         if !self.map.as_ref().is_some_and(ReadMap::is_current) {
             self.map = ReadMap::open(&self.path).ok();
         }
-        self.map.as_ref().map_or(0, |map| map.board().open(self.service))
+        self.map.as_ref().map_or(0, |map| map.board().open(self.first + service))
     }
 }
 
@@ -71,7 +73,8 @@ pub fn serve(node: u8, generations: &mut impl Generations) -> Result<()> {
     loop {
         let Ok((length, path)) = receive(descriptor, &mut bytes) else { continue };
         let Some(probe) = Probe::decode(&bytes[..length]) else { continue };
-        let reply = Reply { probe, node, generation: generations.read() };
+        let generation = generations.read(service_of(Ipv4Addr::from(path.asked.s_addr.to_ne_bytes())));
+        let reply = Reply { probe, node, generation };
         // When the address has just gone, the kernel refuses to send from it: that is no answer,
         // rightly.
         let _ = answer(descriptor, &path, &reply.encode());

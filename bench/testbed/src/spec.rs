@@ -2,7 +2,7 @@
 
 use crate::error::{Context, Result};
 use crate::os;
-use crate::topology::{FLOATING, Shape, address, node_name};
+use crate::topology::{Shape, address, floating, node_name};
 use base::Duration;
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -31,6 +31,10 @@ pub struct Spec {
     pub core: String,
     /// What netguard-fast and -control get as NETGUARD_TEST_LOSS.
     pub loss: Option<String>,
+    /// Nodes that vote and own nothing.
+    pub witnesses: Vec<u8>,
+    /// Services beside the first, each with an address of its own, one above the other.
+    pub services: Vec<String>,
     /// More sections for the end of the file.
     pub more: String,
 }
@@ -47,6 +51,8 @@ impl Default for Spec {
             // other.
             core: "none".into(),
             loss: None,
+            witnesses: Vec::new(),
+            services: Vec::new(),
             more: String::new(),
         }
     }
@@ -103,14 +109,21 @@ impl Spec {
                 node_name(node),
                 list.join(", ")
             );
+            if self.witnesses.contains(&node) {
+                text.push_str("witness = true\n");
+            }
         }
-        let _ = write!(
-            text,
-            "\n[[service]]\nname = \"{SERVICE}\"\nplacement = \"{placement}\"\n\
-             fence = \"{fence}\"\n\
-             [[service.resource]]\nkind = \"address\"\naddress = \"{FLOATING}/24\"\n\
-             \n[local]\ncore = {core}\n{more}"
-        );
+        let names = std::iter::once(SERVICE).chain(self.services.iter().map(String::as_str));
+        for (number, name) in (0..).zip(names) {
+            let address = floating(number);
+            let _ = write!(
+                text,
+                "\n[[service]]\nname = \"{name}\"\nplacement = \"{placement}\"\n\
+                 fence = \"{fence}\"\n\
+                 [[service.resource]]\nkind = \"address\"\naddress = \"{address}/24\"\n"
+            );
+        }
+        let _ = write!(text, "\n[local]\ncore = {core}\n{more}");
         text
     }
 }

@@ -28,6 +28,19 @@ pub const NODES_MAX: u8 = 16;
 pub const LINKS_MAX: u8 = 4;
 /// The floating address of the first service.
 pub const FLOATING: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 100);
+/// The floating address of service `number` (from 0): they follow each other.
+#[must_use]
+pub const fn floating(number: u8) -> Ipv4Addr {
+    let [a, b, c, first] = FLOATING.octets();
+    Ipv4Addr::new(a, b, c, first + number)
+}
+
+/// The service whose floating address this is.
+#[must_use]
+pub const fn service_of(address: Ipv4Addr) -> usize {
+    address.octets()[3].saturating_sub(FLOATING.octets()[3]) as usize
+}
+
 /// The client's address on link 1.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 250);
 /// The interface group of node N at the switch is this plus N.
@@ -90,7 +103,9 @@ fn link_letter(link: u8) -> char {
     char::from(b'a' + link.saturating_sub(1))
 }
 
-fn mac_text(mac: [u8; 6]) -> String {
+/// A MAC address as `ip` writes it.
+#[must_use]
+pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
@@ -146,6 +161,13 @@ impl Topology {
     pub const fn ports(&self) -> &Ports {
         &self.ports
     }
+    /// Runs `work` inside the switch.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn on_switch<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.switch.inside(work)
+    }
     /// The ids of the nodes, from 1.
     pub fn ids(&self) -> impl Iterator<Item = u8> + use<> {
         1..=self.shape.nodes
@@ -170,6 +192,34 @@ impl Topology {
         Ok(())
     }
 
+    /// Takes a node's interface out of the machine and puts one of the same name, with the same
+    /// addresses, in its place; its port gets no filter again.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn replace_interface(&self, node: u8, link: u8) -> Result<()> {
+        let namespace = self.node(node);
+        batch(namespace, &[format!("link del {}", device(link))])?;
+        batch(&self.switch, &plug(&port(node, link), group(node), node, link, namespace))?;
+        batch(namespace, &interface(node, link))?;
+        if link == 1 {
+            batch(namespace, &[client_known()])?;
+        }
+        Ok(())
+    }
+
+    /// The MAC address that the client's kernel would send a packet for `address` to.
+    #[must_use]
+    pub fn clients_neighbour(&self, address: Ipv4Addr) -> Option<String> {
+        let name = self.client.name();
+        let mut command = Command::new("ip");
+        command.args(["-n", name, "neigh", "show", &address.to_string(), "dev", "eth0"]);
+        let text = crate::error::run(&mut command).ok()?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let at = words.iter().position(|it| *it == "lladdr")?;
+        words.get(at + 1).map(|it| (*it).to_owned())
+    }
+
     /// Leaves everything standing when this value goes.
     pub fn keep(&mut self) {
         self.run.keep();
@@ -189,29 +239,30 @@ pub fn device(link: u8) -> String {
 /// minutes.
 fn switch_commands(shape: Shape, nodes: &[Namespace], client: &Namespace) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut plug =
-        |port: &str, group: u32, link: u8, device: &str, mac: [u8; 6], to: &Namespace| {
-            let letter = link_letter(link);
-            lines.push(format!(
-                "link add {port} group {group} type veth peer name {device} address {} netns {}",
-                mac_text(mac),
-                to.name()
-            ));
-            lines.push(format!("link set {port} master bridge-{letter} up"));
-        };
     let mut bridges = Vec::new();
     for link in 1..=shape.links {
         let letter = link_letter(link);
         bridges.push(format!("link add bridge-{letter} type bridge mcast_snooping 0 stp_state 0"));
         bridges.push(format!("link set bridge-{letter} up"));
         for (node, namespace) in (1..).zip(nodes) {
-            let (port, device) = (port(node, link), device(link));
-            plug(&port, group(node), link, &device, mac(node, link), namespace);
+            lines.extend(plug(&port(node, link), group(node), node, link, namespace));
         }
     }
-    plug("client", GROUP, 1, "eth0", CLIENT_MAC, client);
+    lines.extend(plug("client", GROUP, 250, 1, client));
     bridges.extend(lines);
     bridges
+}
+
+/// A cable from a port of the switch to the interface of a machine.
+fn plug(port: &str, group: u32, machine: u8, link: u8, to: &Namespace) -> [String; 2] {
+    let (letter, device, mac) = (link_letter(link), device(link), mac_text(mac(machine, link)));
+    [
+        format!(
+            "link add {port} group {group} type veth peer name {device} address {mac} netns {}",
+            to.name()
+        ),
+        format!("link set {port} master bridge-{letter} up"),
+    ]
 }
 
 fn interface(node: u8, link: u8) -> Vec<String> {

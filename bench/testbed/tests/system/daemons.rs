@@ -4,7 +4,6 @@
 use crate::Test;
 use crate::arena::Arena;
 use base::Duration;
-use std::fs;
 use testbed::error::Result;
 use testbed::hold;
 use testbed::os;
@@ -33,15 +32,6 @@ const CONTROL_KILLED: End =
     End { program: "netguard-control", signal: libc::SIGKILL, code: Some(1) };
 const FAST_KILLED: End = End { program: "netguard-fast", signal: libc::SIGKILL, code: None };
 
-/// The process of a node whose name begins so (the kernel keeps 15 characters).
-fn find(arena: &Arena, node: u8, program: &str) -> Option<i32> {
-    let short = &program[..program.len().min(15)];
-    let named = |pid: &i32| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it.trim_end() == short)
-    };
-    arena.cluster.bed().topology().node(node).processes().into_iter().find(named)
-}
-
 /// Ends a daemon of the owner: the service must answer elsewhere well within the time that a power
 /// cut takes, and the old owner must give the address up.
 fn end(programs: &Programs, how: &End) -> Result<Verdict> {
@@ -49,7 +39,7 @@ fn end(programs: &Programs, how: &End) -> Result<Verdict> {
     for _ in 0..=REPEATS_MAX {
         arena.rest = arena.cluster.settle()?;
         let (owner, generation) = (arena.rest.owner, arena.rest.generation);
-        let Some(pid) = find(&arena, owner, how.program) else {
+        let Some(pid) = arena.cluster.find(owner, how.program) else {
             return Ok(Verdict::Fail(format!("no {} on n{owner}", how.program)));
         };
         arena.cluster.bed().observer().record().begin_window();
@@ -71,7 +61,7 @@ fn end(programs: &Programs, how: &End) -> Result<Verdict> {
             let ended = status.and_then(|it| it.code());
             hold!(ended == Some(code), "netguard-fast ended with {ended:?}, not {code}");
         }
-        hold!(find(&arena, owner, "netguard-control").is_none(), "netguard-control goes on");
+        hold!(arena.cluster.find(owner, "netguard-control").is_none(), "netguard-control goes on");
         hold!(!arena.has_address(owner), "n{owner} still has the address");
         if let Some(stall) = stall {
             println!("      void ({took}): core {} stood still {}", stall.core, stall.length());

@@ -13,6 +13,7 @@ mod frames;
 mod hogs;
 mod links;
 mod quorum;
+mod signals;
 mod starts;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         bed::TESTS,
         cuts::TESTS,
         daemons::TESTS,
+        signals::TESTS,
         links::TESTS,
         quorum::TESTS,
         frames::TESTS,
@@ -56,4 +58,9 @@ fn arguments() -> (Programs, Vec<String>) {
         }
     }
     (Programs::find(dir.as_deref()), filters)
+}
+
+/// What a daemon's local socket said, as an error of the bed.
+pub(crate) fn socket(node: u8) -> impl Fn(netguard::Error) -> BedError {
+    move |error| BedError::Socket { node: topology::node_name(node), reason: error.to_string() }
 }
