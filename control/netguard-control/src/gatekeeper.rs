@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use gate::watch::Changed;
 use gate::{Gate, GateError, Interface, Slot, Sockets, Tc, Watch, Words};
 use node::GateState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -57,6 +57,8 @@ struct Keeper {
 struct Hands {
     tc: Tc,
     watch: Watch,
+    /// Interfaces that were there at the start.
+    first: Vec<Interface>,
 }
 
 #[derive(Debug)]
@@ -91,10 +93,14 @@ impl Gatekeeper {
             told: BTreeMap::new(),
         };
         if services.iter().all(Vec::is_empty) {
+            remove_earlier();
             return this;
         }
         let lack = match words {
-            None => Some("this machine cannot load it (netguard-fast said why)".to_owned()),
+            None => {
+                remove_earlier();
+                Some("this machine cannot load it (netguard-fast said why)".to_owned())
+            }
             Some(words) => this.load(words, services, reach).err().map(|e| e.to_string()),
         };
         this.first.lack = this.first.lack.take().or(lack);
@@ -116,14 +122,15 @@ impl Gatekeeper {
         // The watch first: what changes while everything is attached is told afterwards.
         let (watch, mut tc) = (Watch::open()?, Tc::open()?);
         let sockets = second_line(&gate, reach);
+        let first = tc.interfaces()?;
         let mut lacks = Vec::new();
-        for interface in tc.interfaces()? {
-            if let Err(e) = tc.attach(&gate, &interface) {
+        for interface in &first {
+            if let Err(e) = tc.attach(&gate, interface) {
                 lacks.push(format!("{}: {e}", interface.name));
             }
         }
         self.first.lack = (!lacks.is_empty()).then(|| lacks.join("; "));
-        let hands = Some(Hands { tc, watch });
+        let hands = Some(Hands { tc, watch, first });
         self.keeper = Some(Keeper { gate: Arc::new(gate), sockets, hands, thread: None });
         Ok(())
     }
@@ -155,13 +162,15 @@ impl Gatekeeper {
         journal: &Journal,
     ) -> io::Result<Self> {
         let Some(keeper) = &mut self.keeper else { return Ok(self) };
-        let Some(Hands { tc, watch }) = keeper.hands.take() else { return Ok(self) };
+        let Some(Hands { tc, watch, first }) = keeper.hands.take() else { return Ok(self) };
         let (to, news) = bounded(NEWS_MAX);
         let (stop, own) = (Arc::new(AtomicBool::new(false)), Arc::new(Wake::new()?));
         let mut warden = Warden {
             gate: Arc::clone(&keeper.gate),
             tc,
             watch,
+            known: first.iter().map(|it| it.index).collect(),
+            lasting: first.into_iter().map(|it| it.name).collect(),
             sockets: keeper.sockets.clone().ok(),
             state: self.first.clone(),
             news: to,
@@ -265,6 +274,15 @@ impl Gatekeeper {
     }
 }
 
+/// What an earlier life attached stays closed for good, also for whom the addresses are now. Who may not
+/// remove it has none of his own either, and cannot do more about it.
+fn remove_earlier() {
+    let Ok(mut tc) = Tc::open() else { return };
+    for interface in tc.interfaces().unwrap_or_default() {
+        let _ = tc.detach(&interface);
+    }
+}
+
 /// Puts the second line in place where it is wanted and this machine can have it.
 fn second_line(gate: &Gate, reach: GateSockets) -> Result<Arc<Sockets>, String> {
     if !is_alone(reach) {
@@ -292,6 +310,10 @@ struct Warden {
     gate: Arc<Gate>,
     tc: Tc,
     watch: Watch,
+    /// Interfaces that have had the gate, by the kernel's number.
+    known: BTreeSet<u32>,
+    /// Names from the start: one of them under another number was made anew.
+    lasting: BTreeSet<String>,
     sockets: Option<Arc<Sockets>>,
     state: GateState,
     news: Sender<GateState>,
@@ -329,7 +351,9 @@ impl Warden {
     fn look(&mut self, everything: bool) -> Result<(), GateError> {
         let changed = self.watch.changed()?;
         let mut lacks = Vec::new();
-        for interface in self.tc.interfaces()? {
+        let interfaces = self.tc.interfaces()?;
+        self.known.retain(|index| interfaces.iter().any(|it| it.index == *index));
+        for interface in interfaces {
             let concerned = match &changed {
                 _ if everything || self.state.lack.is_some() => true,
                 Changed::Everything => true,
@@ -358,7 +382,12 @@ impl Warden {
         }
         if lacks.iter().any(|lack| lack.is_curable()) {
             self.tc.attach(&self.gate, interface).map_err(words)?;
-            self.cured(&interface.name);
+            let is_new = self.known.insert(interface.index);
+            if is_new && !self.lasting.contains(&interface.name) {
+                self.journal.say(format!("{} is new: it has the gate", interface.name));
+            } else {
+                self.cured(&interface.name);
+            }
         }
         match self.tc.lacks(&self.gate, interface).map_err(words)?.first() {
             None => Ok(()),
