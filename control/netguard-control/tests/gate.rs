@@ -132,7 +132,7 @@ fn what_another_tool_takes_away_is_put_back_and_told() {
         let new = |it: &gate::Interface| it.name == "new0";
         let new = Tc::open().unwrap().interfaces().unwrap().into_iter().find(new).unwrap();
         while !is_whole(&new) {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         assert!(run("tc qdisc del dev new0 clsact"));
         assert_eq!(news(&keeper, &wake).last_cure, "new0");
