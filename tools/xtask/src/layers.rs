@@ -39,6 +39,19 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("control/drivers/address", Edge, &["fastpath/base", "fastpath/wire", "control/driver"]),
     ("control/drivers/command", Edge, &["fastpath/base", "fastpath/wire", "control/driver"]),
     ("control/netguard-control", Program, CONTROL),
+    // It rehearses the gate and the address driver and opens frames, all beside the daemons.
+    (
+        "control/doctor",
+        Edge,
+        &[
+            "fastpath/base",
+            "fastpath/wire",
+            "fastpath/gate",
+            "control/config",
+            "control/api",
+            "control/drivers/address",
+        ],
+    ),
     ("control/sim", Program, CORES),
     (
         "tools/ng",
@@ -47,6 +60,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
             "control/api",
             "control/client",
             "control/config",
+            "control/doctor",
             "fastpath/shm",
             "fastpath/heartbeat",
             "fastpath/base",
