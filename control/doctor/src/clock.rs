@@ -68,9 +68,11 @@ fn source(facts: &Facts) -> Finding {
                     "echo {it} > /sys/devices/system/clocksource/clocksource0/current_clocksource; \
                      `dmesg | grep -i tsc` says why it was left"
                 ),
-                None => "look in `dmesg | grep -i tsc` for why the kernel gave up tsc; in a virtual \
+                None => {
+                    "look in `dmesg | grep -i tsc` for why the kernel gave up tsc; in a virtual \
                          machine pass an invariant tsc through"
-                    .into(),
+                        .into()
+                }
             };
             let cost = match name {
                 "jiffies" | "refined-jiffies" => "it only moves with the timer tick",

@@ -226,7 +226,10 @@ mod tests {
     #[test]
     fn a_file_that_differs_from_what_runs_is_told() {
         let config = config();
-        let mut status = api::Status { config_hash: format!("{:016x}", config.config_hash()), ..api::Status::default() };
+        let mut status = api::Status {
+            config_hash: format!("{:016x}", config.config_hash()),
+            ..api::Status::default()
+        };
         status.quorum.held = true;
         let counters: BTreeMap<_, _> = [("fast.beats".to_owned(), 5)].into();
         let found = judge_daemons(Some(&config), Ok(&status), &counters);

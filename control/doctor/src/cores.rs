@@ -84,10 +84,8 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
 fn core(facts: &Facts) -> Finding {
     let shown = || facts.allowed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     match (facts.wanted, facts.chosen()) {
-        (Core::None, _) => CORE.notice(
-            "the beat thread is not pinned",
-            "set core = \"auto\" in [local], or a number",
-        ),
+        (Core::None, _) => CORE
+            .notice("the beat thread is not pinned", "set core = \"auto\" in [local], or a number"),
         (Core::Number(n), None) => CORE.failure(
             format!("core {n} is configured, {} may be used", shown()),
             "set core in [local] to one of these, or allow it in the daemon's CPU affinity",

@@ -70,7 +70,8 @@ struct Times {
 
 impl Times {
     fn of(config: Option<&Config>) -> Self {
-        let span = |it: std::time::Duration| Duration(u64::try_from(it.as_nanos()).unwrap_or(u64::MAX));
+        let span =
+            |it: std::time::Duration| Duration(u64::try_from(it.as_nanos()).unwrap_or(u64::MAX));
         match config {
             Some(config) => Self {
                 interval: span(config.cluster.heartbeat_interval),
@@ -109,9 +110,10 @@ pub fn examine(request: &Request) -> Report {
     let (chosen, measure) = (core.chosen(), request.measure);
     std::thread::scope(|scope| {
         let interval = times.interval;
-        let loop_thread =
-            scope.spawn(move || stalls::sample(chosen, priority, interval, measure));
-        let links = config.zip(me).map(|(config, me)| Links::start(scope, request, config, me, loaded.key.as_ref()));
+        let loop_thread = scope.spawn(move || stalls::sample(chosen, priority, interval, measure));
+        let links = config
+            .zip(me)
+            .map(|(config, me)| Links::start(scope, request, config, me, loaded.key.as_ref()));
         // Short looks while the others measure.
         let time = clock::sample();
         found.extend(clock::judge(&time));
@@ -144,7 +146,7 @@ fn gate(config: Option<&Config>, status: Option<&api::Status>) -> Vec<Finding> {
     let needed =
         config.is_some_and(|config| config.services.iter().any(|it| it.fence == Fence::Lease));
     let mut found = gate_rehearsal::judge(&gate_rehearsal::sample(), needed);
-    found.extend(status.map(gate_rehearsal::judge_alarms).unwrap_or_default());
+    found.extend(status.map(|status| gate_rehearsal::judge_standing(&status.gate, needed)));
     found
 }
 
@@ -199,7 +201,9 @@ impl<'scope> Links<'scope> {
         });
         let listen = request.listen;
         for (number, facts) in this.facts.iter().flatten().enumerate() {
-            let (Some(link), Some(under)) = (config.links.get(number), &facts.under) else { continue };
+            let (Some(link), Some(under)) = (config.links.get(number), &facts.under) else {
+                continue;
+            };
             if !under.flags.up {
                 continue;
             }
@@ -266,7 +270,9 @@ impl<'scope> Links<'scope> {
                     }),
                 })),
                 Ok(Err(why)) => found.push(HEARING.unchecked(why, "run as root (CAP_NET_RAW)")),
-                Err(_) => found.push(HEARING.unchecked("the thread that heard died", "report this")),
+                Err(_) => {
+                    found.push(HEARING.unchecked("the thread that heard died", "report this"))
+                }
             }
         }
         found

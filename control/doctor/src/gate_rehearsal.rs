@@ -75,8 +75,7 @@ pub(crate) fn sample() -> Facts {
 /// When the kernel refuses the namespace or the gate.
 pub fn rehearse_gate() -> Result<Rehearsed, String> {
     private::inside(|| {
-        let mut gate =
-            Words::create().and_then(Gate::load).map_err(|e| e.to_string())?;
+        let mut gate = Words::create().and_then(Gate::load).map_err(|e| e.to_string())?;
         let slot = gate.add(ADDRESS.into()).map_err(|e| e.to_string())?;
         let mut tc = Tc::open().map_err(|e| e.to_string())?;
         for interface in tc.interfaces().map_err(|e| e.to_string())? {
@@ -139,13 +138,16 @@ pub(crate) fn judge(facts: &Facts, needed: bool) -> Vec<Finding> {
         if needed { CLOSES.failure(measured, remedy) } else { CLOSES.warning(measured, remedy) }
     };
     let closes = match &facts.rehearsed {
-        Ok(Rehearsed { open: true, closed: false, leased: true, expired: false }) => {
-            CLOSES.ok(format!("kernel {kernel}: open it answers, closed and after the lease it does not"))
-        }
-        Ok(Rehearsed { open: true, closed: false, expired: false, leased: false }) => CLOSES.notice(
-            format!("kernel {kernel}: it closes; the question under a short lease came too late"),
-            "run it again on a machine that is less busy",
+        Ok(Rehearsed { open: true, closed: false, leased: true, expired: false }) => CLOSES.ok(
+            format!("kernel {kernel}: open it answers, closed and after the lease it does not"),
         ),
+        Ok(Rehearsed { open: true, closed: false, expired: false, leased: false }) => CLOSES
+            .notice(
+                format!(
+                    "kernel {kernel}: it closes; the question under a short lease came too late"
+                ),
+                "run it again on a machine that is less busy",
+            ),
         Ok(Rehearsed { open: false, .. }) => without(
             format!("kernel {kernel}: no answer though the gate was open"),
             "look for other filters or programs of this kernel that drop packets on lo",
@@ -169,25 +171,35 @@ pub(crate) fn judge(facts: &Facts, needed: bool) -> Vec<Finding> {
     vec![closes, compiled]
 }
 
-/// The alarms about the gate that daemons here have raised.
-pub(crate) fn judge_alarms(status: &api::Status) -> Vec<Finding> {
-    let alarms = status.alarms.iter().filter(|alarm| alarm.code.starts_with("gate"));
-    let found: Vec<Finding> = alarms
-        .map(|alarm| {
-            let (message, remedy) = (alarm.message.as_str(), alarm.remedy.as_str());
-            match alarm.severity {
-                api::Severity::Critical => STANDING.failure(message, remedy),
-                api::Severity::Warning => STANDING.warning(message, remedy),
-                api::Severity::Notice => STANDING.notice(message, remedy),
-            }
-        })
-        .collect();
-    found
+/// The gate of the daemons that run here, as they tell it.
+pub(crate) fn judge_standing(gate: &api::Gate, needed: bool) -> Finding {
+    let put_back = match gate.cured {
+        0 => String::new(),
+        n => format!("; {n} times something that another tool took away was put back"),
+    };
+    if !gate.whole {
+        let measured = format!("{}{put_back}", gate.lack);
+        let remedy = "`tc filter show dev INTERFACE ingress` and `… egress` show whose filter stands \
+                      first: remove it or give it a preference above 1; where nothing can be \
+                      attached, see `gate-rehearsal`, then restart netguard-fast";
+        return if needed {
+            STANDING.failure(measured, remedy)
+        } else {
+            STANDING.warning(measured, remedy)
+        };
+    }
+    let measured = format!("on every interface{put_back}");
+    match gate.cured {
+        0 => STANDING.ok(measured),
+        _ => {
+            STANDING.notice(measured, "find the tool that deletes clsact or filters, and stop that")
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Facts, Rehearsed, judge, judge_alarms};
+    use super::{Facts, Rehearsed, judge, judge_standing};
     use crate::finding::Grade;
 
     const GOOD: Rehearsed = Rehearsed { open: true, closed: false, leased: true, expired: false };
@@ -216,18 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_s_alarms_are_findings() {
-        let alarm = |code: &str, severity| api::Alarm {
-            code: code.into(),
-            severity,
-            message: "eth1 has no filter".into(),
-            remedy: "tc qdisc del dev eth1 clsact".into(),
-            since_unix_ms: 1,
-        };
-        let mut status = api::Status::default();
-        status.alarms.push(alarm("gate-lost", api::Severity::Critical));
-        status.alarms.push(alarm("stalled", api::Severity::Critical));
-        let found = judge_alarms(&status);
-        assert_eq!((found.len(), found[0].grade), (1, Grade::Failure));
+    fn the_standing_gate_is_judged_by_what_it_lacks_and_by_who_needs_it() {
+        let gate = |whole, cured| api::Gate { whole, lack: "eth1 has none".into(), cured };
+        assert_eq!(judge_standing(&gate(true, 0), true).grade, Grade::Ok);
+        assert_eq!(judge_standing(&gate(true, 3), true).grade, Grade::Notice);
+        let lost = judge_standing(&gate(false, 1), true);
+        assert_eq!(
+            (lost.grade, lost.measured.starts_with("eth1 has none")),
+            (Grade::Failure, true)
+        );
+        assert_eq!(judge_standing(&gate(false, 0), false).grade, Grade::Warning);
     }
 }

@@ -72,9 +72,10 @@ fn joined(list: &str, group: IpAddr, interface: &str) -> bool {
             let mut here = false;
             list.lines().any(|line| {
                 if !line.starts_with(char::is_whitespace) {
-                    here = line.split_whitespace().nth(1).is_some_and(|name| {
-                        name.trim_end_matches(':') == interface
-                    });
+                    here = line
+                        .split_whitespace()
+                        .nth(1)
+                        .is_some_and(|name| name.trim_end_matches(':') == interface);
                     return false;
                 }
                 here && line.split_whitespace().next() == Some(wanted.as_str())
@@ -162,7 +163,7 @@ mod tests {
         let lost = Facts { joined: Some(false), ..facts() };
         assert_eq!(judge(&lost)[0].grade, Grade::Failure);
         let stopped = Facts { running: false, bridge: None, ..lost };
-        assert_eq!(judge(&stopped), []);
+        assert!(judge(&stopped).is_empty());
     }
 
     #[test]

@@ -108,7 +108,8 @@ fn count(frames: &mut Frames, ear: &Ear, cast: Cast, port: u16, payload: &[u8]) 
     if port == PROBE_PORT && payload.starts_with(PROBE) {
         frames.probes += u64::from(cast != Cast::Other);
     } else if port == ear.port && payload.starts_with(&wire::frame::MAGIC) {
-        let refusal = ear.seal.as_ref().and_then(|it| wire::frame::open(it, ear.link, payload).err());
+        let refusal =
+            ear.seal.as_ref().and_then(|it| wire::frame::open(it, ear.link, payload).err());
         match (refusal, cast) {
             (Some(reject), _) => *frames.refused.entry(reject.name()).or_default() += 1,
             (None, Cast::Multicast | Cast::Broadcast) => frames.to_all += 1,
@@ -260,7 +261,10 @@ fn same(frames: &Frames) -> Option<Finding> {
     } else if is(Reject::Version) {
         SAME.failure(measured, "install the same release on all nodes")
     } else if is(Reject::WrongLink) {
-        SAME.failure(measured, "two links share a network: give each its own, or correct the cabling")
+        SAME.failure(
+            measured,
+            "two links share a network: give each its own, or correct the cabling",
+        )
     } else {
         SAME.warning(measured, "look at the fast.reject counters of `ng stat`")
     })

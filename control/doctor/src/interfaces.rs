@@ -103,7 +103,10 @@ pub(crate) fn sysfs(name: &str, file: &str) -> Option<String> {
 }
 
 pub(crate) fn judge(links: &[LinkFacts], nodes: usize) -> Vec<Finding> {
-    links.iter().flat_map(|link| [interface_of(link)].into_iter().chain(room(link, nodes))).collect()
+    links
+        .iter()
+        .flat_map(|link| [interface_of(link)].into_iter().chain(room(link, nodes)))
+        .collect()
 }
 
 fn interface_of(facts: &LinkFacts) -> Finding {
@@ -112,7 +115,9 @@ fn interface_of(facts: &LinkFacts) -> Finding {
         return LINK
             .failure(
                 format!("no interface of this node has {address}"),
-                format!("ip address add {address}/PREFIX dev INTERFACE, or correct the node's addresses"),
+                format!(
+                    "ip address add {address}/PREFIX dev INTERFACE, or correct the node's addresses"
+                ),
             )
             .about(link);
     };
@@ -139,7 +144,8 @@ fn room(facts: &LinkFacts, nodes: usize) -> Option<Finding> {
     let under = facts.under.as_ref()?;
     let ipv6 = facts.address.is_ipv6();
     let (now, most) = (beat_packet(nodes, ipv6), beat_packet(wire::NODES_MAX, ipv6));
-    let measured = format!("{} of {}; a beat needs {now}, of 128 nodes {most}", under.mtu, under.name);
+    let measured =
+        format!("{} of {}; a beat needs {now}, of 128 nodes {most}", under.mtu, under.name);
     let mtu = usize::try_from(under.mtu).unwrap_or(0);
     let remedy = format!("ip link set {} mtu 1500", under.name);
     let found = if mtu < now {
@@ -199,7 +205,10 @@ mod tests {
         assert_eq!(grades(Some(under(false, false, 1_500)))[0], Grade::Failure);
         assert_eq!(grades(Some(under(true, false, 1_500)))[0], Grade::Failure);
         let mute = InterfaceFlags { up: true, carrier: true, multicast: false };
-        assert_eq!(grades(Some(Under { flags: mute, ..under(true, true, 1_500) }))[0], Grade::Failure);
+        assert_eq!(
+            grades(Some(Under { flags: mute, ..under(true, true, 1_500) }))[0],
+            Grade::Failure
+        );
     }
 
     #[test]

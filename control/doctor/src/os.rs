@@ -300,7 +300,8 @@ mod tests {
 
     #[test]
     fn clocks_are_read_and_the_tick_has_its_unit() {
-        assert!(now() >= monotonic());
+        let monotonic = monotonic();
+        assert!(now() >= monotonic);
         let steering = steering().unwrap();
         assert!((1_000..=100_000).contains(&steering.nominal_tick_us), "{steering:?}");
     }

@@ -89,11 +89,8 @@ const PACE: Duration = Duration::from_millis(2);
 /// Asks all peers of a link at once.
 pub(crate) fn sample(route: &Route) -> io::Result<Vec<PathFacts>> {
     let ipv6 = route.own.is_ipv6();
-    let (domain, protocol) = if ipv6 {
-        (Domain::IPV6, Protocol::ICMPV6)
-    } else {
-        (Domain::IPV4, Protocol::ICMPV4)
-    };
+    let (domain, protocol) =
+        if ipv6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.bind_device(Some(route.interface.as_bytes()))?;
     let scope = os::interface_index(&route.interface).unwrap_or(0);
@@ -140,7 +137,8 @@ fn collect(socket: &Socket, ipv6: bool, identity: u16, end: Instant, fates: &mut
         let Ok(length) = from.read(&mut buffer) else { continue };
         let received = buffer.get(..length).unwrap_or_default();
         let Some(number) = packet::echo_answer(ipv6, identity, received) else { continue };
-        let (peer, place) = (usize::from(number) / Kind::ALL.len(), usize::from(number) % Kind::ALL.len());
+        let (peer, place) =
+            (usize::from(number) / Kind::ALL.len(), usize::from(number) % Kind::ALL.len());
         if let Some(fate) = fates.get_mut(peer).and_then(|kinds| kinds.get_mut(place)) {
             *fate = Fate::Answered;
         }

@@ -105,7 +105,8 @@ mod tests {
                         mode = \"unicast\"\nport = 5800\n"
             .to_owned();
         for n in 1..=nodes {
-            let node = format!("[[node]]\nid = {n}\nname = \"n{n}\"\naddresses = [\"10.0.0.{n}\"]\n");
+            let node =
+                format!("[[node]]\nid = {n}\nname = \"n{n}\"\naddresses = [\"10.0.0.{n}\"]\n");
             text.push_str(&node);
         }
         text.push_str(&format!("[[service]]\nname = \"web\"\nfence = \"{fence}\"\n{owners}"));

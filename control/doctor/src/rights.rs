@@ -148,17 +148,14 @@ fn throttling(facts: &Facts) -> Finding {
 
 fn share(facts: &Facts) -> Finding {
     let whose = if facts.of_daemon { "the daemons'" } else { "this process's" };
-    let tightest = facts.quotas.iter().min_by_key(|(_, quota, period)| quota * 1000 / period.max(&1));
+    let tightest =
+        facts.quotas.iter().min_by_key(|(_, quota, period)| quota * 1000 / period.max(&1));
     let Some((group, quota, period)) = tightest else {
         return SHARE.ok(format!("no quota in {whose} control group"));
     };
     let measured = format!("{quota} of {period} us in {group}, {whose} group");
     let remedy = "take the quota away from the daemons' unit: CPUQuota= (empty)";
-    if quota < period {
-        SHARE.warning(measured, remedy)
-    } else {
-        SHARE.notice(measured, remedy)
-    }
+    if quota < period { SHARE.warning(measured, remedy) } else { SHARE.notice(measured, remedy) }
 }
 
 #[cfg(test)]

@@ -38,7 +38,12 @@ pub(crate) struct Facts {
 
 /// Measures for `span` on the core that beats, one below the daemon's priority: it sees what
 /// `netguard-fast` would, and never delays it.
-pub(crate) fn sample(core: Option<usize>, priority: u8, interval: Duration, span: Duration) -> Facts {
+pub(crate) fn sample(
+    core: Option<usize>,
+    priority: u8,
+    interval: Duration,
+    span: Duration,
+) -> Facts {
     let before = files::text("/proc/stat").as_deref().and_then(stolen);
     if let Some(core) = core {
         // An unpinned loop still measures; the `core` check tells.
@@ -48,15 +53,8 @@ pub(crate) fn sample(core: Option<usize>, priority: u8, interval: Duration, span
     let realtime = os::realtime(priority.saturating_sub(1).max(1)).is_ok();
     let half = Duration(interval.nanos() / 2);
     let begin = os::now();
-    let mut facts = Facts {
-        stolen: None,
-        span,
-        core,
-        realtime,
-        wakes: 0,
-        over: 0,
-        worst: Duration::ZERO,
-    };
+    let mut facts =
+        Facts { stolen: None, span, core, realtime, wakes: 0, over: 0, worst: Duration::ZERO };
     let mut due = begin + PERIOD;
     while due.since(begin) < span {
         os::sleep_until(due);
@@ -69,9 +67,9 @@ pub(crate) fn sample(core: Option<usize>, priority: u8, interval: Duration, span
         due = now.max(due) + PERIOD;
     }
     let after = files::text("/proc/stat").as_deref().and_then(stolen);
-    facts.stolen = before.zip(after).map(|((s0, t0), (s1, t1))| {
-        (s1.saturating_sub(s0), t1.saturating_sub(t0))
-    });
+    facts.stolen = before
+        .zip(after)
+        .map(|((s0, t0), (s1, t1))| (s1.saturating_sub(s0), t1.saturating_sub(t0)));
     facts
 }
 

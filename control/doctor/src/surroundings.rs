@@ -19,7 +19,8 @@ const FILTER: Check = Check {
 };
 
 /// Programs that keep the wall clock, as the kernel names them.
-const TIME_DAEMONS: [&str; 6] = ["chronyd", "ntpd", "ntpd-rs", "systemd-timesyn", "ptp4l", "openntpd"];
+const TIME_DAEMONS: [&str; 6] =
+    ["chronyd", "ntpd", "ntpd-rs", "systemd-timesyn", "ptp4l", "openntpd"];
 /// Where distributions put chrony's file.
 const CHRONY: [&str; 2] = ["/etc/chrony/chrony.conf", "/etc/chrony.conf"];
 /// Most processes that are looked at.
@@ -55,7 +56,9 @@ fn processes() -> impl Iterator<Item = String> {
 pub(crate) fn judge_time(facts: &TimeFacts) -> Finding {
     let steered = if facts.synchronised { "the kernel's clock is steered" } else { "not steered" };
     match &facts.daemon {
-        None if facts.synchronised => TIME.ok("the wall clock is kept right, by no daemon seen here"),
+        None if facts.synchronised => {
+            TIME.ok("the wall clock is kept right, by no daemon seen here")
+        }
         None => TIME.notice("no time daemon runs", "install chrony, with maxslewrate 500"),
         Some(name) if name == "chronyd" => match facts.chrony.as_deref().map(slew_rate) {
             // Its default, 83333 ppm, is far beyond what the lease's margin holds for.
@@ -121,21 +124,23 @@ pub(crate) fn judge_filter(rules: Option<&str>, ports: &[u16]) -> Finding {
         return FILTER.unchecked("no nft or iptables-save that could be asked", "");
     };
     let words = |line: &str| -> Vec<String> {
-        let parts = line.split(|c: char| !c.is_alphanumeric() && c != '-');
+        let parts = line.split(|c: char| !c.is_alphanumeric());
         parts.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
     };
     let names = |line: &str, wanted: u16| words(line).contains(&wanted.to_string());
     let drops = |line: &str| words(line).iter().any(|word| word == "drop" || word == "reject");
-    let dropped = ports.iter().find(|port| {
-        rules.lines().any(|line| names(line, **port) && drops(line))
-    });
+    let dropped =
+        ports.iter().find(|port| rules.lines().any(|line| names(line, **port) && drops(line)));
     let closed = rules.lines().any(|line| {
         let line = line.trim();
-        line.starts_with(":INPUT DROP") || (line.contains("hook input") && line.contains("policy drop"))
+        line.starts_with(":INPUT DROP")
+            || (line.contains("hook input") && line.contains("policy drop"))
     });
     let unnamed = ports.iter().find(|port| !rules.lines().any(|line| names(line, **port)));
     let allow = |port: &u16| {
-        format!("nft insert rule inet filter input udp dport {port} accept (names as in your rules)")
+        format!(
+            "nft insert rule inet filter input udp dport {port} accept (names as in your rules)"
+        )
     };
     match (dropped, closed, unnamed) {
         (Some(port), _, _) => FILTER.notice(format!("a rule drops port {port}"), allow(port)),
@@ -174,12 +179,19 @@ mod tests {
     fn rules_that_drop_the_ports_are_hinted_at() {
         let grade = |rules| judge_filter(Some(rules), &[5800, 5801]).grade;
         assert_eq!(grade(""), Grade::Ok);
-        assert_eq!(grade("chain input {\n type filter hook input priority 0; policy accept;\n}"), Grade::Ok);
+        assert_eq!(
+            grade("chain input {\n type filter hook input priority 0; policy accept;\n}"),
+            Grade::Ok
+        );
         assert_eq!(grade("udp dport { 5800, 5801 } drop"), Grade::Notice);
-        let closed = "type filter hook input priority filter; policy drop;\nudp dport 5800-5800 accept";
+        let closed =
+            "type filter hook input priority filter; policy drop;\nudp dport 5800-5800 accept";
         let found = judge_filter(Some(closed), &[5800, 5801]);
         assert!(found.measured.contains("no rule names port 5801"), "{}", found.measured);
-        assert_eq!(grade(":INPUT DROP [0:0]\n-A INPUT -p udp --dport 5800:5801 -j ACCEPT"), Grade::Ok);
+        assert_eq!(
+            grade(":INPUT DROP [0:0]\n-A INPUT -p udp --dport 5800:5801 -j ACCEPT"),
+            Grade::Ok
+        );
         assert_eq!(grade("-A INPUT -p udp --dport 58001 -j DROP"), Grade::Ok, "another port");
         assert_eq!(judge_filter(None, &[5800]).grade, Grade::Notice);
     }

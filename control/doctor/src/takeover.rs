@@ -138,7 +138,11 @@ mod tests {
     fn the_budget_is_the_sum_of_deadline_agreement_and_address() {
         let fine = found(30, &[]);
         assert_eq!((fine[0].grade, fine[1].grade), (Grade::Ok, Grade::Ok));
-        assert!(fine[1].measured.starts_with("32.3 ms of 40: deadline 30.0"), "{}", fine[1].measured);
+        assert!(
+            fine[1].measured.starts_with("32.3 ms of 40: deadline 30.0"),
+            "{}",
+            fine[1].measured
+        );
         let slow = found(300, &[]).remove(1);
         assert_eq!(slow.grade, Grade::Warning);
         assert!(slow.remedy.contains("the deadline alone"));

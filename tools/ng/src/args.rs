@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Text for people, or one JSON object (for `watch`: one per line)
     #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORM")]
     pub(crate) output: Form,
+    /// Short for `-o json`
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub(crate) json: bool,
     /// How long the daemon may take to answer, in seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value = "5",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -25,10 +28,17 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// How to print.
+    pub(crate) const fn form(&self) -> Form {
+        if self.json { Form::Json } else { self.output }
+    }
+}
+
 const EXIT_CODES: &str = "Exit codes:
-  0  done; for `status`: everything is fine
-  1  the daemon refused, or `status` found something that is not fine
-  2  wrong usage, or a configuration with errors
+  0  done; for `status` and `doctor`: everything is fine
+  1  the daemon refused, `status` found something that is not fine, or `doctor` a warning
+  2  wrong usage, a configuration with errors, or `doctor` found a failure
   3  the daemon cannot be reached or did not answer
   4  permission denied
 
@@ -67,6 +77,24 @@ pub(crate) enum Command {
     /// Orders about fencing
     #[command(subcommand)]
     Fence(FenceCommand),
+    /// Will this machine keep its promises, and if not, what to do
+    ///
+    /// Examines clock, scheduling, links, gate, takeover and configuration, with the daemons running
+    /// or not, and disturbs neither them nor the network. Takes about five seconds; run it as root.
+    Doctor {
+        /// The cluster's configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/netguard/netguard.toml")]
+        config: PathBuf,
+        /// Which of its nodes this machine is [default: found by its addresses]
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// How long to listen for the peers, in seconds
+        ///
+        /// Before any daemon runs: start it on two nodes at once, they hear each other.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3,
+              value_parser = clap::value_parser!(u64).range(1..=600))]
+        listen: u64,
+    },
     /// Prints what happens, as it happens
     Watch,
     /// About configuration files

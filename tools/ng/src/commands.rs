@@ -1,6 +1,7 @@
 //! One file per command; each makes the object that `-o json` prints, and a text from it.
 
 mod config;
+mod doctor;
 mod failovers;
 mod key;
 mod members;
@@ -34,6 +35,15 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
         Command::Fence(FenceCommand::Confirm { node, yes }) => {
             orders::may_confirm(node, *yes, output)?;
             orders::confirm_off(&mut connect(args)?, node, output)
+        }
+        Command::Doctor { config, node, listen } => {
+            let order = doctor::Order {
+                config,
+                node: node.as_deref(),
+                listen_s: *listen,
+                run_dir: &args.run_dir,
+            };
+            doctor::run(connect(args).map_err(|failure| failure.message), &order, output)
         }
         Command::Watch => watch::run(connect(args)?, output),
         Command::Config(ConfigCommand::Check { file, node, skip_key }) => {

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let output = Output::new(args.output);
+    let output = Output::new(args.form());
     match commands::run(&args, &output) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Packages whose integration tests need root and have a tier of their own.
-const WITH_A_TIER: [&str; 3] = ["ng-testbed", "ng-gate", "ng-proofs"];
+const WITH_A_TIER: [&str; 4] = ["ng-testbed", "ng-gate", "ng-doctor", "ng-proofs"];
 
 fn unit() -> Result<()> {
     let list = ["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--quiet"];
@@ -97,7 +97,9 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<()> {
 fn system(only: Option<&str>) -> Result<()> {
     machine::provide(machine::BED)?;
     demo::build(demo::CLUSTER)?;
-    run_command(as_root(built_test("ng-gate", "kernel")?, &["--quiet".into()], demo::WHY)?)?;
+    for package in ["ng-gate", "ng-doctor"] {
+        run_command(as_root(built_test(package, "kernel")?, &["--quiet".into()], demo::WHY)?)?;
+    }
     let program = built_test("ng-testbed", "system")?;
     let mut list = vec!["--bin-dir".to_owned(), target_dir().join("release").display().to_string()];
     list.extend(only.map(str::to_owned));
