@@ -9,9 +9,12 @@ mod arena;
 mod bed;
 mod cuts;
 mod daemons;
+mod evidence;
 mod frames;
+mod gate;
 mod hogs;
 mod links;
+mod partitions;
 mod quorum;
 mod signals;
 mod starts;
@@ -35,6 +38,9 @@ fn main() -> ExitCode {
         cuts::TESTS,
         daemons::TESTS,
         signals::TESTS,
+        gate::TESTS,
+        partitions::TESTS,
+        evidence::TESTS,
         links::TESTS,
         quorum::TESTS,
         frames::TESTS,
