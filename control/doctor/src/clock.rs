@@ -16,7 +16,7 @@ const RESERVE_PPM: f64 = 500.0;
 const SOURCE: Check = Check {
     area: Area::Clock,
     name: "clock-source",
-    why: "each beat, lease and gate check reads the clock; a slow source costs microseconds each time",
+    why: "every beat and every look at the lease reads the clock; a slow source costs microseconds",
 };
 const RATE: Check = Check {
     area: Area::Clock,

@@ -19,7 +19,7 @@ const KEY: Check = Check {
 const ME: Check = Check {
     area: Area::Cluster,
     name: "node",
-    why: "links can only be checked once it is known which of the nodes this machine is",
+    why: "links are only checked once it is known which of the nodes this machine is",
 };
 const DAEMONS: Check = Check {
     area: Area::Cluster,
@@ -29,7 +29,12 @@ const DAEMONS: Check = Check {
 const RUNNING_HASH: Check = Check {
     area: Area::Cluster,
     name: "running-configuration",
-    why: "a file that was changed takes effect at the next start, and then differs from the others'",
+    why: "a changed file takes effect at the next start, and then differs from the others'",
+};
+const LAPSES: Check = Check {
+    area: Area::Cluster,
+    name: "lease-lapses",
+    why: "while the lease has lapsed the gate is closed: clients wait, though nobody takes over",
 };
 const REFUSED: Check = Check {
     area: Area::Cluster,
@@ -53,7 +58,7 @@ pub(crate) fn load(path: &Path) -> Loaded {
             let hash = format!("{}: hash {:016x}", path.display(), config.config_hash());
             findings.push(match warnings.count(Severity::Warning) {
                 0 => FILE.ok(hash),
-                n => FILE.notice(format!("{hash}, {n} warnings"), check_command(path)),
+                n => FILE.notice(format!("{hash}; warnings: {n}"), check_command(path)),
             });
             Some(config)
         }
@@ -138,10 +143,8 @@ pub(crate) fn judge_daemons(
     let mut found = vec![if health.fine {
         DAEMONS.ok(format!("life {} runs, all is fine", status.life))
     } else {
-        DAEMONS.warning(
-            format!("life {} runs; {} problems", status.life, health.problems.len()),
-            "ng status",
-        )
+        let problems = health.problems.len();
+        DAEMONS.warning(format!("life {} runs; problems: {problems}", status.life), "ng status")
     }];
     if let Some(config) = config {
         let file = format!("{:016x}", config.config_hash());
@@ -150,10 +153,17 @@ pub(crate) fn judge_daemons(
         } else {
             RUNNING_HASH.warning(
                 format!("the daemons run with {}, the file is {file}", status.config_hash),
-                "put the same file on all nodes and restart them, or give the right one with --config",
+                "put one file on all nodes and restart them, or name the right one with --config",
             )
         });
     }
+    found.push(match status.lease.lapses {
+        0 => LAPSES.ok("none since the daemons started"),
+        n => LAPSES.notice(
+            format!("{n} since the daemons started"),
+            "see lost beats in `ng members`, stalls in `ng stat`; more misses forgive more",
+        ),
+    });
     found.push(refused(counters));
     found
 }
@@ -235,10 +245,15 @@ mod tests {
         let found = judge_daemons(Some(&config), Ok(&status), &counters);
         assert!(found.iter().all(|finding| finding.grade == Grade::Ok), "{found:?}");
         status.config_hash = "0".into();
+        status.lease.lapses = 2;
         let counters: BTreeMap<_, _> = [("fast.reject.config_mismatch".to_owned(), 5)].into();
         let found = judge_daemons(Some(&config), Ok(&status), &counters);
-        assert_eq!((found[1].grade, found[2].grade), (Grade::Warning, Grade::Warning));
-        assert_eq!(found[2].measured, "fast.reject.config_mismatch 5");
+        let lapses = found[2].grade;
+        assert_eq!(
+            (found[1].grade, lapses, found[3].grade),
+            (Grade::Warning, Grade::Notice, Grade::Warning)
+        );
+        assert_eq!(found[3].measured, "fast.reject.config_mismatch 5");
     }
 
     #[test]

@@ -1,39 +1,23 @@
 //! Takes every sample, those that need seconds side by side, and has each judged.
 
 use crate::finding::{Area, Check, Finding, Report};
-use crate::hearing::{self, Ear, Known};
-use crate::interfaces::LinkFacts;
-use crate::path::{self, Fate, PathFacts, Route};
+use crate::links::{Ground, Links};
 use crate::{
-    clock, cluster, cores, gate_rehearsal, groups, interfaces, os, policy, rights, stalls,
-    surroundings, takeover,
+    clock, cluster, cores, gate_rehearsal, os, policy, rights, stalls, surroundings, takeover,
 };
 use base::Duration;
-use config::{Config, Fence, Local, Mode, Node, Resource};
+use config::{Config, Fence, Local, Resource};
 use driver_address::interface;
 use driver_address::netlink::Netlink;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::thread::{Scope, ScopedJoinHandle};
-use wire::{ClusterId, LinkId, Seal};
 
 const THREADS: Check = Check {
     area: Area::Scheduling,
     name: "measuring",
     why: "a check that could not be made says nothing about the machine",
 };
-const HEARING: Check = Check {
-    area: Area::Links,
-    name: "peer-heard",
-    why: "a network that does not pass what is sent to all makes every node look dead on that link",
-};
-const PATHS: Check = Check {
-    area: Area::Links,
-    name: "peer-reached",
-    why: "a link on which a peer cannot be reached is no second way to it",
-};
-
 /// What to examine.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -111,9 +95,10 @@ pub fn examine(request: &Request) -> Report {
     std::thread::scope(|scope| {
         let interval = times.interval;
         let loop_thread = scope.spawn(move || stalls::sample(chosen, priority, interval, measure));
-        let links = config
-            .zip(me)
-            .map(|(config, me)| Links::start(scope, request, config, me, loaded.key.as_ref()));
+        let links = config.zip(me).map(|(config, me)| {
+            let (key, status) = (loaded.key.as_ref(), status);
+            Links::start(scope, &Ground { config, me, key, status, listen: request.listen })
+        });
         // Short looks while the others measure.
         let time = clock::sample();
         found.extend(clock::judge(&time));
@@ -122,7 +107,7 @@ pub fn examine(request: &Request) -> Report {
         found.extend(rights::judge(&rights::sample(priority, asked.pid)));
         found.extend(cores::judge(&core));
         if let Some(links) = links {
-            found.extend(links.finish(status));
+            found.extend(links.finish());
         }
         match loop_thread.join() {
             Ok(facts) => found.extend(stalls::judge(&facts, times.interval, times.deadline)),
@@ -157,124 +142,13 @@ fn rehearsal(config: Option<&Config>, times: &Times, asked: &Asked) -> Vec<Findi
         Resource::Command { .. } => None,
     });
     let agreements = takeover::agreements(&asked.failovers);
-    takeover::judge(&takeover::rehearse(address), times.deadline, &agreements, os::is_root())
+    let rehearsed = takeover::rehearse(address);
+    let mut found = takeover::judge(&rehearsed, times.deadline, &agreements, os::is_root());
+    found.extend(takeover::judge_seen(&asked.failovers));
+    found
 }
 
 fn own_addresses() -> Vec<IpAddr> {
     let all = Netlink::route().and_then(|mut netlink| interface::addresses(&mut netlink));
     all.map(|all| all.iter().map(|at| at.address).collect()).unwrap_or_default()
-}
-
-/// What is measured on the links, each in a thread of its own.
-struct Links<'scope> {
-    facts: Result<Vec<LinkFacts>, String>,
-    services: Vec<Finding>,
-    groups: Vec<Finding>,
-    nodes: usize,
-    paths: Vec<ScopedJoinHandle<'scope, std::io::Result<Vec<PathFacts>>>>,
-    ears: Vec<ScopedJoinHandle<'scope, std::io::Result<hearing::Facts>>>,
-}
-
-impl<'scope> Links<'scope> {
-    fn start<'env>(
-        scope: &'scope Scope<'scope, 'env>,
-        request: &Request,
-        config: &Config,
-        me: &Node,
-        key: Option<&config::Key>,
-    ) -> Self {
-        let facts = interfaces::sample(config, me);
-        let mut this = Self {
-            services: interfaces::judge_services(&interfaces::sample_services(config, me)),
-            groups: Vec::new(),
-            nodes: config.nodes.len(),
-            paths: Vec::new(),
-            ears: Vec::new(),
-            facts,
-        };
-        let seal = key.map(|key| Seal {
-            cluster: ClusterId(config.cluster_id()),
-            key: key.0,
-            key_id: config::KEY_ID,
-            config_hash: config.frame_hash(),
-            level: 0,
-        });
-        let listen = request.listen;
-        for (number, facts) in this.facts.iter().flatten().enumerate() {
-            let (Some(link), Some(under)) = (config.links.get(number), &facts.under) else {
-                continue;
-            };
-            if !under.flags.up {
-                continue;
-            }
-            // Before the ear joins the group too.
-            if let Mode::Multicast { group } = link.mode {
-                let runs = request.asked.status.is_ok();
-                let facts = groups::sample(&link.name, group, &under.name, runs);
-                this.groups.extend(groups::judge(&facts));
-            }
-            let peers = config.nodes.iter().filter(|node| node.id != me.id);
-            let peers: Vec<(String, IpAddr)> = peers
-                .filter_map(|node| Some((node.name.clone(), *node.addresses.get(number)?)))
-                .collect();
-            let route = Route {
-                link: link.name.clone(),
-                interface: under.name.clone(),
-                own: facts.address,
-                peers: peers.clone(),
-            };
-            this.paths.push(scope.spawn(move || path::sample(&route)));
-            let ear = Ear {
-                link: LinkId(number as u8),
-                name: link.name.clone(),
-                mode: link.mode,
-                port: link.port,
-                interface: under.name.clone(),
-                own: facts.address,
-                me: me.id,
-                peers,
-                seal,
-            };
-            this.ears.push(scope.spawn(move || hearing::sample(&ear, listen)));
-        }
-        this
-    }
-
-    fn finish(self, status: Option<&api::Status>) -> Vec<Finding> {
-        let mut found = match &self.facts {
-            Ok(facts) => interfaces::judge(facts, self.nodes),
-            Err(why) => vec![PATHS.unchecked(why, "run as root")],
-        };
-        found.extend(self.groups);
-        found.extend(self.services);
-        let mut reached = BTreeMap::new();
-        for thread in self.paths {
-            match thread.join() {
-                Ok(Ok(facts)) => {
-                    for it in &facts {
-                        let place = (it.link.clone(), it.peer.clone());
-                        reached.insert(place, it.small == Fate::Answered);
-                    }
-                    found.extend(path::judge(&facts));
-                }
-                Ok(Err(why)) => found.push(PATHS.unchecked(why, "run as root (CAP_NET_RAW)")),
-                Err(_) => found.push(PATHS.unchecked("the thread that asked died", "report this")),
-            }
-        }
-        for thread in self.ears {
-            match thread.join() {
-                Ok(Ok(facts)) => found.extend(hearing::judge(&facts, |peer| Known {
-                    reached: reached.get(&(facts.link.clone(), peer.to_owned())).copied(),
-                    state: status.and_then(|status| {
-                        status.members.iter().find(|it| it.name == peer).map(|it| it.state)
-                    }),
-                })),
-                Ok(Err(why)) => found.push(HEARING.unchecked(why, "run as root (CAP_NET_RAW)")),
-                Err(_) => {
-                    found.push(HEARING.unchecked("the thread that heard died", "report this"))
-                }
-            }
-        }
-        found
-    }
 }

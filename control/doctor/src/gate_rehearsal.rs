@@ -1,7 +1,7 @@
 //! The gate, tried: does this kernel take it, and does it close?
 //!
-//! The real programs are loaded and attached to `lo` of a namespace of one's own; a question is sent
-//! to an address while its gate is open, while it is closed, and after its lease has ended.
+//! The real programs are loaded and attached to `lo` of a namespace of one's own; a question is
+//! sent to an address while its gate is open, while it is closed, and after its lease has ended.
 
 use crate::files;
 use crate::finding::{Area, Check, Finding};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 const CLOSES: Check = Check {
     area: Area::Gate,
     name: "gate-rehearsal",
-    why: "the gate ends a stopped owner's answers (S2b); without it no service may have fence = \"lease\"",
+    why: "the gate ends a stopped owner's answers (S2b); fence = \"lease\" needs it",
 };
 const COMPILED: Check = Check {
     area: Area::Gate,
@@ -191,9 +191,7 @@ pub(crate) fn judge_standing(gate: &api::Gate, needed: bool) -> Finding {
     let measured = format!("on every interface{put_back}");
     match gate.cured {
         0 => STANDING.ok(measured),
-        _ => {
-            STANDING.notice(measured, "find the tool that deletes clsact or filters, and stop that")
-        }
+        _ => STANDING.notice(measured, "find what deletes clsact or filters, and stop it"),
     }
 }
 

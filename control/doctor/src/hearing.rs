@@ -150,7 +150,7 @@ impl Prober {
             }
             Mode::Unicast => None,
         };
-        if let IpAddr::V4(_) = ear.own {
+        if ear.own.is_ipv4() {
             socket.bind(&SocketAddr::new(ear.own, 0).into())?;
         }
         let message = [PROBE, ear.me.to_string().as_bytes()].concat();

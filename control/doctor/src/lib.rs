@@ -18,6 +18,7 @@ mod gate_rehearsal;
 mod groups;
 mod hearing;
 mod interfaces;
+mod links;
 mod os;
 mod packet;
 mod path;

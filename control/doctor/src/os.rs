@@ -120,8 +120,8 @@ pub(crate) fn steering() -> io::Result<Steering> {
     Ok(Steering {
         // The kernel's unit is 2^-16 ppm.
         frequency_ppm: time.freq as f64 / 65_536.0,
-        tick_us: time.tick as i64,
-        nominal_tick_us: 1_000_000 / ticks.max(1) as i64,
+        tick_us: time.tick,
+        nominal_tick_us: 1_000_000 / ticks.max(1),
         synchronised: time.status & libc::STA_UNSYNC == 0,
     })
 }

@@ -125,13 +125,15 @@ mod tests {
 
     #[test]
     fn pieces_lies_and_scraps_are_none() {
-        let mut piece = ipv4(17, &[0; 16]);
+        let udp = [0x16, 0xa8, 0x16, 0xa9, 0, 10, 0, 0, 1, 2];
+        let whole = ipv4(17, &udp);
+        assert!(datagram(&whole).is_some());
+        let mut piece = whole.clone();
         piece[6] = 0x20;
         assert_eq!(datagram(&piece), None);
-        assert_eq!(datagram(&ipv4(6, &[0; 16])), None);
+        assert_eq!(datagram(&ipv4(6, &udp)), None);
         let lying = ipv4(17, &[0, 1, 0, 2, 0xff, 0xff, 0, 0]);
         assert_eq!(datagram(&lying), None);
-        let whole = ipv4(17, &[0x16, 0xa8, 0x16, 0xa9, 0, 10, 0, 0, 1, 2]);
         for end in 0..whole.len() {
             assert_eq!(datagram(&whole[..end]), None);
             assert_eq!(echo_answer(false, 1, &whole[..end]), None);

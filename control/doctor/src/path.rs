@@ -1,5 +1,5 @@
-//! What passes to each peer: an echo request, one as large as the largest beat that must not be cut,
-//! and one as large as the largest agreement message, in pieces.
+//! What passes to each peer: an echo request, one as large as the largest beat that must not be
+//! cut, and one as large as the largest agreement message, in pieces.
 //!
 //! An ICMP header is as long as a UDP header, so the packets have the sizes of the real ones; and
 //! every kernel answers them, also where no daemon runs.
@@ -25,7 +25,7 @@ const WHOLE: Check = Check {
 const PIECES: Check = Check {
     area: Area::Links,
     name: "fragments",
-    why: "agreement messages of up to 16 KiB travel in pieces; a filter that drops them stops large ones",
+    why: "agreement messages of up to 16 KiB travel in pieces, which some filters drop",
 };
 
 /// What is sent to each peer.
@@ -174,7 +174,7 @@ pub(crate) fn judge(all: &[PathFacts]) -> Vec<Finding> {
             Fate::Answered => PIECES.ok(format!("{} bytes pass", Kind::Pieces.payload())),
             _ => PIECES.warning(
                 format!("{} bytes do not pass, though small packets do", Kind::Pieces.payload()),
-                "let fragments pass in the packet filters of both nodes and of what is between them",
+                "let fragments pass in the packet filters of both nodes and between them",
             ),
         }));
     }

@@ -45,8 +45,8 @@ fn votes(config: &Config) -> Finding {
         ),
         2 => VOTES.warning(
             format!(
-                "{measured}: a bare pair. Any death stops both until you have switched the other \
-                 node off and say so"
+                "{measured}: a bare pair. When one dies the other stops too, until you have \
+                 switched the dead one off and say so"
             ),
             "add a third [[node]] with witness = true, on any small box; until then `ng fence \
              confirm NODE` after a death",
@@ -76,11 +76,13 @@ fn proof(config: &Config, service: &Service) -> Finding {
         ),
         (Fence::Lease, None) => PROOF.ok("lease: taken over at once"),
         (Fence::Fenced, _) => PROOF.notice(
-            "fenced, and no fence agent is configured: after a death it waits until the node is back \
-             or you confirm that it is off",
+            "fenced, without a fence agent: after a death it waits until the node is back or you \
+             confirm that it is off",
             match unbound {
-                None => "ng fence confirm NODE; every resource is lease-bound, so fence = \"lease\" \
-                         would move it at once",
+                None => {
+                    "ng fence confirm NODE; all of it is lease-bound, so fence = \"lease\" would \
+                         move it at once"
+                }
                 Some(_) => "ng fence confirm NODE, after switching it off",
             },
         ),

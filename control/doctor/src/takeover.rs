@@ -19,6 +19,12 @@ const BUDGET: Check = Check {
     why: "clients retry after a few tens of milliseconds; the promise is 40",
 };
 
+const SEEN: Check = Check {
+    area: Area::Takeover,
+    name: "takeovers-seen",
+    why: "what silent deaths really cost here, from the last beat to the first answer",
+};
+
 /// The promise.
 const PROMISE: Duration = Duration::from_millis(40);
 /// What the design allows for the agreement, where no failover has been seen.
@@ -58,6 +64,37 @@ pub(crate) fn agreements(failovers: &Failovers) -> Vec<Duration> {
         .collect();
     times.sort_unstable();
     times
+}
+
+/// Time from the dead owner's last beat to the first answer of what this node took over, sorted.
+fn answers(failovers: &Failovers) -> Vec<Duration> {
+    let silent = failovers.failovers.iter().filter(|it| it.cause == FailoverCause::Silent);
+    let mut times: Vec<Duration> = silent
+        .flat_map(|it| it.services.iter().map(|service| (it.last_heard_ns, service.answered_ns)))
+        .filter_map(|(heard, answered)| Some(Duration(answered?.checked_sub(heard?)?)))
+        .collect();
+    times.sort_unstable();
+    times
+}
+
+/// Nothing where none was seen: the budget says what to expect.
+pub(crate) fn judge_seen(failovers: &Failovers) -> Option<Finding> {
+    let times = answers(failovers);
+    let (typical, worst) = (times.get(times.len() / 2)?, times.last()?);
+    let measured = format!(
+        "p50 {:.1} ms, longest {:.1} ms of {}",
+        millis(*typical),
+        millis(*worst),
+        times.len()
+    );
+    // A beat's last receipt lies up to an interval before the death: that is on the safe side.
+    Some(if *typical > PROMISE {
+        SEEN.warning(measured, "`ng failovers` shows which step took so long")
+    } else if *worst > PROMISE {
+        SEEN.notice(measured, "`ng failovers` shows which step took so long")
+    } else {
+        SEEN.ok(measured)
+    })
 }
 
 pub(crate) fn judge(
@@ -124,9 +161,9 @@ fn millis(span: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{agreements, judge};
+    use super::{agreements, judge, judge_seen};
     use crate::finding::{Finding, Grade};
-    use api::{Failover, FailoverCause, Failovers};
+    use api::{Failover, FailoverCause, FailoverService, Failovers};
     use base::Duration;
 
     fn found(deadline_ms: u64, seen: &[Duration]) -> Vec<Finding> {
@@ -169,6 +206,29 @@ mod tests {
         ];
         let all = Failovers { node: "n1".into(), failovers };
         assert_eq!(agreements(&all), [Duration(2), Duration(4)]);
+    }
+
+    #[test]
+    fn takeovers_that_were_seen_are_judged_by_their_first_answer() {
+        let seen = |last_heard_ns, answered_ms: &[u64]| {
+            let service = |ms: &u64| FailoverService {
+                answered_ns: Some(ms * 1_000_000),
+                ..FailoverService::default()
+            };
+            let services = answered_ms.iter().map(service).collect();
+            let cause = FailoverCause::Silent;
+            let failover = Failover { cause, last_heard_ns, services, ..Failover::default() };
+            judge_seen(&Failovers { node: "n1".into(), failovers: vec![failover] })
+        };
+        assert_eq!(seen(Some(0), &[]), None);
+        assert_eq!(seen(None, &[31]), None);
+        assert_eq!(seen(Some(0), &[31, 39]).unwrap().grade, Grade::Ok);
+        assert_eq!(seen(Some(0), &[31, 33, 80]).unwrap().grade, Grade::Notice);
+        let slow = seen(Some(0), &[31, 80, 90]).unwrap();
+        assert_eq!(
+            (slow.grade, slow.measured.as_str()),
+            (Grade::Warning, "p50 80.0 ms, longest 90.0 ms of 3")
+        );
     }
 
     #[test]

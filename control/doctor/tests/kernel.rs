@@ -30,6 +30,18 @@ fn new_network() {
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
 }
 
+/// The kernel tells of a carrier up to a second late.
+fn until_up(interface: &str) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(5) {
+        let shown = Command::new("ip").args(["-o", "link", "show", interface]).output().unwrap();
+        if String::from_utf8_lossy(&shown.stdout).contains("state UP") {
+            return;
+        }
+    }
+    panic!("{interface} has no carrier");
+}
+
 #[test]
 fn this_kernel_s_gate_opens_and_closes() {
     as_root();
@@ -94,7 +106,7 @@ impl Folder {
         let folder = std::env::temp_dir().join(format!("ng-doctor-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("netguard.toml"), CONFIG).unwrap();
-        std::fs::write(folder.join("key"), "03".repeat(32)).unwrap();
+        std::fs::write(folder.join("key"), "0a1b2c3d".repeat(8)).unwrap();
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(folder.join("key"), private).unwrap();
         Self(folder)
@@ -135,6 +147,7 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
             run("ip addr add 10.79.0.1/24 dev ngd0");
             run("ip link set ngd0 up");
             ready.send(()).unwrap();
+            until_up("ngd0");
             let report = examine(&Request {
                 config: folder.0.join("netguard.toml"),
                 node: None,
@@ -161,7 +174,7 @@ fn speak(peer: Peer, done: &AtomicBool) {
     let other = u32::from(peer == Peer::IsConfiguredOtherwise);
     let seal = Seal {
         cluster: ClusterId(config.cluster_id()),
-        key: [3; 32],
+        key: [0x0a, 0x1b, 0x2c, 0x3d].repeat(8).try_into().unwrap(),
         key_id: config::KEY_ID,
         config_hash: config.frame_hash() ^ other,
         level: 1,

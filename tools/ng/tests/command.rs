@@ -95,6 +95,18 @@ fn status_answers_with_its_exit_code() {
 }
 
 #[test]
+fn json_is_short_for_its_form_and_the_doctor_listens_for_a_while() {
+    let folder = Folder::new("json");
+    let fine = one_line(FINE);
+    let daemon = daemon(&folder, &[&[&fine]]);
+    let short = ng(&["--run-dir", &folder.path(""), "status", "--json"]);
+    assert_eq!(object(&short)["fine"], true);
+    daemon.join().expect("the daemon saw it");
+    assert_eq!(code(&ng(&["status", "--json", "-o", "text"])), 2);
+    assert_eq!(code(&ng(&["doctor", "--listen", "0"])), 2);
+}
+
+#[test]
 fn an_order_is_carried_and_a_refusal_explained() {
     let folder = Folder::new("orders");
     let moved = r#""answer":{"kind":"moved","service":"vip","from":"n1","to":"n2","op":22}"#;
