@@ -71,6 +71,8 @@ enum Peer {
     /// With another netguard.toml.
     IsConfiguredOtherwise,
     IsSilent,
+    /// No daemon there either, but a doctor at the same time.
+    Examines,
 }
 
 const CONFIG: &str = r#"
@@ -127,7 +129,7 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
     let (mine, here) = mpsc::channel();
     let (ready, plugged) = mpsc::channel();
     std::thread::scope(|scope| {
-        let done = &done;
+        let (done, folder) = (&done, &folder);
         scope.spawn(move || {
             new_network();
             // SAFETY: takes nothing, cannot fail.
@@ -136,9 +138,13 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
             run("ip link set lo up");
             run("ip addr add 10.79.0.2/24 dev ngd1");
             run(&format!("ip link set ngd1 mtu {mtu} up"));
-            speak(peer, done);
+            if peer == Peer::Examines {
+                until_up("ngd1");
+                examine(&request(folder));
+            } else {
+                speak(peer, done);
+            }
         });
-        let folder = &folder;
         let report = scope.spawn(move || {
             new_network();
             run("ip link add ngd0 type veth peer name ngd1");
@@ -148,24 +154,29 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
             run("ip link set ngd0 up");
             ready.send(()).unwrap();
             until_up("ngd0");
-            let report = examine(&Request {
-                config: folder.0.join("netguard.toml"),
-                node: None,
-                listen: Duration::from_millis(1_500),
-                measure: Duration::from_millis(100),
-                asked: Asked {
-                    status: Err("no daemon in this test".into()),
-                    failovers: api::Failovers::default(),
-                    counters: Default::default(),
-                    pid: None,
-                },
-            });
+            let report = examine(&request(folder));
             done.store(true, Ordering::SeqCst);
             assert_eq!(report.node.as_deref(), Some("n1"), "{report:?}");
             report.findings
         });
         report.join().unwrap()
     })
+}
+
+/// An examination that is short, of a machine without daemons.
+fn request(folder: &Folder) -> Request {
+    Request {
+        config: folder.0.join("netguard.toml"),
+        node: None,
+        listen: Duration::from_millis(1_500),
+        measure: Duration::from_millis(100),
+        asked: Asked {
+            status: Err("no daemon in this test".into()),
+            failovers: api::Failovers::default(),
+            counters: Default::default(),
+            pid: None,
+        },
+    }
 }
 
 /// Sends a beat every 10 ms, as n2.
@@ -232,6 +243,12 @@ fn a_group_that_does_not_pass_is_told_from_a_peer_that_is_silent() {
     let found = examined(Peer::IsSilent, 1500);
     assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Notice), "{found:#?}");
     assert_eq!(grade(&found, "peer-reached", "blue n2"), Some(Grade::Ok));
+}
+
+#[test]
+fn two_doctors_hear_each_other_before_any_daemon_runs() {
+    let found = examined(Peer::Examines, 1500);
+    assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Ok), "{found:#?}");
 }
 
 #[test]
