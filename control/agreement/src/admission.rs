@@ -95,11 +95,13 @@ impl Agreement {
         }
         match seat {
             // R-JOIN: only a life that knows which removal it follows.
-            Some(seat) if seat.incarnation == life.incarnation => {
+            Some(seat)
+                if seat.incarnation == life.incarnation && !self.latest.is_void(life.node) =>
+            {
                 let follows = removed_at == seat.removed_at || self.off("join-removed-at");
                 follows && seat.removed_at <= self.commit
             }
-            Some(seat) if seat.incarnation > life.incarnation => false,
+            Some(seat) if seat.incarnation >= life.incarnation => false,
             // A new life first has the log.
             _ => {
                 let matched = self.matched_by(life);

@@ -126,6 +126,9 @@ pub enum Action {
         /// Its incarnation.
         highest: Incarnation,
     },
+    /// By the agreed log this life was said to be off, and its vote is given away (R-FENCE): stop everything; its node
+    /// comes back as a new life.
+    SaidOff,
     /// This life has never voted and a higher number of its node is known: begin again as a life above it (R-RENUMBER).
     Renumber {
         /// The highest number known.
@@ -153,6 +156,27 @@ impl core::fmt::Display for Refusal {
             }
             Self::LogFull => {
                 "the agreed log is at its bound; restart the nodes one after the other"
+            }
+        })
+    }
+}
+
+/// Why the operator's word about the other half of a pair is not taken (R-FENCE).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FenceRefused {
+    /// It was heard less than a deadline ago.
+    Heard,
+    /// This life has no vote: what the other agreed alone may be newer than all it knows.
+    NoVote,
+}
+
+impl core::fmt::Display for FenceRefused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Heard => "the node is heard: it cannot be off",
+            Self::NoVote => {
+                "this node has restarted and has no vote yet, so that the other may have agreed more than it knows: only \
+                 a cold start helps, which takes both nodes"
             }
         })
     }
@@ -207,6 +231,11 @@ pub enum Waiting {
         ended: NodeSet,
         /// How many living ones are needed.
         need: usize,
+    },
+    /// One of a pair without a witness, and the other life is silent: both are needed, or evidence that it is off.
+    Evidence {
+        /// The silent life.
+        about: Life,
     },
     /// Follows a primary, not admitted yet.
     Admission,

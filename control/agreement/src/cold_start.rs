@@ -10,6 +10,7 @@
 //! of the life that promised. (Without a release, one candidate that lost would keep its promisers out for ever.)
 
 use crate::api::{Action, Destination, Status, StatusEvent};
+use crate::fence::PAIR;
 use crate::replica::{Agreement, floor};
 use crate::replicate::Office;
 use crate::roster::majority;
@@ -90,7 +91,7 @@ impl Agreement {
     }
 
     /// No primary spoke for a while: beginning an era while one does would throw its log away.
-    fn hears_no_primary(&self, now: Instant) -> bool {
+    pub(crate) fn hears_no_primary(&self, now: Instant) -> bool {
         self.heard_primary.is_none_or(|at| now.since(at) >= self.deadline() * 2)
     }
 
@@ -334,7 +335,8 @@ impl Agreement {
 
     /// A life whose Admit is in its log uncommitted is neither voter nor fresh. When a majority of lives is over and all
     /// that are left say that the Admit is not committed, it never will be: this life ends, and the next one is fresh.
-    /// (Not sooner: with the Admit committed this life's memory may be what a quorum needs.)
+    /// (Not sooner: with the Admit committed this life's memory may be what a quorum needs. In a pair nobody is left to
+    /// say it when the other life is over.)
     fn give_up_lost_admit(&mut self, now: Instant) {
         let own = |entry: &Entry| match entry.kind {
             EntryKind::Admit { node, incarnation } => Life { node, incarnation } == self.me,
@@ -350,7 +352,8 @@ impl Agreement {
         let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
         let living: Vec<Life> =
             seats.filter(|l| self.committed.votes(*l) && !self.is_over(*l)).collect();
-        if !living.is_empty() && living.into_iter().all(says_so) {
+        let asked = !living.is_empty() || self.settings.voters.len() == PAIR;
+        if asked && living.into_iter().all(says_so) {
             self.renumber(self.me.incarnation);
         }
     }

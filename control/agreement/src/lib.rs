@@ -15,6 +15,7 @@
 //! * `suspicion`: sets of suspicions and what they cause.
 //! * `term_change`, `promises`: promises and the new primary's first entry.
 //! * `cold_start`: the first entry of an era.
+//! * `fence`: a pair that goes on alone by evidence (R-FENCE).
 //! * `admission`: joining and returning.
 //! * `requests`: numbered requests, applied once; the operator's orders.
 //! * `timers`: everything that waits for a moment.
@@ -31,6 +32,7 @@ pub mod roster;
 
 mod admission;
 mod cold_start;
+mod fence;
 mod promises;
 mod replicate;
 mod report;
@@ -40,6 +42,6 @@ mod suspicion;
 mod term_change;
 mod timers;
 
-pub use api::{Action, Destination, Refusal, Settings, Status, Waiting};
+pub use api::{Action, Destination, FenceRefused, Refusal, Settings, Status, Waiting};
 pub use replica::Agreement;
-pub use roster::{Roster, Seat};
+pub use roster::{Roster, Seat, Void};

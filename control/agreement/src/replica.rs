@@ -43,6 +43,8 @@ pub struct Agreement {
     /// Highest incarnation of each node that spoke or stands in the log (R-LIFE).
     pub(crate) highest: BTreeMap<NodeId, Incarnation>,
     pub(crate) seals: Seals,
+    /// Lives that the operator said are off, not heard since (R-FENCE).
+    pub(crate) said_off: BTreeMap<NodeId, Life>,
     pub(crate) suspicions: Suspicions,
     pub(crate) change: Change,
     pub(crate) office: Office,
@@ -59,7 +61,7 @@ pub struct Agreement {
     pub(crate) acknowledged: Option<Op>,
     /// This life has voted, promised or stood in a roster (R-RENUMBER).
     pub(crate) voted: bool,
-    /// Superseded or to be renumbered: nothing more is said.
+    /// Superseded, said to be off, or to be renumbered: nothing more is said.
     ended: bool,
     faults: u64,
     /// Moment of the last input.
@@ -85,6 +87,7 @@ impl Agreement {
             latest: Roster::empty(settings.voters),
             highest: BTreeMap::from([(me.node, me.incarnation)]),
             seals: Seals::default(),
+            said_off: BTreeMap::new(),
             suspicions: Suspicions::default(),
             change: Change::default(),
             office: Office::default(),
@@ -111,6 +114,13 @@ impl Agreement {
         if self.ended || !self.admit_frame(now, from) {
             return;
         }
+        if let Message::Ended { life } = message {
+            self.on_ended(from, life);
+        }
+        if self.ended || self.refuse_ended(from) {
+            return;
+        }
+        self.forget_evidence(from);
         match message {
             Message::Prepare { term, prev_op, prev_term, entries, commit, release, held } => {
                 let limits = (commit, release, held);
@@ -143,6 +153,8 @@ impl Agreement {
                 self.on_committed(now, from, (prev_op, prev_term), entries);
             }
             Message::Order { life, order } => self.on_order(now, life, order),
+            // Taken before, also from a life that was said to be off itself.
+            Message::Ended { .. } => {}
         }
         self.settle(now);
     }
@@ -218,15 +230,19 @@ impl Agreement {
         if self.status == Status::Learner && !self.voted {
             self.renumber(highest);
         } else {
-            self.ended = true;
-            self.actions.push_back(Action::Superseded { highest });
+            self.end_with(Action::Superseded { highest });
         }
+    }
+
+    /// This life says nothing more; why is its last action.
+    pub(crate) fn end_with(&mut self, last: Action) {
+        self.ended = true;
+        self.actions.push_back(last);
     }
 
     /// Ends this life in favour of one above `above`.
     pub(crate) fn renumber(&mut self, above: Incarnation) {
-        self.ended = true;
-        self.actions.push_back(Action::Renumber { above });
+        self.end_with(Action::Renumber { above });
     }
 
     /// Does what follows from all that is known.
@@ -238,6 +254,7 @@ impl Agreement {
             }
             let before = (self.log.op(), self.commit, self.term, self.status);
             self.gain_vote();
+            self.use_evidence(now);
             self.announce_suspicions(now);
             match self.status {
                 Status::Primary => self.lead(now),
@@ -452,6 +469,9 @@ impl Agreement {
         }
         if let Some(removed_at) = reflex {
             self.actions.push_back(Action::Reflex { removed_at });
+        }
+        if self.was_ended(self.me) {
+            self.said_to_be_off();
         }
     }
 

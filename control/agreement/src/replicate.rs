@@ -298,7 +298,7 @@ impl Agreement {
             return;
         }
         self.propose_removals(now);
-        if self.commit >= self.office.first {
+        if self.commit >= self.office.first && !self.is_barred() {
             self.propose_admissions(now);
             self.propose_requests(now);
             self.propose_orders(now);
@@ -391,6 +391,8 @@ impl Agreement {
             Some(RemovalCause::Obituary)
         } else if self.is_over(life) {
             Some(RemovalCause::Superseded)
+        } else if self.latest.is_void(life.node) {
+            Some(RemovalCause::Operator)
         } else if self.majority_names(now, life, stint) {
             Some(RemovalCause::Silent)
         } else if self.office.peers.get(&life.node).is_some_and(stuck) {
@@ -448,6 +450,7 @@ impl Agreement {
     fn held_up_to(&self, enough: impl Fn(&Roster, Op) -> bool) -> Op {
         let batch = batch_end(&self.log);
         let mut roster = self.committed.clone();
+        self.give_early(&mut roster);
         let mut target = self.commit;
         for (op, entry) in self.log.after(self.commit) {
             if self.off("admit-by-old-roster") {
@@ -475,7 +478,7 @@ impl Agreement {
         self.holders(roster, op, own).len() >= roster.majority()
     }
 
-    /// Voters of `roster` that have acknowledged `op`: only the roster's own lives count.
+    /// Voters of `roster` that have acknowledged `op`, and those whose vote is given: only the roster's own lives count.
     fn holders(&self, roster: &Roster, op: Op, own: Op) -> NodeSet {
         let mut holders: NodeSet = self
             .office
@@ -489,6 +492,7 @@ impl Agreement {
         if own >= op && roster.votes(self.me) {
             holders.insert(self.me.node);
         }
+        roster.void().iter().for_each(|node| holders.insert(node));
         holders
     }
 

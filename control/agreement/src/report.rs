@@ -63,8 +63,11 @@ impl Agreement {
             let ended = seats.filter(|life| self.is_over(*life)).map(|l| l.node).collect();
             return Some(Waiting::LivesEnded { ended, need });
         }
+        if let Some(about) = self.lacks_evidence(now) {
+            return Some(Waiting::Evidence { about });
+        }
         match self.status {
-            Status::Learner if self.heard_primary.is_some() => Some(Waiting::Admission),
+            Status::Learner if !self.hears_no_primary(now) => Some(Waiting::Admission),
             Status::Learner => Some(Waiting::ColdStart { fresh: self.fresh_lives(now), need }),
             Status::Candidate | Status::Silent => {
                 // The own vote is never what is missing.
@@ -78,6 +81,13 @@ impl Agreement {
             Status::Follower if !self.is_member() => Some(Waiting::Readmission),
             Status::Follower | Status::Primary => None,
         }
+    }
+
+    /// The silent other half of a pair, whose vote this voter lacks.
+    fn lacks_evidence(&self, now: Instant) -> Option<Life> {
+        let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
+        let mut silent = seats.filter(|life| self.suspects_life(now, *life));
+        silent.find(|life| self.votes() && self.needs_evidence(life.node))
     }
 
     /// A primary whose last entry has no majority.

@@ -177,9 +177,14 @@ impl Agreement {
         self.take_order(now, node, Order::Remove);
     }
 
-    /// The operator asserts that a node is off: `Fenced`, with that as its evidence.
+    /// The operator asserts that a node is off: `Fenced`, with that as its evidence. Of a pair it is what the survivor
+    /// goes on with (R-FENCE), at once or not at all: [`Agreement::check_fenced_order`] says which.
     pub fn handle_fenced_order(&mut self, now: Instant, node: NodeId) {
-        self.take_order(now, node, Order::Fenced);
+        if self.needs_evidence(node) {
+            self.take_evidence(now, node);
+        } else {
+            self.take_order(now, node, Order::Fenced);
+        }
     }
 
     fn take_order(&mut self, now: Instant, node: NodeId, order: Order) {

@@ -1,8 +1,10 @@
 //! Who votes and who is a member, derived from a prefix of the log (PROTOCOL 1.2).
 
 use alloc::collections::BTreeMap;
+use wire::entry::FenceProof;
 use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint};
 
+use crate::fence::PAIR;
 use crate::log::Log;
 
 /// One slot of the roster.
@@ -24,6 +26,15 @@ impl Seat {
     }
 }
 
+/// Why a slot's vote is given: its life was proven ended (R-FENCE).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Void {
+    /// Op of the entry that gave it.
+    pub op: Op,
+    /// The evidence.
+    pub proof: FenceProof,
+}
+
 /// What a prefix of the log says about lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Roster {
@@ -32,24 +43,29 @@ pub struct Roster {
     /// The op that this is derived up to.
     pub op: Op,
     seats: BTreeMap<NodeId, Seat>,
+    voids: BTreeMap<NodeId, Void>,
 }
 
 impl Roster {
     /// Before the first entry: nobody votes.
     #[must_use]
     pub const fn empty(voters: NodeSet) -> Self {
-        Self { voters, op: Op::ZERO, seats: BTreeMap::new() }
+        Self { voters, op: Op::ZERO, seats: BTreeMap::new(), voids: BTreeMap::new() }
     }
 
-    /// Takes the next entry; true if lives or stints changed.
+    /// Takes the next entry; true if lives, stints or given votes changed.
     pub fn apply(&mut self, op: Op, entry: &Entry) -> bool {
         self.op = op;
         match entry.kind {
-            EntryKind::Cold { .. } => self.seats.clear(),
+            EntryKind::Cold { .. } => {
+                self.seats.clear();
+                self.voids.clear();
+            }
             EntryKind::Admit { node, incarnation } => {
                 let removed_at = Op::ZERO;
                 let seat = Seat { incarnation, stint: Stint::of(entry.term.era, op), removed_at };
                 self.seats.insert(node, seat);
+                self.voids.remove(&node);
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {
                 let Some(seat) = self.seats.get_mut(&node) else { return false };
@@ -59,9 +75,22 @@ impl Roster {
                 seat.stint = Stint::NONE;
                 seat.removed_at = op;
             }
-            EntryKind::Noop | EntryKind::Request { .. } | EntryKind::Fenced { .. } => return false,
+            EntryKind::Fenced { node, incarnation, proof } => {
+                return self.fence(op, Life { node, incarnation }, proof);
+            }
+            EntryKind::Noop | EntryKind::Request { .. } => return false,
         }
         true
+    }
+
+    /// A life is proven ended: in a pair its vote is given from now on, if it holds one. With more voters that says
+    /// nothing about votes, only that services need not wait for the life (S3).
+    pub(crate) fn fence(&mut self, op: Op, life: Life, proof: FenceProof) -> bool {
+        let gives = self.voters.len() == PAIR && self.votes(life);
+        if gives {
+            self.voids.insert(life.node, Void { op, proof });
+        }
+        gives
     }
 
     /// The seat of a node.
@@ -87,10 +116,25 @@ impl Roster {
             _ => Stint::NONE,
         }
     }
-    /// True if this life holds its slot's vote.
+    /// Slots whose vote is given, by node.
+    pub fn voids(&self) -> impl Iterator<Item = (NodeId, Void)> {
+        self.voids.iter().map(|(node, void)| (*node, *void))
+    }
+    /// Slots whose vote is given.
+    #[must_use]
+    pub fn void(&self) -> NodeSet {
+        self.voids.keys().copied().collect()
+    }
+    /// True if this slot's vote is given.
+    #[must_use]
+    pub fn is_void(&self, node: NodeId) -> bool {
+        self.voids.contains_key(&node)
+    }
+    /// True if this life holds its slot's vote, and it was not given away.
     #[must_use]
     pub fn votes(&self, life: Life) -> bool {
         self.voters.contains(life.node)
+            && !self.is_void(life.node)
             && self.seat(life.node).is_some_and(|seat| seat.incarnation == life.incarnation)
     }
     /// ⌊N/2⌋+1 of the configured voters.

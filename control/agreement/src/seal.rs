@@ -91,6 +91,7 @@ impl Agreement {
             || self.off("own-deadline")
             || self.has_obituary(seal.life, seal.stint)
             || self.is_over(seal.life)
+            || self.off("fence-deadline") && self.latest.is_void(seal.life.node)
     }
 
     /// When the own deadline has passed; `None` until the fast path has answered, before which nothing is acknowledged.

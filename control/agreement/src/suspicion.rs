@@ -58,6 +58,7 @@ impl Agreement {
     pub fn handle_trusted(&mut self, now: Instant, life: Life, _stint: Stint) {
         if !self.has_ended() {
             self.suspicions.silent.remove(&life);
+            self.forget_evidence(life);
             self.settle(now);
         }
     }
@@ -143,13 +144,16 @@ impl Agreement {
         stint.is_member() && self.named_by(now, life, stint).len() >= self.committed.majority()
     }
 
-    /// Voters that this node does not suspect, itself included: with fewer than a majority nothing can be agreed.
+    /// Voters that this node does not suspect, itself included, and those whose vote is given: with fewer than a majority
+    /// nothing can be agreed.
     pub(crate) fn unsuspected_voters(&self, now: Instant) -> NodeSet {
+        let given = self.given(now, &self.committed);
         let lives = self.committed.seats().map(|(node, seat)| seat.life(node));
         lives
             .filter(|life| self.committed.votes(*life))
             .filter(|life| *life == self.me || !self.suspects_life(now, *life))
             .map(|life| life.node)
+            .chain(given.iter())
             .collect()
     }
 

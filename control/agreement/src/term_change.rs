@@ -97,13 +97,14 @@ impl Agreement {
             .filter_map(|node| self.committed.seat(node).map(|seat| (seat.life(node), seat.stint)))
             .filter(move |(life, stint)| {
                 (*life == self.me || !self.suspects_life(now, *life))
+                    && !self.was_ended(*life)
                     && !self.majority_names(now, *life, *stint)
             })
     }
 
     /// True if this life may become primary: a voter, no witness, and a member unless no member is left.
     fn may_stand(&self, now: Instant) -> bool {
-        self.votes()
+        (self.votes() || self.off("evidence-member"))
             && !self.settings.witnesses.contains(self.me.node)
             && (self.is_member() || !self.member_may_lead(now))
     }
@@ -148,7 +149,11 @@ impl Agreement {
     /// Stands for a term of its own: promises to itself and asks the others.
     pub(crate) fn stand(&mut self, now: Instant, term: Term) {
         self.enter(term);
-        self.turn(StatusEvent::Stand);
+        if self.off("evidence-member") && self.status == Status::Learner {
+            self.status = Status::Candidate;
+        } else {
+            self.turn(StatusEvent::Stand);
+        }
         self.voted = true;
         self.change.promises = Promises::new(self.commit);
         self.send(Destination::All, Message::PromiseRequest { term });
@@ -259,7 +264,7 @@ impl Agreement {
             self.promise_next(now);
             return;
         }
-        if !self.promises_suffice() {
+        if !self.promises_suffice(now) {
             return;
         }
         let own = (self.log.last_term(), self.log.op());
@@ -296,14 +301,19 @@ impl Agreement {
 
     /// R-PROMISE-QUORUM: a majority in the roster at the highest commit, and in every later one that any promised
     /// log contains, each slot by exactly that roster's life.
-    fn promises_suffice(&self) -> bool {
+    fn promises_suffice(&self, now: Instant) -> bool {
         let promises = &self.change.promises;
         if self.off("promise-roster") {
             return promises.complete().count() + 1 >= self.committed.majority();
         }
         let enough = |roster: &Roster| {
-            let votes = promises.complete().filter(|p| self.counts(roster, p.life)).count();
-            votes + usize::from(roster.votes(self.me)) >= roster.majority()
+            let mut votes = self.given(now, roster);
+            let promised = promises.complete().filter(|p| self.counts(roster, p.life));
+            promised.for_each(|p| votes.insert(p.life.node));
+            if roster.votes(self.me) || self.off("evidence-member") {
+                votes.insert(self.me.node);
+            }
+            votes.len() >= roster.majority()
         };
         enough(&self.committed)
             && every_later(&self.committed, self.log.after(self.commit), enough)
@@ -329,7 +339,8 @@ impl Agreement {
         true
     }
 
-    /// The first entry of the term removes whom a majority names (the last primary included).
+    /// The first entry of the term removes whom a majority names (the last primary included); before it stands the
+    /// evidence that the term rests on, if it does.
     fn take_office(&mut self, now: Instant) {
         let base = self.change.promises.lowest_commit();
         self.change.leave();
@@ -337,6 +348,7 @@ impl Agreement {
         self.office = Office::new(base);
         self.office.first = self.log.op().next();
         self.timers.clear(Timer::Change);
+        self.propose_fence(now);
         self.propose_removals(now);
         if self.log.op() < self.office.first {
             self.propose(now, EntryKind::Noop);
@@ -369,7 +381,8 @@ impl Agreement {
     pub(crate) fn lives_have_ended(&self) -> bool {
         let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
         let living = seats.filter(|l| self.committed.votes(*l) && !self.is_over(*l)).count();
-        self.commit > Op::ZERO && living < self.committed.majority()
+        let given = self.given(self.settled, &self.committed).len();
+        self.commit > Op::ZERO && living + given < self.committed.majority()
     }
 
     /// Nodes that promised the own candidacy, for the operator.
@@ -398,7 +411,7 @@ impl Agreement {
     }
 }
 
-/// True if `enough` holds for the roster after every Admit among `entries`, which follow `base`.
+/// True if `enough` holds for the roster after every Admit and Fenced among `entries`, which follow `base`.
 fn every_later<'a>(
     base: &Roster,
     entries: impl Iterator<Item = (Op, &'a Entry)>,
@@ -407,7 +420,8 @@ fn every_later<'a>(
     let mut roster = base.clone();
     for (op, entry) in entries {
         roster.apply(op, entry);
-        if matches!(entry.kind, EntryKind::Admit { .. }) && !enough(&roster) {
+        let votes = matches!(entry.kind, EntryKind::Admit { .. } | EntryKind::Fenced { .. });
+        if votes && !enough(&roster) {
             return false;
         }
     }

@@ -7,7 +7,7 @@
 use crate::view::{JoinCause, Joined, Left, LeftCause, Member, View};
 use alloc::collections::BTreeMap;
 use core::mem;
-use wire::entry::RemovalCause;
+use wire::entry::{FenceProof, RemovalCause};
 use wire::{Entry, EntryKind, Incarnation, Life, NodeId, Op, Stint};
 
 /// The last admission of a node in this era.
@@ -34,9 +34,11 @@ pub struct Removal {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fence {
     /// The life that was proven to be off; every earlier one is over as well.
-    pub incarnation: Incarnation,
+    pub life: Life,
     /// Where in the log.
     pub op: Op,
+    /// How that is known.
+    pub proof: FenceProof,
 }
 
 /// Membership by the committed log.
@@ -46,6 +48,8 @@ pub struct Membership {
     admitted: BTreeMap<NodeId, Admission>,
     removed: BTreeMap<NodeId, Removal>,
     fenced: BTreeMap<NodeId, Fence>,
+    /// What was said about members: proof only if the next entry removes them.
+    asserted: BTreeMap<NodeId, Fence>,
     /// Admits of the era's first batch that are still to come.
     forming: u8,
 }
@@ -68,11 +72,8 @@ impl Membership {
             EntryKind::Remove { node, incarnation, stint, cause } => {
                 self.remove(op, Member { life: Life { node, incarnation }, stint }, cause);
             }
-            // Proof about a member is none: it may do a great deal after it was said to be off.
-            EntryKind::Fenced { node, incarnation, .. } => {
-                if self.view.member(node).is_none() {
-                    self.fenced.insert(node, Fence { incarnation, op });
-                }
+            EntryKind::Fenced { node, incarnation, proof } => {
+                self.take_proof(Fence { life: Life { node, incarnation }, op, proof });
             }
             EntryKind::Noop | EntryKind::Request { .. } => {}
         }
@@ -136,6 +137,17 @@ impl Membership {
         self.view.number = op;
         self.admitted.insert(node, Admission { incarnation: life.incarnation, op });
         self.fenced.remove(&node);
+        self.asserted.remove(&node);
+    }
+
+    /// Proof about a member is none: it may do a great deal after it was said to be off. Of a pair the next entry
+    /// removes that same life (R-FENCE), and ends all it may do.
+    fn take_proof(&mut self, fence: Fence) {
+        let node = fence.life.node;
+        match self.view.member(node) {
+            None => self.fenced.insert(node, fence),
+            Some(_) => self.asserted.insert(node, fence),
+        };
     }
 
     /// A removal of a stint that is over already says nothing new.
@@ -150,6 +162,10 @@ impl Membership {
         self.view.left.push(Left { member, cause: LeftCause::Removed(cause) });
         self.view.number = op;
         self.removed.insert(node, Removal { member, op, cause });
+        let follows = |fence: &Fence| fence.life == member.life && fence.op.next() == op;
+        if let Some(fence) = self.asserted.remove(&node).filter(follows) {
+            self.fenced.insert(node, fence);
+        }
     }
 }
 
@@ -230,6 +246,31 @@ mod tests {
         assert_eq!(m.fence(node(2)).unwrap().op, Op(6));
         m.apply(Op(7), &admit(2, 2));
         assert_eq!(m.fence(node(2)), None);
+    }
+
+    #[test]
+    fn proof_about_a_member_is_none_until_that_life_is_removed() {
+        let mut m = three();
+        let fenced = |i| {
+            let (node, incarnation, proof) = (node(2), Incarnation(i), FenceProof::Operator);
+            entry(EntryKind::Fenced { node, incarnation, proof })
+        };
+        m.apply(Op(5), &fenced(1));
+        assert_eq!(m.fence(node(2)), None);
+        m.apply(Op(6), &remove(2, 1, 3));
+        assert_eq!(
+            m.fence(node(2)).map(|f| (f.op, f.life.incarnation)),
+            Some((Op(5), Incarnation(1)))
+        );
+        m.apply(Op(7), &admit(2, 2));
+        m.apply(Op(8), &fenced(1));
+        m.apply(Op(9), &remove(2, 2, 7));
+        assert_eq!(m.fence(node(2)), None, "it was said of an earlier life");
+        m.apply(Op(10), &admit(2, 3));
+        m.apply(Op(11), &fenced(3));
+        m.apply(Op(12), &entry(EntryKind::Noop));
+        m.apply(Op(13), &remove(2, 3, 10));
+        assert_eq!(m.fence(node(2)), None, "it was a member all the while");
     }
 
     #[test]

@@ -17,5 +17,5 @@ pub mod view;
 
 pub use history::{Admission, Fence, Membership, Removal};
 pub use names::Names;
-pub use quorum::{Quorum, Votes};
+pub use quorum::{Given, Quorum, Votes};
 pub use view::{JoinCause, Joined, Left, LeftCause, Member, View};

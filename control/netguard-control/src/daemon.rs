@@ -263,6 +263,7 @@ impl Daemon {
         let Some(end) = performed.end else { return };
         let failure = match end {
             MustEnd::Superseded(highest) => Failure::Superseded { highest: highest.0 },
+            MustEnd::SaidOff => Failure::SaidOff,
             MustEnd::Renumbered(above) => Failure::Renumbered { highest: above.0 },
         };
         if !matches!(run.ending, Some((End::Failed(_), _))) {

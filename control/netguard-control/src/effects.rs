@@ -65,6 +65,8 @@ pub enum News {
 pub enum MustEnd {
     /// A newer life of this node exists.
     Superseded(Incarnation),
+    /// This life was said to be off (R-FENCE).
+    SaidOff,
     /// The next life has to take a number above this one.
     Renumbered(Incarnation),
 }
@@ -109,6 +111,7 @@ impl Effects {
             Action::StoreEra { era } => self.store(Order::Era(era)),
             Action::Publish(roster) => self.publish(&roster),
             Action::Superseded { highest } => performed.end = Some(MustEnd::Superseded(highest)),
+            Action::SaidOff => performed.end = Some(MustEnd::SaidOff),
             Action::Renumber { above } => {
                 self.store(Order::HigherThan(above.0));
                 performed.end = Some(MustEnd::Renumbered(above));
@@ -129,6 +132,8 @@ impl Effects {
     /// there.
     fn publish(&self, roster: &Roster) {
         let board = self.map.board();
+        // Votes that are given first: `Board::set_given` says why.
+        board.set_given(roster.void());
         board.set_voters(roster.voters);
         for node in (0..NODES_MAX).filter_map(NodeId::from_index) {
             let seat = roster.seat(node);

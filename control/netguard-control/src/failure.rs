@@ -85,6 +85,12 @@ pub enum Failure {
         /// The highest known life.
         highest: u32,
     },
+    /// Somebody said that this life is off, and the other node went on alone (R-FENCE).
+    #[error(
+        "the other node was told that this one is off, and went on alone: this life is over, and joins \
+         as a new one when it is started again"
+    )]
+    SaidOff,
     /// The state directory is behind what the cluster knows (R-RENUMBER).
     #[error(
         "the cluster knows life {highest} of this node, the state directory was behind; it is \
@@ -130,7 +136,7 @@ impl Failure {
             Self::Address(AddressError::Privilege { .. }) => 4,
             Self::Map(_) | Self::State(_) | Self::Socket { .. } => 5,
             Self::Command(CommandError::Record { .. }) => 5,
-            Self::Superseded { .. } | Self::Renumbered { .. } => 6,
+            Self::Superseded { .. } | Self::SaidOff | Self::Renumbered { .. } => 6,
             Self::Address(_)
             | Self::Command(_)
             | Self::Setup(_)

@@ -127,6 +127,10 @@ fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
             ErrorCode::NodeIsAlive,
             "if it really is off, wait until `ng members` calls it down".into(),
         ),
+        CommandRefused::NoMemory(_) => (
+            ErrorCode::NoQuorum,
+            "start the other node: two nodes that both have restarted begin anew together".into(),
+        ),
         CommandRefused::UnknownNode(_) => {
             (ErrorCode::UnknownNode, "`ng members` lists the nodes".into())
         }

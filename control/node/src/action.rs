@@ -48,6 +48,9 @@ pub enum Action {
         /// Its incarnation.
         highest: Incarnation,
     },
+    /// This life was said to be off, and the other of a pair went on alone (R-FENCE): what runs here was told to stop;
+    /// leave when it has, and begin again.
+    SaidOff,
     /// This life never voted, and a higher number of its node is known: begin again above it
     /// (R-RENUMBER).
     Renumber {

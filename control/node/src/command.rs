@@ -1,5 +1,6 @@
 //! What the operator asks of a node, and what it answers.
 
+use agreement::FenceRefused;
 use alloc::string::String;
 use services::Refusal;
 use wire::{Life, NodeId, Op, ServiceId};
@@ -67,6 +68,9 @@ pub enum CommandRefused {
     /// Who is a member, or is heard, cannot be off.
     #[error("the node is heard or still a member: it cannot be off")]
     NodeIsAlive(NodeId),
+    /// This life of one of a pair has no vote: what it is told gives it none.
+    #[error("{0}")]
+    NoMemory(FenceRefused),
     /// No such node is configured.
     #[error("there is no such node")]
     UnknownNode(NodeId),

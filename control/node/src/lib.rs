@@ -3,6 +3,7 @@
 //! more is stopped.
 //!
 //! * [`action`], [`command`]: what comes out; what the operator asks.
+//! * `confirm`: the operator's word that a node is off.
 //! * [`node`]: the state of one life, and where its inputs go.
 //! * [`gate`]: the kernel gate, as far as decisions need it.
 //! * [`here`]: what runs on this node, driven towards what the log says.
@@ -31,6 +32,8 @@ pub mod quorum;
 pub mod requests;
 pub mod status;
 pub mod timeline;
+
+mod confirm;
 
 pub use action::Action;
 pub use agreement::{Destination, Roster};

@@ -344,6 +344,11 @@ impl Node {
                     self.follow(now);
                     self.actions.push_back(Action::Superseded { highest });
                 }
+                agreement::Action::SaidOff => {
+                    self.ended = true;
+                    self.follow(now);
+                    self.actions.push_back(Action::SaidOff);
+                }
                 agreement::Action::Renumber { above } => {
                     self.actions.push_back(Action::Renumber { above });
                 }
@@ -534,6 +539,9 @@ impl Node {
     }
 
     fn order(&mut self, now: Instant, tag: u64, command: Command) -> Result<(), CommandRefused> {
+        if let Command::ConfirmOff { node } = command {
+            return self.confirm_off(now, tag, node);
+        }
         let quorum = self.quorum();
         if !quorum.held {
             return Err(CommandRefused::NoQuorum { why: quorum.why });
@@ -547,18 +555,7 @@ impl Node {
                 self.planner.service(service).ok_or(services::Refusal::UnknownService)?;
                 self.requests.ask(now, tag, &Body::ClearFailures { service })
             }
-            Command::ConfirmOff { node } => {
-                if !self.names.nodes().any(|n| n == node) {
-                    return Err(CommandRefused::UnknownNode(node));
-                }
-                let member = self.membership.view().member(node).is_some();
-                if member || self.peers.heard().contains(node) {
-                    return Err(CommandRefused::NodeIsAlive(node));
-                }
-                self.requests.await_fence(now, tag, node)?;
-                self.agreement.handle_fenced_order(now, node);
-                Ok(())
-            }
+            Command::ConfirmOff { node } => self.confirm_off(now, tag, node),
         }
     }
 

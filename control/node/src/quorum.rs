@@ -4,7 +4,7 @@ use crate::node::Node;
 use agreement::Waiting;
 use alloc::format;
 use alloc::string::String;
-use membership::{Names, Quorum, Votes};
+use membership::{Given, Names, Quorum, Votes};
 use wire::NodeSet;
 
 impl Node {
@@ -15,10 +15,19 @@ impl Node {
             me: self.me.node,
             voters: self.voters,
             heard: self.peers.heard(),
+            given: self.given(),
             member: self.own_member().is_some(),
         };
         let hindrance = self.agreement.waiting().map(|w| words(&w, self.voters, &self.names));
         Quorum::count(&votes, hindrance, &self.names)
+    }
+
+    /// The vote of a pair that is given by evidence (R-FENCE).
+    fn given(&self) -> Option<Given> {
+        let roster = self.agreement.roster();
+        let (node, void) = roster.voids().next()?;
+        let incarnation = roster.seat(node)?.incarnation;
+        Some(Given { node, incarnation, proof: void.proof })
     }
 }
 
@@ -35,6 +44,13 @@ fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
              voters have restarted",
             names.list(ended.iter())
         ),
+        Waiting::Evidence { about } => {
+            let node = names.of(about.node);
+            format!(
+                "of a pair without a witness one stops alone: start {node}, or, once it is certainly \
+                 off, say so: `ng fence confirm {node}`"
+            )
+        }
         Waiting::Admission => "this node is new and waits to be admitted".into(),
         Waiting::Readmission => "this node was removed and waits to be admitted again".into(),
         Waiting::Primary { promised, need } => format!(

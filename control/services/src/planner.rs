@@ -11,8 +11,8 @@ use crate::state::{Ending, Failure, ServiceState, Wish};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use membership::Membership;
-use wire::entry::RemovalCause;
+use membership::{Fence, Membership};
+use wire::entry::{FenceProof, RemovalCause};
 use wire::{ClientId, Entry, EntryKind, Generation, Life, NodeId, NodeSet, Op, ServiceId, Stint};
 
 /// What an entry did.
@@ -117,9 +117,8 @@ impl Planner {
                 self.note_admission(op, life, membership);
                 None
             }
-            EntryKind::Fenced { node, incarnation, .. } => {
-                let life = Life { node: *node, incarnation: *incarnation };
-                self.note_fence(op, life, membership);
+            EntryKind::Fenced { node, .. } => {
+                self.note_fence(*node, membership);
                 None
             }
             EntryKind::Request { client, body, .. } => {
@@ -216,6 +215,8 @@ impl Planner {
                 state.ending.trigger.get_or_insert(Trigger::Removed(cause));
             }
         }
+        // Of a pair the proof comes first and the removal follows (R-FENCE).
+        self.note_fence(node, membership);
     }
 
     fn note_admission(&mut self, op: Op, life: Life, membership: &Membership) {
@@ -241,8 +242,9 @@ impl Planner {
         }
     }
 
-    /// Proof about a member is none: it may do a great deal after it was said to be off.
-    fn note_fence(&mut self, op: Op, life: Life, membership: &Membership) {
+    /// What membership takes as proof: about a member there is none, it may do a great deal after it was said to be off.
+    fn note_fence(&mut self, node: NodeId, membership: &Membership) {
+        let Some(Fence { life, op, proof }) = membership.fence(node) else { return };
         for Service { state, .. } in &mut self.services {
             let ended = |owner: &membership::Member| {
                 owner.life.node == life.node
@@ -250,7 +252,10 @@ impl Planner {
                     && !membership.view().has(*owner)
             };
             if state.owner.as_ref().is_some_and(ended) {
-                state.ending.operator = Some(op);
+                match proof {
+                    FenceProof::Operator => state.ending.operator = Some(op),
+                    FenceProof::NewLife => state.ending.new_life = Some(op),
+                }
             }
         }
     }

@@ -53,7 +53,7 @@ pub struct Ending {
     pub stopped: Option<Op>,
     /// The owner's stint is over, and with it its lease (S2).
     pub lease_ended: Option<Op>,
-    /// A newer life of the owner's node was admitted.
+    /// A newer life of the owner's node was admitted, or seen (R-FENCE).
     pub new_life: Option<Op>,
     /// The operator asserts that the owner is off.
     pub operator: Option<Op>,

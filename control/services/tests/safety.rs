@@ -75,7 +75,7 @@ struct Tenure {
     removed: bool,
     /// A newer life of its node was admitted.
     newer: bool,
-    /// It was said to be off while it was no member, and has not spoken since.
+    /// It was said to be off while it was no member, or right before its removal (R-FENCE), and has not spoken since.
     off: bool,
 }
 
@@ -85,6 +85,8 @@ struct Log {
     op: u64,
     lives: BTreeMap<u8, u32>,
     tenures: BTreeMap<ServiceId, (Generation, Tenure)>,
+    /// The last `Fenced`: where, and of whom.
+    fenced: (u64, Option<Life>),
 }
 
 fn spec(n: u16, fence: FencePolicy, placement: Placement) -> ServiceSpec {
@@ -104,7 +106,7 @@ impl Log {
         let witnesses: NodeSet = [id(WITNESS)].into_iter().collect();
         let planner = Planner::new(specs, witnesses);
         let (membership, lives, tenures) = (Membership::new(), BTreeMap::new(), BTreeMap::new());
-        Self { planner, membership, op: 0, lives, tenures }
+        Self { planner, membership, op: 0, lives, tenures, fenced: (0, None) }
     }
 
     fn life(&self, n: u8) -> Life {
@@ -117,7 +119,7 @@ impl Log {
             Step::Cold(set) => {
                 let members: Vec<u8> = (1..=WITNESS).filter(|n| set >> (n - 1) & 1 == 1).collect();
                 let era = self.membership.view().era + 1;
-                self.op = 0;
+                (self.op, self.fenced) = (0, (0, None));
                 self.tenures.clear();
                 self.apply(EntryKind::Cold { era, admits: members.len() as u8 });
                 for n in members {
@@ -132,6 +134,7 @@ impl Log {
                     let member = self.membership.view().has(tenure.owner);
                     tenure.off |= tenure.owner.life.node == node && !member;
                 }
+                self.fenced = (self.op + 1, Some(Life { node, incarnation }));
                 let proof = FenceProof::Operator;
                 self.apply(EntryKind::Fenced { node, incarnation, proof });
             }
@@ -190,7 +193,9 @@ impl Log {
         let Some(member) = self.membership.view().member(id(n)) else { return };
         let stint = if wrong_stint { Stint(member.stint.0 + 1) } else { member.stint };
         for (_, tenure) in self.tenures.values_mut() {
-            tenure.removed |= !wrong_stint && tenure.owner == member;
+            let ends = !wrong_stint && tenure.owner == member;
+            tenure.removed |= ends;
+            tenure.off |= ends && self.fenced == (self.op, Some(member.life));
         }
         let (node, incarnation) = (member.life.node, member.life.incarnation);
         let cause = RemovalCause::Silent;

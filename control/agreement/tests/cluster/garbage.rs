@@ -93,6 +93,7 @@ impl Garbage {
             11 => Message::ColdRequest { term },
             12 => Message::ColdPromise { term },
             13 => Message::ColdRelease { term },
+            _ if self.0.chance(1, 4) => Message::Ended { life: self.life() },
             _ if self.0.chance(1, 2) => {
                 Message::Committed { prev_op, prev_term: self.term(), entries: self.entries() }
             }

@@ -4,6 +4,7 @@ mod changes;
 mod faults;
 mod garbage;
 mod normal;
+mod pair;
 mod pump;
 mod removals;
 mod returns;

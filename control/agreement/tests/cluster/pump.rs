@@ -46,12 +46,11 @@ impl Machine {
     pub(crate) fn holds_lease(&self, now: Instant) -> bool {
         let stint = self.stint_of(self.life);
         let Some(roster) = self.roster.as_ref().filter(|_| stint.is_member()) else { return false };
-        let mut sent: Vec<Instant> = self
-            .echoes
-            .values()
-            .filter(|(_, carried, by)| *carried == stint && roster.votes(*by))
-            .map(|(sent, _, _)| *sent)
-            .collect();
+        let echoed = self.echoes.values().filter(|(_, carried, by)| {
+            *carried == stint && roster.votes(*by) && !roster.is_void(by.node)
+        });
+        let given = roster.void().iter().map(|_| now);
+        let mut sent: Vec<Instant> = echoed.map(|(sent, _, _)| *sent).chain(given).collect();
         if roster.votes(self.life) {
             sent.push(now);
         }
@@ -407,7 +406,7 @@ impl Cluster {
                     self.note_commit(node, op);
                 }
                 Action::Reflex { removed_at } => machine.reflexes.push(removed_at),
-                Action::Superseded { .. } | Action::Renumber { .. } => {
+                Action::Superseded { .. } | Action::Renumber { .. } | Action::SaidOff => {
                     machine.ended = Some(action);
                 }
             }

@@ -415,7 +415,7 @@ impl World {
             Action::Reply { tag, result } => {
                 self.actor(node).replies.insert(tag, result);
             }
-            Action::Superseded { .. } | Action::Renumber { .. } => {
+            Action::Superseded { .. } | Action::Renumber { .. } | Action::SaidOff => {
                 self.actor(node).superseded = true;
                 self.actor(node).jobs.push((now, "end".into()));
             }
