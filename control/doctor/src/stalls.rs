@@ -14,7 +14,7 @@ const STEAL: Check = Check {
 const STALLS: Check = Check {
     area: Area::Scheduling,
     name: "stalls",
-    why: "a stall as long as the deadline makes a living node suspect; S10 spares only its peers",
+    why: "after a stall as long as the deadline the peers take over from a node that lives",
 };
 
 /// How often the loop wakes.

@@ -87,7 +87,7 @@ impl Standing {
             Some(Err(e)) => missing(
                 "no-real-time",
                 format!("no real-time priority ({e}): a loaded machine delays takeovers"),
-                "start as root or with CAP_SYS_NICE",
+                "start as root or with CAP_SYS_NICE; `ng doctor` shows what is allowed",
             ),
             None => missing(
                 "no-real-time",
@@ -100,7 +100,7 @@ impl Standing {
             Err(e) => missing(
                 "memory-not-locked",
                 format!("memory not locked ({e}): a machine short of memory delays takeovers"),
-                "start as root, with CAP_IPC_LOCK, or with a larger limit for locked memory",
+                "start as root, with CAP_IPC_LOCK, or with a larger `ulimit -l`; see `ng doctor`",
             ),
         };
         let mut line = format!("{real_time}; {memory}");

@@ -67,7 +67,10 @@ impl Node {
                 Severity::Critical,
                 since,
                 format!("two machines speak as life {incarnation} of {name}: both are refused"),
-                format!("stop the one that is not {name}; give every node its own state directory"),
+                format!(
+                    "stop netguard-fast on the machine that is not {name}; give every node its own \
+                     --state-dir"
+                ),
             ));
         }
     }
@@ -114,8 +117,8 @@ impl Node {
                 format!(
                     "the gate was missing from {what} and was put back ({times} since the start)"
                 ),
-                "find what deletes clsact or makes interfaces anew: until the gate was back, only \
-                 its second line stood",
+                "find what deletes clsact or makes interfaces anew (`tc monitor` shows it): until \
+                 the gate was back, only its second line stood",
             ));
         }
     }
@@ -153,7 +156,7 @@ impl Node {
                     self.voters.len(),
                     quorum.need
                 ),
-                format!("bring back {names}"),
+                format!("start netguard-fast on {names}; `ng members` says why it is gone"),
             ));
         }
         let scene = self.planner.scene(&self.membership);
@@ -183,7 +186,7 @@ impl Node {
                     "the heartbeat thread did not run for {}; {} stalls since the start",
                     stall.lost, stall.count
                 ),
-                "give netguard-fast a core of its own and real-time priority",
+                "see `ng doctor` for what takes the time: a core of its own and real-time priority help",
             ));
         }
         if self.requests.dropped() > 0 {
@@ -192,7 +195,7 @@ impl Node {
                 Severity::Critical,
                 now,
                 format!("{} reports found no place in the queue", self.requests.dropped()),
-                "restart this node once there is a quorum",
+                "restart netguard-fast on this node once `ng status` shows a quorum",
             ));
         }
     }
