@@ -252,33 +252,6 @@ fn a_fresh_life_has_no_use_for_evidence() {
 }
 
 #[test]
-fn a_survivor_with_the_log_of_one_that_died_is_still_no_voter() {
-    let mut c = Cluster::running(2);
-    c.kill(2);
-    c.run(100);
-    c.confirm(1).unwrap();
-    c.run(50);
-    c.start(2);
-    // It follows and has the log; its acknowledgements do not arrive, so that it is not admitted.
-    c.cut.insert((id(2), id(1)));
-    let prepare = |a: &Agreement| a.op() > Op(0);
-    c.cut.clear();
-    c.until("it has the log", 50, |c| prepare(c.agreement(2)));
-    c.cut.insert((id(2), id(1)));
-    c.kill(1);
-    c.heal();
-    c.run(100);
-    if c.agreement(2).status() == Status::Learner {
-        assert_eq!(c.confirm(2), Err(FenceRefused::NoVote));
-    }
-    c.start(1);
-    c.until("both are back", 600, |c| {
-        let over = |m: &crate::pump::Machine| m.ended.is_some();
-        c.all_are_members() || c.machines.values().any(over)
-    });
-}
-
-#[test]
 fn evidence_is_refused_while_the_node_is_heard_and_forgotten_when_it_is_heard_again() {
     let mut c = Cluster::running(2);
     assert_eq!(c.confirm(1), Err(FenceRefused::Heard));
@@ -384,4 +357,89 @@ fn both_said_to_be_off_the_first_goes_on_and_the_other_begins_again() {
     c.start(2);
     c.until("it is back", 200, |c| c.all_are_members() && c.agrees());
     assert_eq!(c.writes(2, b"before"), 1);
+}
+
+/// Schedules in which the agreed log splits or loses an entry unless evidence is asked for, bound to a life, and
+/// useless to a life without a vote. The pump's checkers see it (I1, I4).
+mod schedules {
+    use super::{Cluster, Op, Status, Stint};
+
+    /// Cut off from each other, without a word of the operator.
+    fn nobody_says_anything(off: &[&'static str]) {
+        let mut c = Cluster::running_without(2, off);
+        c.isolate(2);
+        c.run(200);
+        c.write(1, b"one");
+        c.write(2, b"two");
+        c.run(100);
+    }
+
+    /// The operator's word about a life of 2 is long past when its next life is cut off and 1 dies alone.
+    fn an_old_word(off: &[&'static str]) {
+        let mut c = Cluster::running_without(2, off);
+        c.kill(2);
+        c.run(100);
+        c.confirm(1).unwrap();
+        c.run(50);
+        c.start(2);
+        c.until("it is back", 200, |c| c.all_are_members() && c.agrees());
+        c.isolate(2);
+        c.run(200);
+        c.write(1, b"alone");
+        c.run(50);
+        c.kill(1);
+        c.run(100);
+        c.confirm(2).unwrap();
+        c.write(2, b"now");
+        c.run(50);
+        assert_eq!(c.writes(2, b"now"), 1);
+    }
+
+    /// 2 is new and has some of the log; 1 writes more and dies. What the operator says is true.
+    fn a_word_to_a_new_life(off: &[&'static str]) {
+        let mut c = Cluster::running_without(2, off);
+        c.kill(2);
+        c.run(100);
+        c.confirm(1).unwrap();
+        c.run(50);
+        c.start(2);
+        c.until("it has the log", 50, |c| c.agreement(2).commit() > Op(3));
+        c.isolate(2);
+        assert_eq!(c.agreement(2).status(), Status::Learner);
+        c.run(100);
+        c.write(1, b"more");
+        c.run(20);
+        assert_eq!(c.writes(1, b"more"), 1);
+        let one = c.life(1);
+        c.kill(1);
+        // It has not had a beat of 1 itself; its fast path accuses it by the log.
+        c.call(2, |a, now| a.handle_suspected(now, one, Stint::NONE));
+        assert_eq!(c.confirm(2).is_ok(), !off.is_empty());
+        c.write(2, b"now");
+        c.run(100);
+    }
+
+    type Schedule = fn(&[&'static str]);
+    const ALL: [(&str, Schedule); 3] = [
+        ("evidence", nobody_says_anything),
+        ("evidence-life", an_old_word),
+        ("evidence-member", a_word_to_a_new_life),
+    ];
+
+    #[test]
+    fn with_all_rules_nothing_is_lost() {
+        ALL.iter().for_each(|(_, schedule)| schedule(&[]));
+    }
+
+    #[cfg(feature = "mutations")]
+    #[test]
+    fn with_its_rule_off_each_is_seen() {
+        for (rule, schedule) in ALL {
+            let seen = std::panic::catch_unwind(|| schedule(&[rule]));
+            let seen = seen.expect_err(rule);
+            let text = seen.downcast_ref::<String>().expect("the checker says what it saw");
+            println!("{rule}: {text}");
+            assert!(text.contains("I1") || text.contains("I4"), "{rule}: {text}");
+        }
+    }
 }
