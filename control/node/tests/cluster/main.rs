@@ -1,4 +1,5 @@
-//! Three real nodes, a fake fast path, fake drivers, a virtual clock.
+//! Two or three real nodes, a fake fast path, fake drivers, a virtual clock.
 
+mod pair;
 mod scenarios;
 mod world;

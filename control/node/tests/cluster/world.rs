@@ -61,6 +61,7 @@ impl Actor {
 /// The cluster.
 pub(crate) struct World {
     pub(crate) now: Instant,
+    nodes: u8,
     services: Vec<ServiceSpec>,
     actors: BTreeMap<NodeId, Actor>,
     incarnations: BTreeMap<NodeId, u32>,
@@ -93,8 +94,14 @@ pub(crate) fn service(n: u16, fence: FencePolicy, placement: Placement) -> Servi
 impl World {
     /// Three nodes that start at once.
     pub(crate) fn new(services: Vec<ServiceSpec>) -> Self {
+        Self::of(3, services)
+    }
+
+    /// So many nodes that start at once.
+    pub(crate) fn of(nodes: u8, services: Vec<ServiceSpec>) -> Self {
         let mut world = Self {
             now: Instant(1_000_000_000),
+            nodes,
             services,
             actors: BTreeMap::new(),
             incarnations: BTreeMap::new(),
@@ -104,7 +111,7 @@ impl World {
             broken: BTreeSet::new(),
             tag: 0,
         };
-        (1..=3).for_each(|n| world.start(n));
+        (1..=nodes).for_each(|n| world.start(n));
         world
     }
 
@@ -114,7 +121,7 @@ impl World {
         let incarnation = self.incarnations.entry(node).or_insert(0);
         *incarnation += 1;
         let life = Life { node, incarnation: Incarnation(*incarnation) };
-        let voters: NodeSet = [1, 2, 3].map(id).into_iter().collect();
+        let voters: NodeSet = (1..=self.nodes).map(id).collect();
         let agreement = agreement::Settings {
             me: life,
             voters,
@@ -125,7 +132,7 @@ impl World {
             era_promised: self.eras.get(&node).copied().unwrap_or(0),
             level: 1,
         };
-        let names = Names::new([1, 2, 3].map(|n| (id(n), format!("n{n}"))));
+        let names = Names::new((1..=self.nodes).map(|n| (id(n), format!("n{n}"))));
         let settings = Settings { agreement, services: self.services.clone(), names };
         let actor = Actor {
             node: Node::new(settings, self.now),
@@ -324,7 +331,9 @@ impl World {
                     && a.stint_of(life.node) == stint
                     && a.frozen.get(&life.node) != Some(&stint)
             };
-            let enough = self.actors.values().filter(echoes).count() >= 2;
+            let roster = self.actors[&life.node].roster.as_ref();
+            let given = roster.map_or(0, |roster| roster.void().len());
+            let enough = self.actors.values().filter(echoes).count() + given >= 2;
             let renews = now >= self.actors[&life.node].no_renewal;
             if stint.is_member() && enough && renews {
                 self.actor(life.node).lease_end = now + L;
@@ -425,7 +434,7 @@ impl World {
 
     fn send(&mut self, from: NodeId, to: Destination, message: &Message) {
         let life = self.actors[&from].life;
-        let all = [1, 2, 3].map(id).into_iter();
+        let all = (1..=self.nodes).map(id);
         let to: Vec<_> = match to {
             Destination::All => all.filter(|n| *n != from).collect(),
             Destination::Node(n) => vec![n],
