@@ -55,7 +55,7 @@ pub struct Rehearsed {
 pub(crate) struct Facts {
     pub(crate) root: bool,
     pub(crate) kernel: String,
-    /// bpf_jit_enable; none = this kernel compiles nothing.
+    /// bpf_jit_enable; none = not readable, as in every namespace but the first.
     pub(crate) compiler: Option<i64>,
     pub(crate) rehearsed: Result<Rehearsed, String>,
 }
@@ -165,8 +165,10 @@ pub(crate) fn judge(facts: &Facts, needed: bool) -> Vec<Finding> {
     let compiled = match facts.compiler {
         Some(0) => COMPILED.notice("interpreted", "sysctl -w net.core.bpf_jit_enable=1"),
         Some(_) => COMPILED.ok("compiled"),
-        None if facts.root => COMPILED.notice("interpreted: this kernel compiles nothing", ""),
-        None => COMPILED.unchecked("not readable", "run as root"),
+        None => COMPILED.unchecked(
+            "net.core.bpf_jit_enable cannot be read here",
+            "run as root in the machine's first network namespace",
+        ),
     };
     vec![closes, compiled]
 }
@@ -175,7 +177,7 @@ pub(crate) fn judge(facts: &Facts, needed: bool) -> Vec<Finding> {
 pub(crate) fn judge_standing(gate: &api::Gate, needed: bool) -> Finding {
     let put_back = match gate.cured {
         0 => String::new(),
-        n => format!("; {n} times something that another tool took away was put back"),
+        n => format!("; put back after another tool took it away: {n}"),
     };
     if !gate.whole {
         let measured = format!("{}{put_back}", gate.lack);

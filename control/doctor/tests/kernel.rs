@@ -140,7 +140,7 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
             run(&format!("ip link set ngd1 mtu {mtu} up"));
             if peer == Peer::Examines {
                 until_up("ngd1");
-                examine(&request(folder));
+                assert_eq!(examine(&request(folder)).node.as_deref(), Some("n2"));
             } else {
                 speak(peer, done);
             }

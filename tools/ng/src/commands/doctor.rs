@@ -76,15 +76,54 @@ fn ask(client: Result<Client, String>, run_dir: &Path) -> Asked {
 fn show(report: &Report, paint: Paint) -> String {
     let mut text = verdict(report, paint);
     let mut area = None;
-    let width = report.findings.iter().map(|it| name(it).chars().count()).max().unwrap_or(0);
-    for finding in &report.findings {
-        if area != Some(finding.area) {
-            area = Some(finding.area);
-            text.push_str(&format!("\n{}\n", paint.tone(Tone::Strong, finding.area.name())));
+    let rows = rows(&report.findings);
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    for row in &rows {
+        if area != Some(row.first.area) {
+            area = Some(row.first.area);
+            let name = row.first.area.name();
+            text.push_str(&format!("\n{}\n", paint.tone(Tone::Strong, name)));
         }
-        text.push_str(&lines(finding, width, paint));
+        text.push_str(&lines(row, width, paint));
     }
     text
+}
+
+/// What is shown as one: a finding, or all that are fine of one check.
+struct Row<'r> {
+    first: &'r Finding,
+    name: String,
+    measured: String,
+}
+
+/// On a large cluster hundreds of paths are fine; what is not must not drown among them.
+fn rows(findings: &[Finding]) -> Vec<Row<'_>> {
+    /// So many are named.
+    const NAMED: usize = 2;
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for finding in findings {
+        let fine = |it: &&Finding| it.grade == Grade::Ok && it.check == finding.check;
+        if finding.grade != Grade::Ok || finding.subject.is_empty() {
+            let (name, measured) = (name(finding), finding.measured.clone());
+            rows.push(Row { first: finding, name, measured });
+            continue;
+        }
+        if rows.iter().any(|row| row.first.grade == Grade::Ok && row.first.check == finding.check) {
+            continue;
+        }
+        let alike: Vec<&Finding> = findings.iter().filter(fine).collect();
+        let mut subjects: Vec<&str> = alike.iter().map(|it| it.subject.as_str()).collect();
+        let more = subjects.len().saturating_sub(NAMED);
+        subjects.truncate(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let name = format!("{} ({}{more})", finding.check, subjects.join(", "));
+        let mut measured: Vec<&str> = alike.iter().map(|it| it.measured.as_str()).collect();
+        measured.dedup();
+        let more = if measured.len() > 1 { ", and alike" } else { "" };
+        let measured = format!("{}{more}", finding.measured);
+        rows.push(Row { first: finding, name, measured });
+    }
+    rows
 }
 
 fn verdict(report: &Report, paint: Paint) -> String {
@@ -112,25 +151,23 @@ fn name(finding: &Finding) -> String {
     format!("{} ({})", finding.check, finding.subject)
 }
 
-fn lines(finding: &Finding, width: usize, paint: Paint) -> String {
+fn lines(row: &Row<'_>, width: usize, paint: Paint) -> String {
+    let (finding, name) = (row.first, &row.name);
     let (tone, word) = match finding.grade {
         Grade::Ok => (Tone::Good, "ok"),
         Grade::Notice => (Tone::Faint, "notice"),
         Grade::Warning => (Tone::Warning, "warning"),
         Grade::Failure => (Tone::Bad, "FAILURE"),
     };
-    let name = name(finding);
     let gap = " ".repeat(width - name.chars().count().min(width));
     let grade = format!("{}{}", paint.tone(tone, word), " ".repeat(7 - word.len()));
-    let measured = paint.tone(Tone::Plain, &finding.measured);
-    let mut text = format!("  {grade}  {}{gap}  {measured}\n", paint.tone(Tone::Plain, &name));
+    let measured = paint.tone(Tone::Plain, &row.measured);
+    let mut text = format!("  {grade}  {}{gap}  {measured}\n", paint.tone(Tone::Plain, name));
     if finding.grade != Grade::Ok {
         text.push_str(&format!("           why: {}\n", paint.tone(Tone::Faint, finding.why)));
         if !finding.remedy.is_empty() {
-            text.push_str(&format!(
-                "           do:  {}\n",
-                paint.tone(Tone::Plain, &finding.remedy)
-            ));
+            let remedy = paint.tone(Tone::Plain, &finding.remedy);
+            text.push_str(&format!("           do:  {remedy}\n"));
         }
     }
     text
@@ -177,6 +214,23 @@ mod tests {
         assert!(
             show(&report(Grade::Notice), PLAIN).starts_with("n1: will keep its promises; 1 notice")
         );
+    }
+
+    #[test]
+    fn what_is_fine_of_one_check_is_one_line_and_what_is_not_keeps_its_own() {
+        let peers = ["blue n2", "blue n3", "blue n4", "red n2", "red n3", "red n4"];
+        let mut findings: Vec<Finding> = peers
+            .iter()
+            .map(|peer| finding(Area::Links, "peer-reached", peer, Grade::Ok))
+            .collect();
+        findings[1].grade = Grade::Warning;
+        findings[5].measured = "answers late".into();
+        let shown = show(&Report { node: None, worst: Grade::Warning, findings }, PLAIN);
+        let named = "peer-reached (blue n2, blue n4 and 3 more)";
+        assert!(shown.contains(named), "{shown}");
+        assert!(shown.contains("was found, and alike\n"), "{shown}");
+        assert_eq!(shown.matches("peer-reached").count(), 2);
+        assert!(shown.contains("warning  peer-reached (blue n3)"), "{shown}");
     }
 
     #[test]
