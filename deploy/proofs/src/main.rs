@@ -82,8 +82,8 @@ enum Pieces {
 
 /// Pieces of one round.
 const PIECES: u64 = 64;
-/// The proofs, as their files are named.
-const PROOFS: [&str; 3] = ["nfsd", "gate", "takeover"];
+/// The tables, as their files are named, with the number of their proof.
+const PROOFS: [(u8, &str); 4] = [(1, "nfsd"), (2, "gate"), (3, "takeover"), (3, "takeover-wakes")];
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
@@ -117,11 +117,11 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn report(folders: &[PathBuf]) -> Result<()> {
-    for (number, name) in PROOFS.iter().enumerate() {
+    for (number, name) in PROOFS {
         let found =
             folders.iter().find_map(|folder| Some((folder, Table::load(folder, name).ok()?)));
         let (folder, table) = found.with_context(|| format!("no figures of the proof {name}"))?;
-        println!("Proof {}: {table}({}/{name}.json)\n", number + 1, folder.display());
+        println!("Proof {number}: {table}({}/{name}.json)\n", folder.display());
     }
     Ok(())
 }

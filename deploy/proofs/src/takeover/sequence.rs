@@ -100,6 +100,8 @@ pub struct Report {
     pub unsent: usize,
     /// What one system call costs here, in ns.
     pub syscall_ns: u64,
+    /// The copy was connected to the owner's until the order.
+    pub replicated: bool,
 }
 
 /// A standby, ready.
@@ -158,6 +160,7 @@ impl Standby {
 
     fn take_over(&mut self) -> Result<Report, TakeoverError> {
         let mut stamps = Stamps { go: now().0, ..Stamps::default() };
+        let replicated = self.drbd.state(self.plan.minor)?.link.has_peer();
         if let Some(path) = self.path.filter(|_| !self.plan.graceful) {
             self.drbd.disconnect(&path, true)?;
         }
@@ -178,7 +181,7 @@ impl Standby {
         let unsent = self.wake(self.plan.tickle);
         stamps.tickled = now().0;
         let connections = self.listener.clients().len();
-        Ok(Report { stamps, connections, unsent, syscall_ns: self.syscall_ns })
+        Ok(Report { stamps, connections, unsent, syscall_ns: self.syscall_ns, replicated })
     }
 
     /// One segment to every client; returns how many were not sent.

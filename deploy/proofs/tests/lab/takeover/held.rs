@@ -176,5 +176,10 @@ fn report(told: &Value, clock: &Clock) -> Result<Report> {
         addressed: done("addressed")?,
         tickled: done("woken")?,
     };
-    Ok(Report { stamps: stamps.to_host(clock), connections: None, syscall_ns: None })
+    Ok(Report {
+        stamps: stamps.to_host(clock),
+        connections: None,
+        syscall_ns: None,
+        replicated: true,
+    })
 }

@@ -25,6 +25,13 @@ pub(crate) struct Report {
     pub(crate) connections: Option<usize>,
     /// What a system call costs there, if it was measured.
     pub(crate) syscall_ns: Option<u64>,
+    /// False if the copy had been disconnected before the order: what the owner wrote since is not here.
+    #[serde(default = "yes")]
+    pub(crate) replicated: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// One takeover.
