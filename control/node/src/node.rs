@@ -255,7 +255,9 @@ impl Node {
     #[must_use]
     pub fn has_left(&self, now: Instant) -> bool {
         let Some(since) = self.leaving else { return false };
-        let said = self.requests.outstanding() == 0 || self.own_member().is_none();
+        // What a life that is over by the log still has to say nobody takes any more.
+        let heard = !self.ended && self.own_member().is_some();
+        let said = self.requests.outstanding() == 0 || !heard;
         !self.here.anything() && (said || now.since(since) >= LEAVE_PATIENCE)
     }
 

@@ -101,6 +101,8 @@ fn a_wrong_word_costs_the_living_its_life_and_nobody_the_service() {
     assert!(!world.superseded(1), "n1 knows of nothing");
     world.cut.clear();
     world.until("n1 learns it", SECOND, |w| w.superseded(1));
+    world.leave(1);
+    world.until("it has left, with nothing more to say", D, |w| w.node(1).has_left(w.now));
     world.run(SECOND);
     assert!(world.jobs(1).contains(&"stop".into()), "it owns nothing when it ends");
     assert_eq!(world.serving(S), Some(2));

@@ -89,6 +89,8 @@ pub enum Step {
     Heal,
     /// The operator moves a service.
     Move(String, Who),
+    /// The operator says that the first is off, to the second; whether it is so is the schedule's business.
+    ConfirmOff(Who, Who),
     /// Time passes.
     Run(Duration),
     /// Something is seen, within a time.
@@ -188,6 +190,7 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["link", link, "down"] => Step::LinkDown(digit(link)?, None),
         ["link", link, "down", n] => Step::LinkDown(digit(link)?, Some(who(n))),
         ["heal"] => Step::Heal,
+        ["confirm", n, "off", "at", at] => Step::ConfirmOff(who(n), who(at)),
         ["move", service, n] => Step::Move((*service).into(), who(n)),
         ["run", span] => Step::Run(duration(span)?),
         ["expect", what @ .., "within", span] => Step::Expect(seen(what)?, duration(span)?),

@@ -81,6 +81,13 @@ impl Player {
                 let (service, to) = (self.service(service)?, self.one(who)?);
                 self.world.command(to, Command::Move { service, to });
             }
+            Step::ConfirmOff(who, at) => {
+                let (node, at) = (self.one(who)?, self.one(at)?);
+                if self.world.machines.get(&node).is_some_and(Machine::is_up) {
+                    self.world.checkers.evidence.assert(node);
+                }
+                self.world.command(at, Command::ConfirmOff { node });
+            }
             Step::Run(span) => self.world.run(*span).map_err(|v| v.to_string())?,
             Step::Expect(seen, within) => self.expect(seen, *within)?,
         }
