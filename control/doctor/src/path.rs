@@ -7,7 +7,7 @@
 use crate::finding::{Area, Check, Finding};
 use crate::os::{self, Cutting};
 use crate::packet;
-use base::{Duration, Instant};
+use base::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -79,49 +79,24 @@ pub(crate) struct Route {
 }
 
 /// Requests are repeated so often while an answer is missing.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 9;
 /// How long a round waits.
 const ROUND: Duration = Duration::from_millis(300);
 
 /// Between two large messages: beats of this link must not wait behind them.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Asks all peers of a link at once.
+/// Asks all peers of a link at once. Larger requests go only to peers that answered the small one:
+/// the first may be lost to address resolution, which asks again after a second.
 pub(crate) fn sample(route: &Route) -> io::Result<Vec<PathFacts>> {
-    let ipv6 = route.own.is_ipv6();
-    let (domain, protocol) =
-        if ipv6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
-    let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
-    socket.bind_device(Some(route.interface.as_bytes()))?;
-    let scope = os::interface_index(&route.interface).unwrap_or(0);
-    socket.bind(&address(route.own, scope))?;
-    socket.set_read_timeout(Some(std::time::Duration::from_millis(20)))?;
-    let identity = (std::process::id() as u16).wrapping_add(os::now().0 as u16);
+    let asker = Asker::open(route)?;
     let mut fates = vec![[Fate::Lost; 3]; route.peers.len()];
     for _ in 0..ROUNDS {
-        for (place, kind) in Kind::ALL.into_iter().enumerate() {
-            let cutting = if kind == Kind::Pieces { Cutting::Allowed } else { Cutting::Forbidden };
-            os::set_cutting(&socket, ipv6, cutting)?;
-            for (number, (_, peer)) in route.peers.iter().enumerate() {
-                let fate = &mut fates[number][place];
-                if *fate != Fate::Lost {
-                    continue;
-                }
-                let number = (number * Kind::ALL.len() + place) as u16;
-                let message = packet::echo_request(ipv6, identity, number, kind.payload());
-                let sent = socket.send_to(&message, &address(*peer, scope));
-                if sent.is_err_and(|e| e.raw_os_error() == Some(libc::EMSGSIZE)) {
-                    *fate = Fate::TooLong;
-                }
-                if kind == Kind::Pieces {
-                    os::sleep(PACE);
-                }
-            }
-        }
-        collect(&socket, ipv6, identity, os::now() + ROUND, &mut fates);
-        if fates.iter().flatten().all(|fate| *fate != Fate::Lost) {
+        let asked = asker.ask(route, &mut fates)?;
+        if asked.is_empty() {
             break;
         }
+        asker.collect(&asked, &mut fates);
     }
     let facts = route.peers.iter().zip(fates).map(|((peer, _), [small, whole, pieces])| {
         PathFacts { link: route.link.clone(), peer: peer.clone(), small, whole, pieces }
@@ -129,18 +104,74 @@ pub(crate) fn sample(route: &Route) -> io::Result<Vec<PathFacts>> {
     Ok(facts.collect())
 }
 
-/// Takes answers until none is missing or the time is over.
-fn collect(socket: &Socket, ipv6: bool, identity: u16, end: Instant, fates: &mut [[Fate; 3]]) {
-    let mut buffer = vec![0; 1 << 16];
-    while os::now() < end && fates.iter().flatten().any(|fate| *fate == Fate::Lost) {
-        let mut from: &Socket = socket;
-        let Ok(length) = from.read(&mut buffer) else { continue };
-        let received = buffer.get(..length).unwrap_or_default();
-        let Some(number) = packet::echo_answer(ipv6, identity, received) else { continue };
-        let (peer, place) =
-            (usize::from(number) / Kind::ALL.len(), usize::from(number) % Kind::ALL.len());
-        if let Some(fate) = fates.get_mut(peer).and_then(|kinds| kinds.get_mut(place)) {
-            *fate = Fate::Answered;
+/// What became of each kind, by peer.
+type Fates = [[Fate; 3]];
+
+struct Asker {
+    socket: Socket,
+    ipv6: bool,
+    scope: u32,
+    identity: u16,
+}
+
+impl Asker {
+    fn open(route: &Route) -> io::Result<Self> {
+        let ipv6 = route.own.is_ipv6();
+        let (domain, protocol) =
+            if ipv6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
+        let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+        socket.bind_device(Some(route.interface.as_bytes()))?;
+        let scope = os::interface_index(&route.interface).unwrap_or(0);
+        socket.bind(&address(route.own, scope))?;
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(20)))?;
+        let identity = (std::process::id() as u16).wrapping_add(os::now().0 as u16);
+        Ok(Self { socket, ipv6, scope, identity })
+    }
+
+    /// Sends what is still to be answered; the numbers of what was sent.
+    fn ask(&self, route: &Route, fates: &mut Fates) -> io::Result<Vec<usize>> {
+        let mut asked = Vec::new();
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            let cutting = if kind == Kind::Pieces { Cutting::Allowed } else { Cutting::Forbidden };
+            os::set_cutting(&self.socket, self.ipv6, cutting)?;
+            for (peer, (of_peer, (_, to))) in fates.iter_mut().zip(&route.peers).enumerate() {
+                let reached = kind == Kind::Small || of_peer[0] == Fate::Answered;
+                if of_peer[place] != Fate::Lost || !reached {
+                    continue;
+                }
+                let number = peer * Kind::ALL.len() + place;
+                let message =
+                    packet::echo_request(self.ipv6, self.identity, number as u16, kind.payload());
+                let sent = self.socket.send_to(&message, &address(*to, self.scope));
+                if sent.is_err_and(|e| e.raw_os_error() == Some(libc::EMSGSIZE)) {
+                    of_peer[place] = Fate::TooLong;
+                }
+                asked.push(number);
+                if kind == Kind::Pieces {
+                    os::sleep(PACE);
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Takes answers until none is missing or the round is over.
+    fn collect(&self, asked: &[usize], fates: &mut Fates) {
+        let kinds = Kind::ALL.len();
+        let end = os::now() + ROUND;
+        let mut buffer = vec![0; 1 << 16];
+        let lost = |fates: &Fates, number: usize| {
+            fates.get(number / kinds).is_some_and(|of_peer| of_peer[number % kinds] == Fate::Lost)
+        };
+        while os::now() < end && asked.iter().any(|number| lost(fates, *number)) {
+            let mut from: &Socket = &self.socket;
+            let Ok(length) = from.read(&mut buffer) else { continue };
+            let received = buffer.get(..length).unwrap_or_default();
+            let number = packet::echo_answer(self.ipv6, self.identity, received).map(usize::from);
+            let Some(number) = number else { continue };
+            if let Some(of_peer) = fates.get_mut(number / kinds) {
+                of_peer[number % kinds] = Fate::Answered;
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use base::Duration;
 use doctor::{
     Asked, Finding, Grade, Rehearsed, Request, examine, rehearse_gate, rehearse_takeover,
 };
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,15 +99,23 @@ addresses = ["10.79.0.3"]
 witness = true
 "#;
 
+/// The same over IPv6.
+fn config_text(ipv6: bool) -> String {
+    if !ipv6 {
+        return CONFIG.into();
+    }
+    CONFIG.replace("239.255.77.9", "ff02::4e47").replace("10.79.0.", "fd79::")
+}
+
 /// A folder with configuration and key, gone with the test.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    fn new(test: &str, ipv6: bool) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = std::env::temp_dir().join(format!("ng-doctor-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("netguard.toml"), CONFIG).unwrap();
+        std::fs::write(folder.join("netguard.toml"), config_text(ipv6)).unwrap();
         std::fs::write(folder.join("key"), "0a1b2c3d".repeat(8)).unwrap();
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(folder.join("key"), private).unwrap();
@@ -123,8 +131,15 @@ impl Drop for Folder {
 
 /// Examines n1, while n2 at the other end of a cable with `mtu` does what `peer` says.
 fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
+    examined_over(false, peer, mtu)
+}
+
+fn examined_over(ipv6: bool, peer: Peer, mtu: u32) -> Vec<Finding> {
     as_root();
-    let folder = Folder::new(&format!("{peer:?}-{mtu}"));
+    let folder = Folder::new(&format!("{peer:?}-{mtu}-{ipv6}"), ipv6);
+    let address = |n: u8| {
+        if ipv6 { format!("fd79::{n}/64 nodad") } else { format!("10.79.0.{n}/24") }
+    };
     let done = AtomicBool::new(false);
     let (mine, here) = mpsc::channel();
     let (ready, plugged) = mpsc::channel();
@@ -134,15 +149,15 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
             new_network();
             // SAFETY: takes nothing, cannot fail.
             mine.send(unsafe { libc::gettid() }).unwrap();
-            let () = plugged.recv().unwrap();
+            plugged.recv().unwrap();
             run("ip link set lo up");
-            run("ip addr add 10.79.0.2/24 dev ngd1");
+            run(&format!("ip addr add {} dev ngd1", address(2)));
             run(&format!("ip link set ngd1 mtu {mtu} up"));
             if peer == Peer::Examines {
                 until_up("ngd1");
                 assert_eq!(examine(&request(folder)).node.as_deref(), Some("n2"));
             } else {
-                speak(peer, done);
+                speak(ipv6, peer, done);
             }
         });
         let report = scope.spawn(move || {
@@ -150,7 +165,7 @@ fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
             run("ip link add ngd0 type veth peer name ngd1");
             run(&format!("ip link set ngd1 netns {}", here.recv().unwrap()));
             run("ip link set lo up");
-            run("ip addr add 10.79.0.1/24 dev ngd0");
+            run(&format!("ip addr add {} dev ngd0", address(1)));
             run("ip link set ngd0 up");
             ready.send(()).unwrap();
             until_up("ngd0");
@@ -180,8 +195,8 @@ fn request(folder: &Folder) -> Request {
 }
 
 /// Sends a beat every 10 ms, as n2.
-fn speak(peer: Peer, done: &AtomicBool) {
-    let (config, _) = config::parse("test", CONFIG).unwrap_or_else(|e| panic!("{e}"));
+fn speak(ipv6: bool, peer: Peer, done: &AtomicBool) {
+    let (config, _) = config::parse("test", &config_text(ipv6)).unwrap_or_else(|e| panic!("{e}"));
     let other = u32::from(peer == Peer::IsConfiguredOtherwise);
     let seal = Seal {
         cluster: ClusterId(config.cluster_id()),
@@ -190,8 +205,18 @@ fn speak(peer: Peer, done: &AtomicBool) {
         config_hash: config.frame_hash() ^ other,
         level: 1,
     };
-    let socket = UdpSocket::bind("10.79.0.2:0").unwrap();
-    let to = if peer == Peer::OnlyUnicasts { "10.79.0.1:5800" } else { "239.255.77.9:5800" };
+    let to = |address: &str| address.parse::<SocketAddr>().unwrap();
+    let (own, alone, mut group) = if ipv6 {
+        (to("[fd79::2]:0"), to("[fd79::1]:5800"), to("[ff02::4e47]:5800"))
+    } else {
+        (to("10.79.0.2:0"), to("10.79.0.1:5800"), to("239.255.77.9:5800"))
+    };
+    if let SocketAddr::V6(group) = &mut group {
+        // SAFETY: a text that ends with zero.
+        group.set_scope_id(unsafe { libc::if_nametoindex(c"ngd1".as_ptr()) });
+    }
+    let socket = UdpSocket::bind(own).unwrap();
+    let to = if peer == Peer::OnlyUnicasts { alone } else { group };
     let from = Life { node: NodeId::new(2).unwrap(), incarnation: Incarnation(1) };
     let mut buffer = [0; 256];
     for number in 1.. {
@@ -234,6 +259,16 @@ fn a_cable_that_passes_everything_is_fine() {
     }
     assert_eq!(grade(&found, "peer-reached", "blue n3"), Some(Grade::Warning), "nobody is there");
     assert_eq!(grade(&found, "peer-heard", "blue n3"), Some(Grade::Notice));
+}
+
+#[test]
+fn ipv6_is_as_good() {
+    let found = examined_over(true, Peer::Multicasts, 1500);
+    for check in ["peer-reached", "path-mtu", "fragments", "peer-heard"] {
+        assert_eq!(grade(&found, check, "blue n2"), Some(Grade::Ok), "{check}: {found:#?}");
+    }
+    let found = examined_over(true, Peer::Examines, 1300);
+    assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Ok), "{found:#?}");
 }
 
 #[test]
