@@ -31,7 +31,7 @@ const STANDING: Check = Check {
 /// An address that exists only in the rehearsal's namespace.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 100);
 /// How long the lease of the third question runs.
-const LEASE: Duration = Duration::from_millis(40);
+const LEASE: Duration = Duration::from_millis(200);
 /// How long an answer may take before it counts as none.
 const WAIT: std::time::Duration = std::time::Duration::from_millis(200);
 /// How long silence is listened to.
