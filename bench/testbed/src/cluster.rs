@@ -244,7 +244,8 @@ impl Cluster {
     pub fn log(&self, node: u8) -> String {
         let dir = self.bed.topology().run().dir();
         let read = |log: &str| std::fs::read(dir.join(format!("{}-{log}.log", node_name(node))));
-        let text = [read("daemons"), read("responder")].map(std::io::Result::unwrap_or_default).concat();
+        let text =
+            [read("daemons"), read("responder")].map(std::io::Result::unwrap_or_default).concat();
         String::from_utf8_lossy(&text).into_owned()
     }
 

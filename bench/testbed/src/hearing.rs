@@ -42,9 +42,8 @@ impl Hearing {
                     BedError::System { what: "the program of the bed's cables".into(), cause }
                 })?;
                 let program = bpf::load(&code)?;
-                topology.on_switch(|| {
-                    Ports::here()?.filter_towards(&port(node, link), &program)
-                })?;
+                topology
+                    .on_switch(|| Ports::here()?.filter_towards(&port(node, link), &program))?;
                 programs.push(program);
             }
         }
@@ -63,9 +62,8 @@ impl Hearing {
     pub fn split(&self, groups: &[&[u8]]) {
         for node in 1..=self.shape.nodes {
             let own = groups.iter().find(|group| group.contains(&node)).copied();
-            let others = (1..=self.shape.nodes).filter(|it| {
-                *it != node && !own.is_some_and(|group| group.contains(it))
-            });
+            let others = (1..=self.shape.nodes)
+                .filter(|it| *it != node && !own.is_some_and(|group| group.contains(it)));
             self.set_deaf(node, 0, &others.collect::<Vec<_>>());
         }
     }

@@ -2,16 +2,13 @@
 //! likes.
 
 use crate::error::Result;
+use crate::load::{GROUP, GROUP_MAC};
 use crate::os;
 use crate::packet::{HEADERS_LEN, PacketSocket, udp};
 use crate::spec::PORT_BEATS;
 use crate::topology::{CLIENT_MAC, Topology, address};
 use base::Duration;
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-/// The group of link 1, and its MAC address.
-const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 1);
-const GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x7f, 0x4d, 0x01];
+use std::net::SocketAddrV4;
 
 /// The intruder.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod error;
 pub mod hearing;
 pub mod intruder;
+pub mod load;
 pub mod namespace;
 pub mod netlink;
 pub mod observer;

@@ -73,7 +73,8 @@ pub fn serve(node: u8, generations: &mut impl Generations) -> Result<()> {
     loop {
         let Ok((length, path)) = receive(descriptor, &mut bytes) else { continue };
         let Some(probe) = Probe::decode(&bytes[..length]) else { continue };
-        let generation = generations.read(service_of(Ipv4Addr::from(path.asked.s_addr.to_ne_bytes())));
+        let generation =
+            generations.read(service_of(Ipv4Addr::from(path.asked.s_addr.to_ne_bytes())));
         let reply = Reply { probe, node, generation };
         // When the address has just gone, the kernel refuses to send from it: that is no answer,
         // rightly.

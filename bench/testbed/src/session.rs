@@ -2,9 +2,11 @@
 //! a reconnect meets whatever the server's machine still remembers of the connection before.
 
 use crate::error::{Context, Result};
+use crate::os;
 use crate::responder::Generations;
 use crate::topology::{CLIENT, Topology, service_of};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -59,19 +61,22 @@ fn converse(mut stream: TcpStream, node: u8, generations: &mut impl Generations)
 
 /// The client's side.
 #[derive(Debug)]
-pub struct Session<'t> {
-    topology: &'t Topology,
+pub struct Session {
+    namespace: File,
     from: SocketAddrV4,
     to: SocketAddrV4,
     stream: Option<TcpStream>,
 }
 
-impl<'t> Session<'t> {
-    /// A session with `address`, always from `port`; nothing is connected yet.
-    #[must_use]
-    pub const fn new(topology: &'t Topology, port: u16, address: Ipv4Addr) -> Self {
-        let from = SocketAddrV4::new(CLIENT, port);
-        Self { topology, from, to: SocketAddrV4::new(address, PORT), stream: None }
+impl Session {
+    /// A session of the client with `address`, always from `port`; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the client's namespace cannot be kept open.
+    pub fn new(topology: &Topology, port: u16, address: Ipv4Addr) -> Result<Self> {
+        let namespace = topology.client().file().try_clone().context("session")?;
+        let (from, to) = (SocketAddrV4::new(CLIENT, port), SocketAddrV4::new(address, PORT));
+        Ok(Self { namespace, from, to, stream: None })
     }
 
     /// Asks who serves, on the connection that there is or a new one: node and generation. `None`
@@ -96,21 +101,28 @@ impl<'t> Session<'t> {
         Some((answer[0], generation))
     }
 
+    /// Connects on a thread of its own, because a thread that has entered a namespace stays there.
     fn connect(&self) -> Result<TcpStream> {
-        self.topology.client().inside(|| {
-            let what = "session";
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
-            let socket = socket.context(what)?;
-            socket.set_reuse_address(true).context(what)?;
-            // A connection that is given up leaves nothing behind here: the port is free at once.
-            socket.set_linger(Some(Duration::ZERO)).context(what)?;
-            socket.bind(&self.from.into()).context(what)?;
-            socket.connect_timeout(&self.to.into(), PATIENCE).context(what)?;
-            let stream = TcpStream::from(socket);
-            stream.set_nodelay(true).context(what)?;
-            stream.set_read_timeout(Some(PATIENCE)).context(what)?;
-            stream.set_write_timeout(Some(PATIENCE)).context(what)?;
-            Ok(stream)
+        std::thread::scope(|scope| {
+            let connected = scope.spawn(|| {
+                os::enter(&self.namespace).context("session")?;
+                connect(self.from, self.to).context("session")
+            });
+            connected.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+fn connect(from: SocketAddrV4, to: SocketAddrV4) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    // A connection that is given up leaves nothing behind here: the port is free at once.
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }

@@ -81,6 +81,7 @@ impl Arena {
         for _ in 0..=REPEATS_MAX {
             self.rest = self.cluster.settle()?;
             let before = self.lives()?;
+            let stalled = self.stalled();
             let begin = os::now();
             while os::now().since(begin) < span && !os::interrupted() {
                 disturb(&mut self.cluster, os::now().since(begin))?;
@@ -96,7 +97,7 @@ impl Arena {
                 "members before {before:?}, after {after:?}; generation {} and {generation}",
                 self.rest.generation
             );
-            match self.excuse(begin, end) {
+            match self.excuse(begin, end, &stalled) {
                 Some(excuse) => println!("      void: {seen}\n      {excuse}"),
                 None => return Ok(Err(seen)),
             }
@@ -105,16 +106,30 @@ impl Arena {
     }
 
     /// A stall of two intervals, seen by the bed's meter or by a node's own.
-    fn excuse(&self, begin: Instant, end: Instant) -> Option<String> {
+    fn excuse(
+        &self,
+        begin: Instant,
+        end: Instant,
+        before: &BTreeMap<u8, Duration>,
+    ) -> Option<String> {
         let limit = self.cluster.spec().interval_length() * 2;
         if let Some(stall) = self.meter.overlaps(begin, end, limit) {
             return Some(format!("core {} stood still {}", stall.core, stall.length()));
         }
-        self.cluster.alive().into_iter().find_map(|node| {
-            let late = self.cluster.counters(node).get("fast.late_max_us").copied().unwrap_or(0);
-            let late = Duration::from_micros(late);
-            (late >= limit).then(|| format!("{} says itself: {late} late", node_name(node)))
+        self.stalled().into_iter().find_map(|(node, sum)| {
+            let earlier = before.get(&node).map_or(0, |it| it.micros());
+            let lost = Duration::from_micros(sum.micros().saturating_sub(earlier));
+            (lost >= limit).then(|| format!("{} says itself: {lost} stalled", node_name(node)))
         })
+    }
+
+    /// How long each node's fast path has stalled so far, by its own count.
+    fn stalled(&self) -> BTreeMap<u8, Duration> {
+        let sum = |node| {
+            let sum = self.cluster.counters(node).get("fast.stalled_us").copied().unwrap_or(0);
+            (node, Duration::from_micros(sum))
+        };
+        self.cluster.alive().into_iter().map(sum).collect()
     }
 
     /// Each member's life and stint, as the owner sees them: a removal changes one, whatever came

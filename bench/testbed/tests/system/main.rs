@@ -7,13 +7,14 @@
 
 mod arena;
 mod bed;
+mod chains;
 mod cuts;
 mod daemons;
 mod evidence;
 mod frames;
 mod gate;
-mod hogs;
 mod links;
+mod load;
 mod partitions;
 mod quorum;
 mod signals;
@@ -41,11 +42,12 @@ fn main() -> ExitCode {
         gate::TESTS,
         partitions::TESTS,
         evidence::TESTS,
+        chains::TESTS,
         links::TESTS,
         quorum::TESTS,
         frames::TESTS,
         starts::TESTS,
-        hogs::TESTS,
+        load::TESTS,
     ];
     let tests: Vec<&Test> = groups.into_iter().flatten().collect();
     suite::run(&tests, &filters, topology::possible().err().as_deref(), &programs)

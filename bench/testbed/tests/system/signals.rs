@@ -19,7 +19,10 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "signal-kill-control", run: |programs| killed_alone(programs, CONTROL) },
     Test { name: "signal-kill-fast", run: |programs| killed_alone(programs, FAST) },
     Test { name: "signal-kill-both", run: |programs| killed(programs, &[FAST, CONTROL]) },
-    Test { name: "signal-kill-all-three", run: |programs| killed(programs, &[BROOM, FAST, CONTROL]) },
+    Test {
+        name: "signal-kill-all-three",
+        run: |programs| killed(programs, &[BROOM, FAST, CONTROL]),
+    },
     Test { name: "signal-stop-fast", run: |programs| stopped(programs, &[FAST]) },
     Test { name: "signal-stop-control", run: |programs| stopped(programs, &[CONTROL]) },
     Test { name: "signal-stop-both", run: |programs| stopped(programs, &[FAST, CONTROL]) },
