@@ -9,7 +9,7 @@ use base::{Duration, Instant};
 use driver::{Job, Outcome};
 use heartbeat::{Board, Event};
 use membership::View;
-use node::{Action, Command, CommandDone, CommandRefused, Node};
+use node::{Action, Command, CommandDone, CommandRefused, GateState, Node};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use wire::{Incarnation, Life, Message, NodeId, NodeSet, Reject, Replay, Seq, ServiceId, Stint};
@@ -43,6 +43,7 @@ pub enum ControlOut {
 enum Word {
     Voters(NodeSet),
     Roster(NodeId, Incarnation),
+    Given(NodeSet),
     PeerStint(NodeId, Stint),
     OwnStint(Stint),
 }
@@ -72,6 +73,8 @@ pub struct Control {
     stored: VecDeque<u32>,
     commands: VecDeque<(u64, Command)>,
     words: VecDeque<Word>,
+    /// What the edge sees of the gate, if that has changed.
+    gate: Option<GateState>,
     seq: u64,
     /// The clock of the turn that is under way.
     acting: Option<Instant>,
@@ -101,6 +104,7 @@ impl Control {
             stored: VecDeque::new(),
             commands: VecDeque::new(),
             words: VecDeque::new(),
+            gate: None,
             seq: 0,
             acting: None,
             turn,
@@ -133,6 +137,10 @@ impl Control {
     /// The operator orders something.
     pub fn command(&mut self, tag: u64, command: Command) {
         self.commands.push_back((tag, command));
+    }
+    /// The gate lacks something, or nothing any more.
+    pub fn gate(&mut self, lack: Option<&str>) {
+        self.gate = Some(GateState { lack: lack.map(Into::into), ..GateState::default() });
     }
     /// The fast process is gone.
     pub const fn orphan(&mut self) {
@@ -212,6 +220,9 @@ impl Control {
         if self.orphaned {
             self.leave(now);
         }
+        if let Some(state) = self.gate.take() {
+            self.node.handle_gate(now, state);
+        }
         while let Some(event) = self.ring.pop_front() {
             self.node.handle_event(now, event);
         }
@@ -287,6 +298,10 @@ impl Control {
             }
             Action::StoreEra { era } => out.push(ControlOut::Store(era)),
             Action::Publish(roster) => self.publish(&roster),
+            Action::SaidOff => {
+                out.push(ControlOut::End(self.me.incarnation));
+                self.leave(now);
+            }
             Action::Superseded { highest: above } | Action::Renumber { above } => {
                 out.push(ControlOut::End(above));
                 self.leave(now);
@@ -303,8 +318,9 @@ impl Control {
         }
     }
 
-    /// The words in the order of the product: a peer's stint before its life, the own stint last.
+    /// The words in the order of the product: given votes first, a peer's stint before its life, the own stint last.
     fn publish(&mut self, roster: &Roster) {
+        self.words.push_back(Word::Given(roster.void()));
         self.words.push_back(Word::Voters(roster.voters));
         for node in self.nodes.iter() {
             let seat = roster.seat(node);
@@ -319,6 +335,7 @@ impl Control {
 
 fn store(board: &Board, gate: &Gate, word: Word) {
     match word {
+        Word::Given(given) => board.set_given(given),
         Word::Voters(voters) => board.set_voters(voters),
         Word::Roster(node, incarnation) => board.set_roster(node, incarnation),
         Word::PeerStint(node, stint) => board.set_peer_stint(node, stint),

@@ -1,15 +1,13 @@
-//! What goes wrong, and how it is drawn: swarm style, each seed with weights of its own, so that
-//! some seeds see only pauses, some only walls, and some everything at once (Groce and others:
-//! Swarm Testing, ISSTA 2012).
+//! What goes wrong, and what an operator does.
 
 use crate::clock::Real;
 use crate::machine::Machine;
-use crate::network::Wall;
-use crate::shape::{Sabotage, Shape};
+use crate::network::{Quality, Wall};
+use crate::shape::Sabotage;
 use crate::world::{What, World};
-use base::{Duration, Prng};
+use base::Duration;
 use node::Command;
-use wire::{NodeId, NodeSet, ServiceId, Stream};
+use wire::{Generation, NodeId, NodeSet, ServiceId, Stream};
 
 /// Which process of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,14 +25,51 @@ pub enum Which {
 pub enum Fault {
     /// Power off, and on again after a while.
     Cut(NodeId, Duration),
+    /// Power off, while another node is cut off from all for as long.
+    CutAnd(NodeId, NodeId, Duration),
+    /// Whoever owns a service loses its power, and so does whoever owns it next, as often as `then`
+    /// says, each within 20 ms of its turn.
+    CutOwner {
+        /// Which.
+        service: ServiceId,
+        /// How often more.
+        then: u8,
+        /// How long each is off.
+        down: Duration,
+    },
+    /// The same, for the owner of a later generation than this one, as soon as there is one.
+    CutNext {
+        /// Which.
+        service: ServiceId,
+        /// The generation whose owner was cut.
+        after: Generation,
+        /// How often more.
+        then: u8,
+        /// How long each is off.
+        down: Duration,
+        /// How often to look again.
+        looks: u16,
+    },
     /// Processes are killed.
     Kill(NodeId, Which),
     /// Daemons end in good order and come back after a while.
     Leave(NodeId, Duration),
     /// Processes do not run for a while.
     Pause(NodeId, Which, Duration),
+    /// Those of all nodes but one do not run for a while, as when one machine carries them all.
+    Sleepers(NodeId, Which, Duration),
     /// Frames are held back for a while.
     Wall(Wall, Duration),
+    /// Frames are lost both ways between two sides: back at a rate of its own.
+    Lossy(Wall, u64, Duration),
+    /// The cluster falls into up to three parts.
+    Split([NodeSet; 3], Duration),
+    /// A clock runs at another rate from now on.
+    Rate(NodeId, i64),
+    /// The gate of a node lacks a filter for a while: its daemons see that. (The second line holds.)
+    GateLacks(NodeId, Duration),
+    /// It has it again.
+    GateWhole(NodeId),
     /// A machine is switched on.
     Start(NodeId),
     /// The operator moves a service, asking the node named last.
@@ -45,101 +80,27 @@ pub enum Fault {
     ConfirmOff(NodeId, NodeId),
 }
 
-/// Kinds of faults, as many as [`draw`] knows.
-const KINDS: usize = 16;
-
-/// How likely each kind is in one seed.
-#[derive(Clone, Copy, Debug)]
-pub struct Weights([u64; KINDS]);
-
-impl Weights {
-    /// Half of the kinds, each with a weight of its own.
-    #[must_use]
-    pub fn draw(dice: &mut Prng) -> Self {
-        let mut weights = [0; KINDS];
-        for weight in &mut weights {
-            if dice.chance(1, 2) {
-                *weight = 1 + dice.below(8);
-            }
-        }
-        Self(weights)
-    }
-    fn pick(&self, dice: &mut Prng) -> Option<usize> {
-        let mut at = dice.below(self.0.iter().sum());
-        self.0.iter().position(|weight| {
-            let hit = at < *weight;
-            at = at.saturating_sub(*weight);
-            hit
-        })
-    }
-}
-
-/// Draws one fault.
-pub fn draw(dice: &mut Prng, weights: &Weights, shape: &Shape) -> Option<Fault> {
-    let kind = weights.pick(dice)?;
-    let nodes: Vec<NodeId> = shape.nodes.iter().collect();
-    let node = nodes[dice.below(nodes.len() as u64) as usize];
-    let other = nodes[dice.below(nodes.len() as u64) as usize];
-    let service = ServiceId(dice.below(shape.services.len() as u64) as u16);
-    let down = Duration::from_millis(10 + dice.below(300));
-    let long = span(dice, shape.deadline());
-    let whole = 1_000_000;
-    let all_links = (1 << shape.links) - 1;
-    let only = [None, None, Some(Stream::Fast), Some(Stream::Control)][dice.below(4) as usize];
-    let wall = |links, from, to, share_ppm| {
-        Some(Fault::Wall(Wall { links, from, to, only, share_ppm }, long))
-    };
-    // About as long as the patience of the others: they suspect, and hear again.
-    let brink = Duration(shape.deadline().0 * 3 / 4 + dice.below(shape.deadline().0 / 2));
-    let alone = |node: NodeId, only, span| {
-        let one: NodeSet = [node].into_iter().collect();
-        let to = nodes.iter().copied().filter(|n| *n != node).collect();
-        Some(Fault::Wall(Wall { links: all_links, from: one, to, only, share_ppm: whole }, span))
-    };
-    let one_link = 1 << dice.below(u64::from(shape.links));
-    let one: NodeSet = [node].into_iter().collect();
-    let some: NodeSet = nodes.iter().copied().filter(|_| dice.chance(1, 2)).collect();
-    let rest = |of: NodeSet| nodes.iter().copied().filter(|n| !of.contains(*n)).collect();
-    match kind {
-        0 => Some(Fault::Cut(node, down)),
-        1 => Some(Fault::Kill(node, Which::Both)),
-        2 => Some(Fault::Kill(node, Which::Control)),
-        3 => Some(Fault::Kill(node, Which::Fast)),
-        4 => Some(Fault::Leave(node, down)),
-        5 => Some(Fault::Pause(node, Which::Fast, long)),
-        6 => Some(Fault::Pause(node, Which::Control, long)),
-        7 => Some(Fault::Pause(node, Which::Both, long)),
-        // One direction only; strike() builds the other wall for the kinds that cut both ways.
-        8 => wall(all_links, some, rest(some), whole),
-        9 => wall(all_links, one, rest(one), whole),
-        10 => wall(one_link, shape.nodes, one, whole),
-        11 => wall(all_links, shape.nodes, shape.nodes, 100_000 + dice.below(500_000)),
-        // A member that beats but does not acknowledge (R-PROGRESS), for long enough to be removed.
-        12 => alone(node, Some(Stream::Control), shape.deadline() * (3 + dice.below(6))),
-        13 => alone(node, None, brink),
-        14 => Some(Fault::Pause(node, Which::Fast, brink)),
-        _ => Some(match dice.below(4) {
-            0 => Fault::ConfirmOff(node, other),
-            1 => Fault::Clear(service, other),
-            _ => Fault::Move(service, node, other),
-        }),
-    }
-}
-
-/// From a tenth of a deadline to eight of them, the short ones more often.
-fn span(dice: &mut Prng, deadline: Duration) -> Duration {
-    let most = deadline.0 * [1, 2, 4, 8][dice.below(4) as usize];
-    Duration(deadline.0 / 10 + dice.below(most))
-}
+/// Everything is lost.
+const WHOLE: u64 = 1_000_000;
+/// How often, and in what steps, the next owner is waited for.
+const LOOKS: u16 = 200;
+const LOOK: Duration = Duration::from_millis(1);
 
 impl World {
     /// Something goes wrong.
     pub fn strike(&mut self, fault: Fault) {
         match fault {
-            Fault::Cut(node, down) => {
-                self.cut(node);
-                self.plan(self.now.after(down), Fault::Start(node));
+            Fault::Cut(node, down) => self.cut_for(node, down),
+            Fault::CutAnd(node, other, down) => {
+                self.cut_for(node, down);
+                let one = [other].into_iter().collect();
+                self.wall_both(self.shape.nodes, one, [WHOLE; 2], down);
             }
+            Fault::CutOwner { service, then, down } => {
+                let after = Generation(0);
+                self.cut_next(Fault::CutNext { service, after, then, down, looks: 0 });
+            }
+            Fault::CutNext { .. } => self.cut_next(fault),
             Fault::Kill(node, Which::Both) => self.kill(node),
             Fault::Kill(node, Which::Control) => self.kill_control(node),
             Fault::Kill(node, Which::Fast) => self.kill_fast(node),
@@ -149,16 +110,34 @@ impl World {
                 self.plan(self.now.after(down), Fault::Start(node));
             }
             Fault::Pause(node, which, span) => self.pause(node, which, span),
-            Fault::Wall(wall, span) => {
-                self.tell(|| format!("for {span}: {wall:?}"));
-                let number = self.network.build(wall);
-                self.queue.push(self.now.after(span), What::Tear(number));
-                if self.dice.chance(2, 3) {
-                    let back = Wall { from: wall.to, to: wall.from, ..wall };
-                    let number = self.network.build(back);
-                    self.queue.push(self.now.after(span), What::Tear(number));
+            Fault::Sleepers(awake, which, span) => {
+                for node in self.shape.nodes.iter().filter(|n| *n != awake) {
+                    self.pause(node, which, span);
                 }
             }
+            Fault::Wall(wall, span) => {
+                self.wall(wall, span);
+                if self.dice.chance(2, 3) {
+                    self.wall(Wall { from: wall.to, to: wall.from, ..wall }, span);
+                }
+            }
+            Fault::Lossy(wall, back, span) => {
+                self.wall(wall, span);
+                self.wall(Wall { from: wall.to, to: wall.from, share_ppm: back, ..wall }, span);
+            }
+            Fault::Split(parts, span) => {
+                for (i, part) in parts.into_iter().enumerate() {
+                    for other in parts.into_iter().skip(i + 1) {
+                        self.wall_both(part, other, [WHOLE; 2], span);
+                    }
+                }
+            }
+            Fault::Rate(node, rate_ppm) => self.set_rate(node, rate_ppm),
+            Fault::GateLacks(node, span) => {
+                self.set_gate(node, Some("a filter"));
+                self.plan(self.now.after(span), Fault::GateWhole(node));
+            }
+            Fault::GateWhole(node) => self.set_gate(node, None),
             Fault::Start(node) => self.start(node),
             Fault::Move(service, to, at) => {
                 self.command(at, Command::Move { service, to });
@@ -175,10 +154,82 @@ impl World {
         }
     }
 
+    /// Power off for a while. An operator who sees to it says so to somebody, and tries again.
+    fn cut_for(&mut self, node: NodeId, down: Duration) {
+        self.cut(node);
+        self.plan(self.now.after(down), Fault::Start(node));
+        if self.shape.operator {
+            for _ in 0..3 {
+                let at = self.now.after(Duration(self.dice.below(down.0)));
+                let others: Vec<_> = self.shape.nodes.iter().filter(|n| *n != node).collect();
+                let told = others[self.dice.below(others.len() as u64) as usize];
+                self.plan(at, Fault::ConfirmOff(node, told));
+            }
+        }
+    }
+    /// Cuts the owner of a service within 20 ms, if it is the one of a later generation.
+    fn cut_next(&mut self, fault: Fault) {
+        let Fault::CutNext { service, after, then, down, looks } = fault else { return };
+        let owner = self.checkers.gate.owner(service).filter(|(now, _)| *now > after);
+        let Some((generation, life)) = owner else {
+            if looks > 0 {
+                let again = Fault::CutNext { service, after, then, down, looks: looks - 1 };
+                self.plan(self.now.after(LOOK), again);
+            }
+            return;
+        };
+        let at = self.now.after(Duration(self.dice.below(20_000_000)));
+        self.plan(at, Fault::Cut(life.node, down));
+        if then > 0 {
+            let (after, then) = (generation, then - 1);
+            self.plan(at, Fault::CutNext { service, after, then, down, looks: LOOKS });
+        }
+    }
+    fn wall(&mut self, wall: Wall, span: Duration) {
+        self.tell(|| format!("for {span}: {wall:?}"));
+        let number = self.network.build(wall);
+        self.queue.push(self.now.after(span), What::Tear(number));
+    }
+    fn wall_both(&mut self, a: NodeSet, b: NodeSet, shares: [u64; 2], span: Duration) {
+        let links = self.network.every_link();
+        for ((from, to), share_ppm) in [(a, b), (b, a)].into_iter().zip(shares) {
+            self.wall(Wall { links, from, to, only: None, share_ppm }, span);
+        }
+    }
+    /// A clock changes its rate: what was to happen at a time that it shows is looked at again.
+    fn set_rate(&mut self, node: NodeId, rate_ppm: i64) {
+        self.tell(|| format!("the clock of {node:?} runs at {rate_ppm} ppm"));
+        let now = self.now;
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        machine.clock.set_rate(now, rate_ppm);
+        if let Some(life) = machine.life() {
+            self.wake_fast_soon(life);
+            self.wake_control_soon(life);
+        }
+    }
+    fn set_gate(&mut self, node: NodeId, lack: Option<&str>) {
+        let Some(life) = self.machines.get(&node).and_then(Machine::life) else { return };
+        if lack.is_some() {
+            // A start that meets it fails.
+            let services = self.shape.services.iter().map(|s| s.id);
+            services.for_each(|service| self.checkers.needless.fails(service));
+        }
+        if let Some(control) = self.control_mut(life) {
+            control.actor.gate(lack);
+            self.tell(|| format!("the gate of {life:?} lacks {lack:?}"));
+            self.wake_control_soon(life);
+        }
+    }
+
     /// Processes do not run for a while.
     pub fn pause(&mut self, node: NodeId, which: Which, span: Duration) {
         let until = self.now.after(span);
         self.tell(|| format!("{which:?} of {node:?} does not run for {span}"));
+        for (process, other) in [(Stream::Fast, Which::Control), (Stream::Control, Which::Fast)] {
+            if which != other {
+                self.checkers.needless.stalls(self.now, node, process, until);
+            }
+        }
         let Some(daemons) = self.machines.get_mut(&node).and_then(|m| m.daemons.as_mut()) else {
             return;
         };
@@ -202,7 +253,7 @@ impl World {
         self.tell(|| "everything outside the nodes works again".into());
         self.healed_at = self.now;
         self.network.tear_all();
-        self.network.quality = crate::network::Quality::GOOD;
+        self.network.quality = Quality::GOOD;
         self.manners = crate::drivers::Manners::GOOD;
         self.interrupts = false;
         let mut awake = Vec::new();
@@ -219,6 +270,7 @@ impl World {
         }
         for life in awake {
             self.wake_fast_soon(life);
+            self.set_gate(life.node, None);
             self.wake_control_soon(life);
         }
     }

@@ -10,7 +10,7 @@
 //! * [`machine`], [`life`]: what survives the daemons; starts and ends.
 //! * [`shape`]: what one cluster is.
 //! * [`world`], [`turns`], [`look`]: one thing after the other, and a look after each.
-//! * [`faults`]: what goes wrong.
+//! * [`faults`], [`mod@draw`]: what goes wrong, and how a seed decides it.
 //! * [`checkers`]: what must hold.
 //! * [`seed`]: one seed from start to verdict.
 //! * [`scenario`]: written schedules.
@@ -19,6 +19,7 @@
 pub mod checkers;
 pub mod clock;
 pub mod control;
+pub mod draw;
 pub mod drivers;
 pub mod fast;
 pub mod faults;

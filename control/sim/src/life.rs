@@ -42,6 +42,9 @@ impl World {
         machine.shared = None;
         machine.clock = clock;
         machine.drivers.iter_mut().for_each(crate::drivers::Driver::clear);
+        if let Some(life) = life {
+            self.checkers.needless.ends(self.now, life);
+        }
         self.tell(|| format!("power of {node:?} is cut ({life:?})"));
     }
     /// Nobody starts this machine any more, whatever was planned.
@@ -56,6 +59,9 @@ impl World {
     pub fn kill(&mut self, node: NodeId) {
         self.tell(|| format!("the daemons of {node:?} are killed"));
         let Some(machine) = self.machines.get_mut(&node) else { return };
+        if let Some(life) = machine.life() {
+            self.checkers.needless.ends(self.now, life);
+        }
         machine.drivers.iter_mut().for_each(crate::drivers::Driver::abandon);
         if machine.daemons.take().is_some() {
             self.again(node);
@@ -67,12 +73,14 @@ impl World {
         let Some(life) = machine.life() else { return };
         machine.drivers.iter_mut().for_each(crate::drivers::Driver::abandon);
         self.tell(|| format!("netguard-control of {life:?} is killed"));
+        self.checkers.needless.ends(self.now, life);
         self.control_ends(life);
     }
     /// Fast alone is killed.
     pub fn kill_fast(&mut self, node: NodeId) {
         let Some(life) = self.machines.get(&node).and_then(Machine::life) else { return };
         self.tell(|| format!("netguard-fast of {life:?} is killed"));
+        self.checkers.needless.ends(self.now, life);
         self.fast_ends(life);
     }
     /// Stops the daemons in good order; they stay down.
@@ -81,6 +89,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         machine.wanted = false;
         let Some(life) = machine.life() else { return };
+        self.checkers.needless.ends(now, life);
         let local = machine.clock.local(now);
         if let Some(control) = self.control_mut(life) {
             control.actor.leave(local);
@@ -166,8 +175,13 @@ impl World {
 
     /// Fast has stopped: a control that hangs does not outlive it.
     pub(crate) fn fast_stops(&mut self, life: Life) {
-        if self.control_mut(life).is_some() {
-            self.kill_control(life.node);
+        if self.checkers.needless.is_held_up(self.now, life.node) {
+            self.checkers.needless.ends(self.now, life);
+        }
+        let hangs = self.control_mut(life).is_some();
+        if let Some(machine) = self.machines.get_mut(&life.node).filter(|_| hangs) {
+            machine.drivers.iter_mut().for_each(crate::drivers::Driver::abandon);
+            self.control_ends(life);
         }
         self.fast_ends(life);
     }

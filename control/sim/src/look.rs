@@ -1,13 +1,13 @@
 //! What the checkers look at: after every turn, at every question of the observer, and when
 //! something is committed anywhere for the first time.
 
-use crate::checkers::{gate, lease, owner};
+use crate::checkers::{gate, lease, log, owner};
 use crate::machine::Machine;
 use crate::observer::Answer;
 use crate::shape::Sabotage;
 use crate::world::{What, World};
 use agreement::Status;
-use wire::{EntryKind, Generation, Life, NodeId, Op, ServiceId};
+use wire::{Entry, EntryKind, Generation, Life, NodeId, Op, ServiceId};
 
 impl World {
     /// After a turn of control: what is committed now, and whether it became primary.
@@ -23,6 +23,9 @@ impl World {
         if era != seen.era {
             (seen.era, seen.commit) = (era, 0);
         }
+        let fenced = |(_, entry): &(Op, &Entry)| matches!(entry.kind, EntryKind::Fenced { .. });
+        let fenced = log.after(Op::ZERO).filter(fenced).collect();
+        let by = log::Committer { life, era, term, fenced };
         let mut found = Ok(());
         let mut news = Vec::new();
         while seen.commit < agreement.commit().0 && found.is_ok() {
@@ -30,7 +33,7 @@ impl World {
             let op = Op(seen.commit);
             let Some(entry) = log.get(op) else { break };
             let promises = &checkers.promise;
-            found = checkers.log.committed(life, era, op, entry, term, promises).map(|first| {
+            found = checkers.log.committed(&by, op, entry, promises).map(|first| {
                 if first {
                     news.push((op, entry.kind.clone()));
                 }
@@ -40,7 +43,9 @@ impl World {
                 found = checkers.views.planned(life, era, op, &states);
                 for (spec, state) in node.planner().services() {
                     let owner = state.holder().map(|owner| owner.life);
-                    checkers.gate.committed(spec.id, state.generation, owner);
+                    if checkers.gate.committed(spec.id, state.generation, owner) && found.is_ok() {
+                        found = checkers.needless.moved(spec.id, &state.reason);
+                    }
                 }
             }
         }
@@ -60,6 +65,18 @@ impl World {
                 }
                 kind => {
                     self.tell(|| format!("{life:?} commits first: {op:?} {kind:?}"));
+                    if let EntryKind::Remove { node, incarnation, stint, cause } = kind {
+                        let of = Life { node, incarnation };
+                        let found = self.checkers.needless.removed(self.now, of, stint, cause);
+                        self.keep(found);
+                    }
+                    if let EntryKind::Fenced { node, incarnation, .. } = kind {
+                        let of = Life { node, incarnation };
+                        let shared = self.machines.get(&node).and_then(|m| m.shared.as_ref());
+                        let over = shared.is_none_or(|shared| shared.life != of);
+                        let found = self.checkers.evidence.committed(life, of, over);
+                        self.keep(found);
+                    }
                     if !matches!(kind, EntryKind::Request { .. } | EntryKind::Noop) {
                         self.look_at_all();
                     }

@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use ng_sim::scenario::{Scenario, play};
 use ng_sim::seed::{self, Options, Report};
+use ng_sim::shape::Sabotage;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +36,13 @@ struct Arguments {
     /// Prints the messages of the agreement too.
     #[arg(long)]
     messages: bool,
+    /// Rules that are switched off, by name (only in builds with the feature `mutations`).
+    #[arg(long)]
+    without: Vec<String>,
+    /// Breaks the world on purpose: long-lease, forget-era, keep-leftovers, gate-per-node,
+    /// no-stall-rule or one-actor.
+    #[arg(long)]
+    sabotage: Option<Sabotage>,
     /// Plays this schedule instead.
     #[arg(long)]
     scenario: Option<PathBuf>,
@@ -49,8 +57,10 @@ fn main() -> anyhow::Result<ExitCode> {
         if arguments.verbose { Some(|line| println!("{line}")) } else { None };
     if let Some(path) = &arguments.scenario {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let scenario = Scenario::parse(&text)
+        let mut scenario = Scenario::parse(&text)
             .map_err(|mistake| anyhow::anyhow!("{}: {mistake}", path.display()))?;
+        scenario.shape.sabotage = arguments.sabotage;
+        scenario.shape.mutations = rules(&arguments);
         return Ok(match play(&scenario, told) {
             Ok(()) => {
                 println!("{}: as expected", path.display());
@@ -67,8 +77,14 @@ fn main() -> anyhow::Result<ExitCode> {
         std::panic::set_hook(Box::new(|_| {}));
     }
     let messages = arguments.messages;
-    let options = Options { nodes: arguments.nodes, told, messages, ..Options::default() };
+    let (sabotage, mutations) = (arguments.sabotage, rules(&arguments));
+    let options = Options { nodes: arguments.nodes, sabotage, mutations, told, messages };
     Ok(if run(&arguments, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The rules that are off. Their names live as long as the program.
+fn rules(arguments: &Arguments) -> Vec<&'static str> {
+    arguments.without.iter().map(|rule| &*rule.clone().leak()).collect()
 }
 
 /// What all seeds together were.

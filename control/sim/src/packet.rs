@@ -107,6 +107,11 @@ impl Packet {
         Self { header: self.header, form: Form::Damaged(bytes.into()) }
     }
 
+    /// True if a bit was turned on its way.
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        matches!(self.form, Form::Damaged(_))
+    }
     /// What the receiver makes of it. The outer error is a broken promise: damaged bytes were
     /// believed.
     pub fn open(&self) -> Result<Result<(Header, Body), Reject>, BelievedDamage> {

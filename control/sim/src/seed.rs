@@ -2,8 +2,8 @@
 
 use crate::checkers::Violation;
 use crate::checkers::progress::{self, Hope};
+use crate::draw::{Weights, draw};
 use crate::drivers::Manners;
-use crate::faults::{Weights, draw};
 use crate::network::Quality;
 use crate::shape::{Sabotage, Shape, id};
 use crate::world::World;
@@ -112,6 +112,11 @@ fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
         shape.interrupts = [0, 2, 20, 100][dice.below(4) as usize];
         let most = [100_000, 1_000_000, shape.deadline().0][dice.below(3) as usize];
         shape.interrupt_max = Duration(10_000 + most);
+        if dice.chance(1, 3) {
+            shape.ring_max = Duration(dice.below(20_000_000) + 1);
+        }
+        shape.operator = dice.chance(if nodes.len() == 2 { 3 } else { 1 }, 4);
+        shape.observe = Duration(100_000 + dice.below(900_000));
     }
     shape.sabotage = options.sabotage;
     shape.mutations.clone_from(&options.mutations);
@@ -194,9 +199,8 @@ fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     let until = world.now.after(deadline * (10 + dice.below(30)));
     let mut at = world.now;
     while at < until {
-        if let Some(fault) = draw(dice, &weights, &world.shape) {
-            world.plan(at, fault);
-        }
+        let fault = draw(dice, &weights, &world.shape);
+        world.plan(at, fault);
         at = at.after(Duration(dice.below(2 * gap)));
     }
     world.run_until(until)?;

@@ -26,6 +26,21 @@ pub enum Sabotage {
     OneActor,
 }
 
+impl std::str::FromStr for Sabotage {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "long-lease" => Self::LongLease,
+            "forget-era" => Self::ForgetEra,
+            "keep-leftovers" => Self::KeepLeftovers,
+            "gate-per-node" => Self::GatePerNode,
+            "no-stall-rule" => Self::NoStallRule,
+            "one-actor" => Self::OneActor,
+            other => return Err(format!("{other} breaks nothing that is known")),
+        })
+    }
+}
+
 /// One cluster.
 #[derive(Clone, Debug)]
 pub struct Shape {

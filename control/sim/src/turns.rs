@@ -12,10 +12,10 @@ use crate::world::{What, World};
 use crate::{control, fast};
 use agreement::Destination;
 use base::{Duration, Prng};
-use driver::Outcome;
+use driver::{Done, Outcome};
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{Header, Life, LinkId, NodeId, Seq, ServiceId};
+use wire::{EntryKind, Header, Kind, Life, LinkId, Message, NodeId, Seq, ServiceId, Stream};
 
 /// Damaged bytes passed their check.
 fn believed() -> Violation {
@@ -111,6 +111,7 @@ impl World {
             },
             Ok(fast::Turn::Interrupted) => {
                 let on = self.after_interruption();
+                self.checkers.needless.stalls(at, life.node, Stream::Fast, on);
                 self.wake_fast(life, on);
             }
             Ok(fast::Turn::Stopped) => self.fast_stops(life),
@@ -175,6 +176,7 @@ impl World {
             },
             Ok(control::Turn::Interrupted) => {
                 let on = self.after_interruption();
+                self.checkers.needless.stalls(at, life.node, Stream::Control, on);
                 self.wake_control(life, on);
             }
             Ok(control::Turn::Left) => self.control_leaves(life),
@@ -190,6 +192,7 @@ impl World {
                 }
                 let found = self.checkers.promise.sent(life, &message);
                 self.keep(found);
+                self.note_proposals(life, &message);
                 let to = match to {
                     Destination::All => self.others(life.node),
                     Destination::Node(node) => vec![node],
@@ -230,6 +233,7 @@ impl World {
             }),
             ControlOut::End(above) => {
                 self.tell(|| format!("{life:?} has to end"));
+                self.checkers.needless.ends(self.now, life);
                 if let Some(machine) = self.machines.get_mut(&life.node) {
                     machine.incarnation = machine.incarnation.max(above.0);
                 }
@@ -237,6 +241,16 @@ impl World {
         }
     }
 
+    /// Removals that a primary tells of for the first time.
+    fn note_proposals(&mut self, by: Life, message: &Message) {
+        let Message::Prepare { term, entries, .. } = message else { return };
+        for entry in entries.iter().filter(|_| term.life == by) {
+            if let EntryKind::Remove { node, incarnation, stint, cause } = entry.kind {
+                let life = Life { node, incarnation };
+                self.checkers.needless.proposed(self.now, life, stint, cause);
+            }
+        }
+    }
     /// Everybody but `node`.
     fn others(&self, node: NodeId) -> Vec<NodeId> {
         self.shape.nodes.iter().filter(|n| *n != node).collect()
@@ -248,19 +262,30 @@ impl World {
         };
         let nonce = daemons.nonce;
         let (kind, stream) = (body.kind(), body.kind().stream());
-        for link in (0..self.network.links).filter(|l| only.is_none_or(|o| o.0 == *l)) {
+        let links = (0..self.network.links).filter(|l| only.is_none_or(|o| o.0 == *l));
+        let packet = |link| {
             let header = Header { kind, from, nonce, link: LinkId(link), seq };
-            let packet = Packet::new(header, body, self.shape.sealed);
-            for node in to.iter().copied().filter(|n| *n != from.node) {
-                let copies = self.network.carry(&mut self.dice, (link, stream), from.node, node);
+            (link, Packet::new(header, body, self.shape.sealed))
+        };
+        let packets: Vec<(u8, Packet)> = links.map(packet).collect();
+        for node in to.iter().copied().filter(|n| *n != from.node) {
+            let mut soonest: Option<Duration> = None;
+            for (link, packet) in &packets {
+                let copies = self.network.carry(&mut self.dice, (*link, stream), from.node, node);
                 for copy in copies.into_iter().flatten() {
                     let packet = match copy.damage {
                         Some(random) => packet.damaged(random),
                         None => packet.clone(),
                     };
+                    if !packet.is_damaged() {
+                        soonest = Some(soonest.map_or(copy.delay, |s| s.min(copy.delay)));
+                    }
                     let at = self.now.after(copy.delay);
                     self.queue.push(at, What::Arrive(node, stream, packet, self.now));
                 }
+            }
+            if matches!(kind, Kind::Beat | Kind::Agreement) {
+                self.checkers.needless.travels(self.now, stream, from.node, node, soonest);
             }
         }
     }
@@ -301,13 +326,16 @@ impl World {
         let Some(driver) = machine.drivers.get_mut(usize::from(service.0)) else { return };
         let Some((doing, result)) = driver.finish() else { return };
         let generation = drivers::generation(&doing.job);
+        if doing.dies.is_some() || matches!(result, Done::Failed { .. } | Done::Stuck { .. }) {
+            self.checkers.needless.fails(service);
+        }
         let (ended, told) = (clock.local(self.now), self.now.after(doing.tells));
         let began = ended - doing.takes;
         self.tell(|| format!("{life:?} {service:?} {generation:?}: {result:?}"));
         let outcome = Outcome { service, generation, result, began, ended };
         self.queue.push(told, What::Outcome(life, outcome));
         if let Some(dies) = doing.dies {
-            let result = driver::Done::Died { reason: "died on purpose".into() };
+            let result = Done::Died { reason: "died on purpose".into() };
             let outcome = Outcome { service, generation, result, began, ended };
             self.queue.push(told.after(dies), What::Outcome(life, outcome));
         }

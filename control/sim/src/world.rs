@@ -15,7 +15,7 @@ use base::{Duration, Prng};
 use heartbeat::Event;
 use node::{Command, CommandDone, CommandRefused};
 use std::collections::BTreeMap;
-use wire::{Life, NodeId, ServiceId, Stream};
+use wire::{Kind, Life, NodeId, ServiceId, Stream};
 
 /// Something to come.
 #[derive(Debug)]
@@ -102,6 +102,7 @@ impl World {
         let machines = machines.collect();
         let mut checkers = Checkers::default();
         checkers.log.configure(shape.nodes);
+        checkers.needless.configure(shape.nodes.len(), shape.interval, shape.deadline());
         let mut queue = Queue::new();
         queue.push(Real(0).after(shape.observe), What::Ask);
         Self {
@@ -174,6 +175,9 @@ impl World {
     pub fn command(&mut self, node: NodeId, command: Command) -> Option<u64> {
         self.tags += 1;
         let tag = self.tags;
+        if let Command::Move { service, to } = command {
+            self.checkers.needless.ordered(service, to);
+        }
         let life = self.machines.get(&node)?.life()?;
         let control = self.control_mut(life)?;
         control.actor.command(tag, command);
@@ -238,6 +242,10 @@ impl World {
 
     /// A frame reaches the socket of whichever life runs there.
     fn arrive(&mut self, node: NodeId, stream: Stream, packet: Packet) {
+        let header = packet.header;
+        if header.kind == Kind::Beat && !packet.is_damaged() {
+            self.checkers.needless.arrives(self.now, header.from, node, header.seq);
+        }
         let Some(life) = self.machines.get(&node).and_then(Machine::life) else { return };
         match stream {
             Stream::Fast => {

@@ -36,7 +36,7 @@ pub fn check(held: Held, log: &CommittedLog) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::{Held, check};
-    use crate::checkers::log::CommittedLog;
+    use crate::checkers::log::{CommittedLog, Committer};
     use crate::checkers::promise::Promises;
     use crate::shape::id;
     use wire::entry::RemovalCause;
@@ -55,7 +55,8 @@ mod tests {
             let kinds = [EntryKind::Cold { era, admits: 2 }, admit(1), admit(2), last];
             for (op, kind) in (1..).map(Op).zip(kinds) {
                 let entry = Entry { term, level: 1, kind };
-                log.committed(life(1), era, op, &entry, term, &promises).unwrap();
+                let by = Committer { life: life(1), era, term, fenced: Vec::new() };
+                log.committed(&by, op, &entry, &promises).unwrap();
             }
         };
         let held = |n: u8, era| {

@@ -6,6 +6,7 @@
 //! it.
 
 use super::Violation;
+use super::evidence::given;
 use super::promise::Promises;
 use std::collections::BTreeMap;
 use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term};
@@ -59,6 +60,19 @@ impl Seats {
     }
 }
 
+/// A node that commits.
+#[derive(Clone, Debug)]
+pub struct Committer<'a> {
+    /// Which life.
+    pub life: Life,
+    /// Era of its log.
+    pub era: u32,
+    /// The term that it is in.
+    pub term: Term,
+    /// The evidence that stands in its log, committed or not.
+    pub fenced: Vec<(Op, &'a Entry)>,
+}
+
 #[derive(Clone, Debug)]
 struct Committed {
     entry: Entry,
@@ -89,16 +103,15 @@ impl CommittedLog {
         self.voters = voters;
     }
 
-    /// A node has committed an entry; true if nobody had before.
+    /// A node has committed an entry of its log; true if nobody had before. `by` is in `term`.
     pub fn committed(
         &mut self,
-        by: Life,
-        era: u32,
+        by: &Committer<'_>,
         op: Op,
         entry: &Entry,
-        term: Term,
         promises: &Promises,
     ) -> Result<bool, Violation> {
+        let Committer { life, era, term, .. } = *by;
         let record = self.eras.entry(era).or_default();
         if record.seats.is_empty() {
             record.seats.push(Seats::default());
@@ -107,7 +120,7 @@ impl CommittedLog {
         if let Some(known) = record.entries.get(index) {
             if known.entry != *entry {
                 let text = format!(
-                    "era {era}, {op:?}: {by:?} commits {entry:?}, committed before: {:?}",
+                    "era {era}, {op:?}: {life:?} commits {entry:?}, committed before: {:?}",
                     known.entry
                 );
                 return Violation::found("I1 agreement", text);
@@ -115,7 +128,7 @@ impl CommittedLog {
             return Ok(false);
         }
         if index != record.entries.len() {
-            let text = format!("era {era}: {by:?} commits {op:?} out of order");
+            let text = format!("era {era}: {life:?} commits {op:?} out of order");
             return Violation::found("I1 agreement", text);
         }
         if let EntryKind::Cold { admits, .. } = entry.kind {
@@ -129,7 +142,7 @@ impl CommittedLog {
         if op.0 >= record.batch {
             let from = if op.0 == record.batch { 1 } else { op.0 };
             for at in from..=op.0 {
-                self.check_quorum(by, era, Op(at), promises)?;
+                self.check_quorum(by, Op(at), promises)?;
             }
         }
         Ok(true)
@@ -139,20 +152,25 @@ impl CommittedLog {
     /// itself: its acknowledgement may still be on its way out.
     fn check_quorum(
         &self,
-        by: Life,
-        era: u32,
+        by: &Committer<'_>,
         op: Op,
         promises: &Promises,
     ) -> Result<(), Violation> {
+        let era = by.era;
         let Some(record) = self.eras.get(&era) else { return Ok(()) };
         let in_force = record.seats.get(op.0.max(record.batch + 1) as usize - 1);
         let (Some(seats), Some(known)) = (in_force, record.entries.get(op.0 as usize - 1)) else {
             return Ok(());
         };
         let voters = self.voters;
-        let counts = |life: Life| seats.votes(life) && voters.contains(life.node);
+        let given = given(seats, voters, op, known.term, by.fenced.iter().copied());
+        let counts = |life: Life| {
+            seats.votes(life) && voters.contains(life.node) && !given.contains(life.node)
+        };
         let need = voters.len() / 2 + 1;
-        let have = promises.most_acknowledged(known.entry.term, op, by, counts);
+        let acknowledged =
+            promises.most_acknowledged(known.entry.term, known.term, op, by.life, counts);
+        let have = acknowledged + given.len();
         if have >= need {
             return Ok(());
         }
@@ -219,7 +237,7 @@ impl CommittedLog {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::super::Violation;
-    use super::CommittedLog;
+    use super::{CommittedLog, Committer};
     use crate::checkers::promise::Promises;
     use crate::shape::id;
     use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Term};
@@ -229,6 +247,9 @@ pub(crate) mod testing {
     }
     pub(crate) fn term(counter: u32) -> Term {
         Term { era: 1, counter, life: life(1) }
+    }
+    pub(crate) fn by(n: u8) -> Committer<'static> {
+        Committer { life: life(n), era: 1, term: term(1), fenced: Vec::new() }
     }
     pub(crate) fn entry(kind: EntryKind) -> Entry {
         Entry { term: term(1), level: 1, kind }
@@ -246,7 +267,7 @@ pub(crate) mod testing {
             [1, 2, 3].map(|n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) }),
         );
         for (op, kind) in (1..).zip(kinds) {
-            log.committed(life(1), 1, Op(op), &entry(kind), term(1), &promises)?;
+            log.committed(&by(1), Op(op), &entry(kind), &promises)?;
         }
         Ok((log, promises))
     }
@@ -254,15 +275,14 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{begun, entry, life, term};
+    use super::testing::{begun, by, entry, life, term};
     use crate::shape::id;
     use wire::{EntryKind, Incarnation, Op};
 
     #[test]
     fn two_entries_at_one_op_are_seen() {
         let (mut log, promises) = begun(&[2]).unwrap();
-        let mut commit =
-            |by, kind| log.committed(life(by), 1, Op(5), &entry(kind), term(1), &promises);
+        let mut commit = |n, kind| log.committed(&by(n), Op(5), &entry(kind), &promises);
         assert_eq!(commit(1, EntryKind::Noop), Ok(true));
         assert_eq!(commit(2, EntryKind::Noop), Ok(false));
         let other = EntryKind::Admit { node: id(2), incarnation: Incarnation(2) };

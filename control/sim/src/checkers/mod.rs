@@ -5,13 +5,17 @@
 //! * [`views`]: I3 one order of views, and one state of the planner per log position (S1).
 //! * [`promise`]: I7 one promise, one primary per term.
 //! * [`lease`]: I4 whoever holds a lease is a member by the committed log (S2).
+//! * [`evidence`]: R-FENCE, votes that are given in a pair.
 //! * [`gate`]: S2b packets pass one gate, and it is shut before the others act.
+//! * [`needless`]: nothing moves without a reason that the world knows of (S10).
 //! * [`owner`]: I5 one owner, and a fenced service on one machine only (S3).
 //! * [`progress`]: I11, and that nobody is removed without need.
 
+pub mod evidence;
 pub mod gate;
 pub mod lease;
 pub mod log;
+pub mod needless;
 pub mod owner;
 pub mod progress;
 pub mod promise;
@@ -52,4 +56,8 @@ pub struct Checkers {
     pub owner: owner::Owners,
     /// Gates.
     pub gate: gate::Gates,
+    /// What was said about lives that ended.
+    pub evidence: evidence::Evidence,
+    /// Reasons.
+    pub needless: needless::Needless,
 }

@@ -110,18 +110,19 @@ impl Promises {
     }
 
     /// The most votes that any one term from `least` on (of the same era) has for `op`, the
-    /// primary's and those of `by` included; `counts` tells whose.
+    /// primary's and those of `by`, which is in `own`, included; `counts` tells whose.
     #[must_use]
     pub fn most_acknowledged(
         &self,
         least: Term,
+        own: Term,
         op: Op,
         by: Life,
         counts: impl Fn(Life) -> bool,
     ) -> usize {
         let same = |term: &&Term| term.era == least.era;
         let terms: BTreeSet<Term> =
-            self.acknowledged.keys().chain(&self.led).filter(same).copied().collect();
+            self.acknowledged.keys().chain(&self.led).chain([&own]).filter(same).copied().collect();
         let votes = |term: Term| {
             let acks = self.acknowledged.get(&term).into_iter().flatten();
             let lives: BTreeSet<Life> = acks
@@ -184,8 +185,11 @@ mod tests {
             let ack = Message::PrepareOk { term: term(counter, 1), op: Op(9) };
             promises.sent(life(by), &ack).unwrap();
         }
-        assert_eq!(promises.most_acknowledged(term(1, 1), Op(9), life(1), |_| true), 2);
-        assert_eq!(promises.most_acknowledged(term(1, 1), Op(9), life(1), |l| l.node != id(1)), 1);
-        assert_eq!(promises.most_acknowledged(term(5, 1), Op(9), life(1), |_| true), 0);
+        assert_eq!(promises.most_acknowledged(term(1, 1), term(1, 1), Op(9), life(1), |_| true), 2);
+        assert_eq!(
+            promises.most_acknowledged(term(1, 1), term(1, 1), Op(9), life(1), |l| l.node != id(1)),
+            1
+        );
+        assert_eq!(promises.most_acknowledged(term(5, 1), term(1, 1), Op(9), life(1), |_| true), 0);
     }
 }

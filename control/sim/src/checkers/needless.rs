@@ -1,0 +1,320 @@
+//! No needless move. A member is removed, and a service goes elsewhere, only for a reason that the
+//! world knows of: the life ended, its frames did not get through, it was itself not scheduled for
+//! longer than a deadline less two intervals, somebody ordered it, or its resource failed. A node
+//! that slept is no reason to remove another (S10).
+//!
+//! Reasons are what the world *did*, not what the nodes saw: a silence that nobody made is a
+//! violation.
+
+use super::Violation;
+use crate::clock::Real;
+use base::Duration;
+use services::Reason;
+use services::reason::Trigger;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::entry::RemovalCause;
+use wire::{Life, NodeId, Seq, ServiceId, Stint, Stream};
+
+/// What one node hears of another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hearing {
+    newest: Option<(Life, Seq)>,
+    at: Real,
+    /// When a beat last did not get through in time.
+    lost: Real,
+    /// When a silence that the world had made last ended.
+    silent_until: Real,
+}
+
+/// When one process did not run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stall {
+    from: Real,
+    until: Real,
+    /// End of the last long one.
+    long_until: Real,
+}
+
+/// Messages that are missed in a row before somebody may lose patience: one is sent again.
+const MISSED: u32 = 2;
+/// Two stalls this close together are one: nothing gets done between them.
+const BETWEEN: Duration = Duration::from_micros(500);
+
+impl Stall {
+    fn note(&mut self, from: Real, until: Real, long: Duration) {
+        if from > self.until.after(BETWEEN) {
+            self.from = from;
+        }
+        self.until = self.until.max(until);
+        if self.until.since(self.from) >= long {
+            self.long_until = self.until;
+        }
+    }
+}
+
+/// What the world did, and what follows from it.
+#[derive(Debug, Default)]
+pub struct Needless {
+    nodes: usize,
+    interval: Duration,
+    deadline: Duration,
+    hearing: BTreeMap<(NodeId, NodeId), Hearing>,
+    fast: BTreeMap<NodeId, Stall>,
+    control: BTreeMap<NodeId, Stall>,
+    /// Messages of the agreement from one node to another that did not get through in time, since
+    /// the last that did.
+    missed: BTreeMap<(NodeId, NodeId), u32>,
+    /// When some in a row from or to a node last did not.
+    unheard: BTreeMap<NodeId, Real>,
+    ended: BTreeMap<Life, Real>,
+    orders: BTreeSet<(ServiceId, NodeId)>,
+    failed: BTreeSet<ServiceId>,
+    /// The last thing that was done to anybody.
+    trouble: Real,
+    /// Reasons as they were when the removal was first proposed.
+    proposed: BTreeMap<(Life, Stint), bool>,
+}
+
+impl Needless {
+    /// Says what the cluster is.
+    pub fn configure(&mut self, nodes: usize, interval: Duration, deadline: Duration) {
+        (self.nodes, self.interval, self.deadline) = (nodes, interval, deadline);
+    }
+
+    // What the world did.
+
+    /// A life ends, or was told to.
+    pub fn ends(&mut self, now: Real, life: Life) {
+        self.ended.entry(life).or_insert(now);
+        self.trouble = now;
+    }
+    /// A process is not scheduled from now on.
+    pub fn stalls(&mut self, now: Real, node: NodeId, which: Stream, until: Real) {
+        // Others are patient with a control process for three deadlines; it may have been slow before.
+        let (of, long) = match which {
+            Stream::Fast => (&mut self.fast, self.deadline.saturating_sub(self.interval * 2)),
+            Stream::Control => (&mut self.control, self.deadline * 2),
+        };
+        of.entry(node).or_default().note(now, until, long);
+        self.trouble = until.max(self.trouble);
+    }
+    /// A frame sets out, and its first whole copy arrives after that time, if any does.
+    pub fn travels(
+        &mut self,
+        now: Real,
+        stream: Stream,
+        from: NodeId,
+        to: NodeId,
+        takes: Option<Duration>,
+    ) {
+        let in_time = takes.is_some_and(|takes| takes <= self.interval / 2);
+        if stream == Stream::Control {
+            let missed = self.missed.entry((from, to)).or_default();
+            *missed = if in_time { 0 } else { *missed + 1 };
+            if *missed >= MISSED {
+                self.unheard.insert(from, now);
+                self.unheard.insert(to, now);
+            }
+        } else if !in_time {
+            self.hearing.entry((from, to)).or_default().lost = now;
+        }
+        if !in_time {
+            self.trouble = now;
+        }
+    }
+    /// A beat arrives.
+    pub fn arrives(&mut self, now: Real, from: Life, to: NodeId, seq: Seq) {
+        let silent = self.is_made_silent(now, from.node, to);
+        let hearing = self.hearing.entry((from.node, to)).or_default();
+        if hearing.newest.is_some_and(|newest| newest >= (from, seq)) {
+            return;
+        }
+        if silent {
+            hearing.silent_until = now;
+        }
+        (hearing.newest, hearing.at) = (Some((from, seq)), now);
+    }
+    /// The operator wants a service there.
+    pub fn ordered(&mut self, service: ServiceId, to: NodeId) {
+        self.orders.insert((service, to));
+    }
+    /// A driver failed, or what it started did.
+    pub fn fails(&mut self, service: ServiceId) {
+        self.failed.insert(service);
+    }
+
+    // What is a reason.
+
+    /// How long something may go on to have effects: whoever acts on it may be slow too.
+    fn lately(&self, now: Real, at: Real) -> bool {
+        at != Real(0) && now <= at.after(self.deadline * 24)
+    }
+    /// True if `to` has not heard `from` for a deadline, and the world made that.
+    fn is_made_silent(&self, now: Real, from: NodeId, to: NodeId) -> bool {
+        let hearing = self.hearing.get(&(from, to)).copied().unwrap_or_default();
+        // A clock may run fast by a thousandth.
+        let silent = now.since(hearing.at).0 >= self.deadline.0 / 1_000 * 998;
+        let before = Real(hearing.at.0.saturating_sub(self.interval.0 * 2));
+        let stalled = self.fast.get(&from).is_some_and(|s| s.long_until > before);
+        let over = self.ended.iter().any(|(life, at)| life.node == from && *at > before);
+        silent && (hearing.newest.is_none() || hearing.lost > before || stalled || over)
+    }
+    fn is_over(&self, life: Life) -> bool {
+        self.ended.contains_key(&life)
+    }
+    /// Its control process did not run for a while.
+    #[must_use]
+    pub fn is_held_up(&self, now: Real, node: NodeId) -> bool {
+        self.control.get(&node).is_some_and(|stall| self.lately(now, stall.long_until))
+    }
+    /// So many others have not heard it, now or lately, and the world made that.
+    fn silent_to(&self, now: Real, node: NodeId) -> usize {
+        let lately = |to: &NodeId| {
+            let known = self.hearing.get(&(node, *to)).copied().unwrap_or_default();
+            self.is_made_silent(now, node, *to) || self.lately(now, known.silent_until)
+        };
+        let others: BTreeSet<NodeId> =
+            self.hearing.keys().map(|(_, to)| *to).filter(|to| *to != node).collect();
+        others.iter().filter(|to| lately(to)).count()
+    }
+    fn may_be_removed(&self, now: Real, life: Life, cause: RemovalCause) -> bool {
+        let node = life.node;
+        let held_up = self.is_held_up(now, node);
+        let unheard = self.unheard.get(&node).copied().unwrap_or_default();
+        // A primary whose messages do not come counts as silent, however well it beats.
+        let mute = now <= unheard.after(self.deadline * 8) && unheard != Real(0);
+        // One vote of two decides only with evidence that the other's life is over.
+        let need = (self.nodes / 2 + 1).min(self.nodes - 1);
+        self.is_over(life)
+            || match cause {
+                RemovalCause::Silent => mute || held_up || self.silent_to(now, node) >= need,
+                RemovalCause::Obituary => held_up,
+                RemovalCause::Progress => mute || held_up,
+                RemovalCause::Superseded => false,
+                RemovalCause::Operator => true,
+            }
+    }
+
+    // What follows.
+
+    /// A removal is proposed: is there a reason now?
+    pub fn proposed(&mut self, now: Real, life: Life, stint: Stint, cause: RemovalCause) {
+        let reason = self.may_be_removed(now, life, cause);
+        self.proposed.entry((life, stint)).or_insert(reason);
+    }
+    /// A removal is committed.
+    pub fn removed(
+        &self,
+        now: Real,
+        life: Life,
+        stint: Stint,
+        cause: RemovalCause,
+    ) -> Result<(), Violation> {
+        let known = self.proposed.get(&(life, stint)).copied();
+        if known.unwrap_or_else(|| self.may_be_removed(now, life, cause)) {
+            return Ok(());
+        }
+        let text = format!("{life:?} of stint {} is removed ({cause:?}) without a reason", stint.0);
+        Violation::found("no needless move", text)
+    }
+    /// A service begins its next generation. Removals are judged by themselves.
+    pub fn moved(&self, service: ServiceId, why: &Reason) -> Result<(), Violation> {
+        let Reason::Placed { trigger, node, .. } = why else { return Ok(()) };
+        let needed = match trigger {
+            Trigger::EraBegan | Trigger::Removed(_) | Trigger::Restarted => true,
+            // To whom a member says that it leaves is not looked at: only who was told to does.
+            Trigger::Leaving => !self.ended.is_empty(),
+            Trigger::Moved(to) => self.orders.contains(&(service, *to)),
+            // The policy asks for that, and a preferred node that comes back has been away.
+            Trigger::FailBack(_) => true,
+            Trigger::StartFailed(_) | Trigger::Died(_) | Trigger::Stuck(_) => {
+                self.failed.contains(&service)
+            }
+            // A lapse of twenty deadlines stops it (S8), however long after that it is told.
+            Trigger::Stopped => self.trouble != Real(0),
+        };
+        if needed {
+            return Ok(());
+        }
+        let text =
+            format!("{service:?} moves to {node:?} because of {trigger:?}, of which nobody knows");
+        Violation::found("no needless move", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Needless;
+    use crate::clock::Real;
+    use crate::shape::id;
+    use base::Duration;
+    use wire::entry::RemovalCause;
+    use wire::{Incarnation, Life, Seq, Stint, Stream};
+
+    const MS: u64 = 1_000_000;
+
+    fn life(n: u8) -> Life {
+        Life { node: id(n), incarnation: Incarnation(1) }
+    }
+    fn at(ms: u64) -> Real {
+        Real(ms * MS)
+    }
+    /// Three nodes of which the second and the third hear the first every ten milliseconds.
+    fn beaten(until: u64) -> Needless {
+        let mut needless = Needless::default();
+        needless.configure(3, Duration::from_millis(10), Duration::from_millis(30));
+        for ms in (10..=until).step_by(10) {
+            for to in [2, 3] {
+                needless.travels(at(ms), Stream::Fast, id(1), id(to), Some(Duration(1)));
+                needless.arrives(at(ms), life(1), id(to), Seq(ms));
+            }
+        }
+        needless
+    }
+    fn removed(needless: &Needless, now: u64, cause: RemovalCause) -> bool {
+        needless.removed(at(now), life(1), Stint(4), cause).is_ok()
+    }
+
+    #[test]
+    fn who_was_heard_all_the_time_is_not_removed() {
+        let needless = beaten(100);
+        assert!(!removed(&needless, 125, RemovalCause::Silent));
+        assert!(!removed(&needless, 150, RemovalCause::Silent), "silent, but nobody made it so");
+        assert!(!removed(&needless, 150, RemovalCause::Obituary));
+        assert!(!removed(&needless, 150, RemovalCause::Progress));
+    }
+
+    #[test]
+    fn a_cut_a_wall_and_a_stall_are_reasons() {
+        let mut needless = beaten(100);
+        needless.ends(at(101), life(1));
+        assert!(removed(&needless, 131, RemovalCause::Silent));
+        let mut needless = beaten(100);
+        for to in [2, 3] {
+            needless.travels(at(110), Stream::Fast, id(1), id(to), None);
+        }
+        assert!(!removed(&needless, 125, RemovalCause::Silent), "too early");
+        assert!(removed(&needless, 131, RemovalCause::Silent));
+        let mut needless = beaten(100);
+        needless.stalls(at(105), id(1), Stream::Fast, at(140));
+        assert!(removed(&needless, 131, RemovalCause::Silent));
+        let mut needless = beaten(100);
+        needless.stalls(at(105), id(2), Stream::Fast, at(140));
+        assert!(!removed(&needless, 131, RemovalCause::Silent), "the stall of another");
+    }
+
+    #[test]
+    fn silence_on_one_way_of_two_is_no_reason() {
+        let mut needless = beaten(100);
+        needless.travels(at(110), Stream::Fast, id(1), id(2), None);
+        assert!(!removed(&needless, 131, RemovalCause::Silent));
+    }
+
+    #[test]
+    fn what_was_a_reason_when_it_was_proposed_is_one() {
+        let mut needless = beaten(100);
+        needless.proposed(at(101), life(1), Stint(4), RemovalCause::Silent);
+        needless.ends(at(102), life(1));
+        assert!(!removed(&needless, 131, RemovalCause::Silent), "it was proposed before the cut");
+    }
+}
