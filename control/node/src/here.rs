@@ -4,7 +4,6 @@
 //! the node act now?"
 
 use crate::lease::Lease;
-use alloc::format;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use driver::{Done, Job, Outcome, Refused, Right};
@@ -268,9 +267,10 @@ impl Instance {
                 self.open(generation, steps);
                 steps.push(Step::Run(Job::Start(right)));
             }
-            Some(Err(Refused::NoGate { lack })) => {
-                let reason = format!("policy `lease` needs the gate: {lack}");
-                steps.push(Step::Report(self.id, generation, Report::Failed(reason)));
+            // Nothing began, and nothing is broken that stays so: the log knows that the gate is not whole,
+            // and gives the service to this node again when it is.
+            Some(Err(Refused::NoGate { .. })) => {
+                steps.push(Step::Report(self.id, generation, Report::Stopped));
             }
             // The planner does not plan this; if it did, S3 would still hold.
             Some(Err(_)) | None => {
@@ -617,7 +617,7 @@ mod tests {
     fn a_lease_service_starts_only_behind_a_whole_gate_and_stays_when_the_gate_is_lost() {
         let mut bench = Bench::new();
         bench.lack = Some("eth0 has no filter");
-        assert_eq!(bench.follow(), ["failed 1"]);
+        assert_eq!(bench.follow(), ["stopped 1"], "the next node may have it");
         assert_eq!(bench.local(), Local::Absent);
         let mut bench = Bench::up();
         bench.lack = Some("eth0 has no filter");

@@ -448,6 +448,8 @@ impl Node {
         self.hasty = self.leaving.is_some_and(|at| !held || now.since(at) >= LEAVE_PATIENCE);
         let me = member.filter(|_| !self.ended && !self.hasty);
         let life = self.me;
+        // Before a start is refused for it, so that the log does not give the service here again.
+        self.say_gate(member);
         let (lease, deadline, lack) = (&self.lease, self.deadline, self.gate.lack());
         let moment = Moment { now, me, lease, deadline, lack };
         self.here.follow(self.planner.services(), |owner| owner.life == life, &moment);
@@ -455,7 +457,6 @@ impl Node {
             self.perform(now, step);
         }
         self.say_clean(member);
-        self.say_gate(member);
         let mine = |owner: Option<Member>| owner.is_some() && owner == member;
         let owner =
             self.here.anything() || self.planner.services().any(|(_, state)| mine(state.holder()));
