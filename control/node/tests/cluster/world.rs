@@ -5,7 +5,9 @@ use base::{Duration, Instant};
 use driver::{Done, FencePolicy, Job, Outcome};
 use heartbeat::{Event, EventKind};
 use membership::Names;
-use ng_node::{Action, Command, CommandDone, CommandRefused, Destination, Node, Roster, Settings};
+use ng_node::{
+    Action, Command, CommandDone, CommandRefused, Destination, GateState, Node, Roster, Settings,
+};
 use services::{Phase, Placement, ResourceSpec, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::{Generation, Incarnation, Life, Message, NodeId, NodeSet, ServiceId, Stint};
@@ -232,6 +234,13 @@ impl World {
         self.perform(id(n));
     }
 
+    /// The gate of a node, as its edge sees it.
+    pub(crate) fn gate(&mut self, n: u8, lack: Option<&str>) {
+        let now = self.now;
+        let state = GateState { lack: lack.map(Into::into), ..GateState::default() };
+        self.actor(id(n)).node.handle_gate(now, state);
+        self.perform(id(n));
+    }
     /// The fast path of a node saw something.
     pub(crate) fn event(&mut self, n: u8, kind: EventKind) {
         let at = self.now;
