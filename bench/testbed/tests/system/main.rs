@@ -1,4 +1,5 @@
-//! System tests: the real daemons in network namespaces. `system [--bin-dir DIR] [FILTER]…`
+//! System tests: the real daemons in network namespaces.
+//! `system [--bin-dir DIR] [--seeds N] [--from S] [FILTER]…`
 //!
 //! Each test builds a bed of its own and removes it. What cannot run here is SKIP, with the reason;
 //! with
@@ -10,6 +11,7 @@ mod bed;
 mod chains;
 mod cuts;
 mod daemons;
+mod draw;
 mod evidence;
 mod frames;
 mod gate;
@@ -17,6 +19,7 @@ mod links;
 mod load;
 mod partitions;
 mod quorum;
+mod random;
 mod signals;
 mod starts;
 
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         partitions::TESTS,
         evidence::TESTS,
         chains::TESTS,
+        random::TESTS,
         links::TESTS,
         quorum::TESTS,
         frames::TESTS,
@@ -56,14 +60,22 @@ fn main() -> ExitCode {
 fn arguments() -> (Programs, Vec<String>) {
     let mut dir: Option<PathBuf> = None;
     let mut filters = Vec::new();
+    let (mut seeds, mut from) = (None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--bin-dir" {
             dir = words.next().map(PathBuf::from);
+        } else if word == "--seeds" {
+            seeds = words.next().and_then(|it| it.parse().ok());
+        } else if word == "--from" {
+            from = words.next().and_then(|it| it.parse().ok());
         } else if !word.starts_with("--") {
             // Options of cargo's own test runner (--quiet …) mean nothing here.
             filters.push(word);
         }
+    }
+    if seeds.is_some() || from.is_some() {
+        let _ = random::SEEDS.set((seeds.unwrap_or(1), from.unwrap_or(1)));
     }
     (Programs::find(dir.as_deref()), filters)
 }
