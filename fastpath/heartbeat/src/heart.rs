@@ -314,8 +314,10 @@ impl Heartbeat {
     fn heard(&mut self, now: Instant, from: Life, link: Option<LinkId>) {
         let node = from.node;
         let peer = &mut self.peers[node.index()];
-        let suspected = peer.health == Health::Suspect;
         let newer = from.incarnation > peer.incarnation;
+        // Or it was accused by the log's number before it was heard, and a late frame of its predecessor came between.
+        let early = newer && peer.accused == from.incarnation;
+        let suspected = peer.health == Health::Suspect || early;
         if newer {
             peer.incarnation = from.incarnation;
             peer.newest = Seq(0);
@@ -393,7 +395,9 @@ impl Heartbeat {
         if echo.incarnation != self.settings.me.incarnation.0 as u16 {
             return;
         }
-        let Some(sent) = self.lease.echoed(echo.seq) else { return };
+        let Some(sent) = self.lease.echoed(echo.seq, self.settings.off("lease-stint")) else {
+            return;
+        };
         let peer = &mut self.peers[from.node.index()];
         match peer.echoed {
             Some((life, newest)) if life == from.incarnation && newest >= sent => return,

@@ -41,11 +41,11 @@ impl Lease {
         }
     }
 
-    /// When the beat with this low half of its number was sent in the present stint.
-    pub(crate) fn echoed(&self, low: u32) -> Option<Instant> {
+    /// When the beat with this low half of its number was sent in the present stint, or, if `unbound`, in any.
+    pub(crate) fn echoed(&self, low: u32, unbound: bool) -> Option<Instant> {
         let sent = (*self.ring.get(low as usize % RING)?)?;
-        (sent.seq.0 as u32 == low && sent.stint == self.stint && self.stint.is_member())
-            .then_some(sent.at)
+        let present = sent.stint == self.stint || unbound;
+        (sent.seq.0 as u32 == low && present && self.stint.is_member()).then_some(sent.at)
     }
 
     /// Extends the lease: a majority heard a beat that was sent at `at`.

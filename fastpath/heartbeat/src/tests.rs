@@ -403,6 +403,24 @@ fn a_life_admitted_before_its_first_beat_has_a_whole_deadline_for_it() {
 }
 
 #[test]
+fn a_life_accused_before_it_was_heard_is_trusted_although_its_predecessor_was_heard_between() {
+    let mut a = One::new(1);
+    let of = |incarnation| Life { node: node(3), incarnation: Incarnation(incarnation) };
+    let beat = One::new(3).beat(at(0));
+    a.board.set_roster(node(3), Incarnation(2));
+    a.turn(at(30));
+    let mut trusted = |ms, incarnation| {
+        a.heart.handle_beat(at(ms), LinkId(0), of(incarnation), beat.0, &beat.1, &a.board);
+        let told = told(&a.actions());
+        told.iter()
+            .any(|k| matches!(k, EventKind::Trusted { life, .. } if *life == of(incarnation)))
+    };
+    trusted(40, 1);
+    assert!(trusted(41, 2), "or it would be suspected for ever (seed 3192)");
+    assert!(!trusted(42, 2), "once");
+}
+
+#[test]
 fn a_late_copy_of_an_older_beat_moves_nothing_but_its_link() {
     let (mut a, mut b) = (One::new(1), One::new(2));
     let (first, second) = (b.beat(at(0)), b.beat(at(10)));
