@@ -3,14 +3,19 @@
 //!
 //! Both run at the same time on beds of their own and are cut in turn, so that the machine's load
 //! is the same for both. A trial that overlaps a stall of the machine is void and repeated (DESIGN
-//! section 4).
+//! section 4). Then the owner's daemons are killed one at a time, and clusters whose links lose
+//! beats are watched. `soak` is a long time under load.
 
 mod keepalived;
+mod kills;
+mod lapses;
 mod report;
+mod soak;
 mod trial;
 
 use anyhow::{Result, bail};
-use clap::Parser;
+use base::Duration;
+use clap::{Parser, Subcommand};
 use keepalived::Keepalived;
 use report::{Rows, Summary};
 use std::path::PathBuf;
@@ -40,12 +45,27 @@ struct Arguments {
     /// Where the raw HdrHistogram logs go.
     #[arg(long, default_value = "bench/results/local")]
     out: PathBuf,
-    /// Only these: `netguard`, `keepalived`.
+    /// Only these: `netguard`, `keepalived`, `kills`, `lapses`.
     #[arg(long)]
     only: Option<String>,
+    /// Seconds under each loss.
+    #[arg(long, default_value_t = 60)]
+    lapse_seconds: u64,
     /// The folder of the programs; default: beside this one.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// A long time under four hogs: no failover that no stall explains.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -61,20 +81,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     os::catch_interrupts();
     let programs = Programs::find(arguments.bin_dir.as_deref());
-    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
-    let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
-    if wanted("netguard") {
-        let spec = Spec { shape: Shape { nodes: arguments.nodes, links: 2 }, ..Spec::default() };
-        contenders.push(Box::new(Cluster::start(spec, &programs)?));
-    }
-    if wanted("keepalived") {
-        match Keepalived::obstacle() {
-            Some(reason) => eprintln!("no row for keepalived: {reason}"),
-            None => contenders.push(Box::new(Keepalived::start(arguments.nodes, &programs)?)),
-        }
-    }
-    if contenders.is_empty() {
-        bail!("nothing to measure");
+    if let Some(What::Soak { minutes }) = arguments.what {
+        return soak::run(Duration::from_millis(minutes * 60_000), &programs);
     }
     let meter = StallMeter::start();
     if !meter.is_realtime() {
@@ -82,31 +90,72 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let load = os::load();
     let mut rows = Rows::default();
-    let mut voids = vec![Voids::default(); contenders.len()];
-    for number in 1..=arguments.trials {
-        for (contender, voids) in contenders.iter_mut().zip(&mut voids) {
-            one_trial(contender.as_mut(), &meter, voids, &mut rows, number)?;
-        }
+    let mut void_count = cuts(arguments, &programs, &meter, &mut rows)?;
+    if arguments.wants("kills") {
+        let voids =
+            kills::measure(arguments.trials, arguments.nodes, &programs, &meter, &mut rows)?;
+        println!("kills: {} void trials repeated, {} given up", voids.count, voids.given_up);
+        void_count += voids.count;
+    }
+    let mut lapses = Vec::new();
+    if arguments.wants("lapses") {
+        lapses =
+            lapses::measure(Duration::from_millis(arguments.lapse_seconds * 1_000), &programs)?;
     }
     println!("\n{}", rows.table());
-    for (contender, voids) in contenders.iter_mut().zip(&voids) {
-        println!("{}", closing_line(contender.as_mut(), voids));
-    }
+    lapses.iter().for_each(|it| println!("{it}"));
     let commit = commit();
     rows.write_logs(&arguments.out, &format!("failover-{commit}"))?;
     println!("raw histograms: {}", arguments.out.display());
     if arguments.json {
-        let voids = voids.iter().map(|it| it.count).sum();
         let rows = rows.figures();
-        let summary = Summary { bench: "failover", commit, host: host(), load, voids, rows };
+        let host = host();
+        let summary =
+            Summary { bench: "failover", commit, host, load, voids: void_count, rows, lapses };
         println!("{}", serde_json::to_string(&summary)?);
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == name)
+    }
+}
+
+/// Power cuts of everybody in turn; how many trials were void.
+fn cuts(
+    arguments: &Arguments,
+    programs: &Programs,
+    meter: &StallMeter,
+    rows: &mut Rows,
+) -> Result<u64> {
+    let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
+    if arguments.wants("netguard") {
+        let spec = Spec { shape: Shape { nodes: arguments.nodes, links: 2 }, ..Spec::default() };
+        contenders.push(Box::new(Cluster::start(spec, programs)?));
+    }
+    if arguments.wants("keepalived") {
+        match Keepalived::obstacle() {
+            Some(reason) => eprintln!("no row for keepalived: {reason}"),
+            None => contenders.push(Box::new(Keepalived::start(arguments.nodes, programs)?)),
+        }
+    }
+    let mut voids = vec![Voids::default(); contenders.len()];
+    for number in 1..=arguments.trials {
+        for (contender, voids) in contenders.iter_mut().zip(&mut voids) {
+            one_trial(contender.as_mut(), meter, voids, rows, number)?;
+        }
+    }
+    for (contender, voids) in contenders.iter_mut().zip(&voids) {
+        println!("{}", closing_line(contender.as_mut(), voids));
     }
     let two_owners = contenders.iter_mut().map(|it| it.bed_mut().observer().record());
     let two_owners: u64 = two_owners.map(|it| it.violation_count()).sum();
     if two_owners > 0 {
         bail!("two owners were seen {two_owners} times: the figures above are worth nothing");
     }
-    Ok(())
+    Ok(voids.iter().map(|it| it.count).sum())
 }
 
 fn one_trial(

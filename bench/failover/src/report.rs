@@ -1,5 +1,6 @@
 //! Percentiles for people, a line of JSON for programs, raw HdrHistogram logs for later questions.
 
+use crate::lapses::Lapses;
 use anyhow::{Context, Result};
 use base::Duration;
 use hdrhistogram::Histogram;
@@ -119,6 +120,7 @@ pub(crate) struct Summary {
     pub(crate) load: f64,
     pub(crate) voids: u64,
     pub(crate) rows: Vec<Figures>,
+    pub(crate) lapses: Vec<Lapses>,
 }
 
 #[cfg(test)]

@@ -116,6 +116,11 @@ impl Record {
         asked.find(|it| accept(it)).copied()
     }
 
+    /// All answers to normal probes in the window, in their order.
+    pub fn normal(&self) -> impl Iterator<Item = &Answer> {
+        self.window.iter().filter(|it| it.via == Via::Kernel)
+    }
+
     /// The newest answer to a normal probe.
     #[must_use]
     pub fn last_answer(&self) -> Option<Answer> {

@@ -1,6 +1,6 @@
 //! `cargo xtask bench NAME`: measurements; the harness itself is in `bench/`.
 
-use crate::{demo, lab, machine};
+use crate::{demo, lab, machine, test};
 use anyhow::Result;
 
 /// Which bench.
@@ -12,7 +12,7 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Bench {
-    /// Power cut to answer, with keepalived beside it in the same run.
+    /// Power cut and daemon kill to answer, with keepalived beside it; lapses of the lease under loss.
     Failover {
         /// Valid trials of ours.
         #[arg(long, default_value_t = 200)]
@@ -23,6 +23,21 @@ enum Bench {
         /// Anything else goes to the harness as it is (see `-- --help`).
         #[arg(last = true)]
         more: Vec<String>,
+    },
+    /// A long time under four hogs, keepalived beside it: no failover that no stall explains.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
+    /// Random combinations of faults on the real daemons, by seed.
+    Faults {
+        /// How many seeds.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
     },
     /// In the lab: an address at 10 ms × 3, and the phases of the NFS takeover (proof 3).
     Lab {
@@ -37,18 +52,27 @@ enum Bench {
 
 /// Builds and runs the bench.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let (trials, json, more) = match &arguments.bench {
-        Bench::Failover { trials, json, more } => (trials, json, more),
-        Bench::Lab { trials, only } => return lab::test(only.as_deref(), Some(*trials), true),
-    };
+    match &arguments.bench {
+        Bench::Failover { trials, json, more } => {
+            let mut list = vec!["--trials".into(), trials.to_string()];
+            if *json {
+                list.push("--json".into());
+            }
+            list.extend(more.iter().cloned());
+            failover(&list)
+        }
+        Bench::Soak { minutes } => {
+            failover(&["soak".into(), "--minutes".into(), minutes.to_string()])
+        }
+        Bench::Faults { seeds, from } => test::faults(*seeds, *from),
+        Bench::Lab { trials, only } => lab::test(only.as_deref(), Some(*trials), true),
+    }
+}
+
+fn failover(list: &[String]) -> Result<()> {
     machine::provide(machine::PEERS)?;
     let mut packages = demo::CLUSTER.to_vec();
     packages.push("ng-bench-failover");
     demo::build(&packages)?;
-    let mut list = vec!["--trials".into(), trials.to_string()];
-    if *json {
-        list.push("--json".into());
-    }
-    list.extend(more.iter().cloned());
-    demo::run_bed("ng-bench-failover", &list)
+    demo::run_bed("ng-bench-failover", list)
 }

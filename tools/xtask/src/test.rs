@@ -100,8 +100,21 @@ fn system(only: Option<&str>) -> Result<()> {
     for package in ["ng-gate", "ng-doctor"] {
         run_command(as_root(built_test(package, "kernel")?, &["--quiet".into()], demo::WHY)?)?;
     }
+    bed(only.map(str::to_owned).into_iter().collect())
+}
+
+/// The system tests of the bed, with these words.
+fn bed(words: Vec<String>) -> Result<()> {
     let program = built_test("ng-testbed", "system")?;
     let mut list = vec!["--bin-dir".to_owned(), target_dir().join("release").display().to_string()];
-    list.extend(only.map(str::to_owned));
+    list.extend(words);
     run_command(as_root(program, &list, demo::WHY)?)
+}
+
+/// Random combinations of faults by seed.
+pub(crate) fn faults(seeds: u64, from: u64) -> Result<()> {
+    machine::provide(machine::BED)?;
+    demo::build(demo::CLUSTER)?;
+    let words = ["--seeds", &seeds.to_string(), "--from", &from.to_string(), "random-combinations"];
+    bed(words.map(str::to_owned).to_vec())
 }

@@ -39,19 +39,18 @@ fn hogs(programs: &Programs) -> Result<Verdict> {
 fn paged_out(programs: &Programs) -> Result<Verdict> {
     let mut arena = Arena::start(Spec::default(), programs)?;
     let names = ["netguard-fast", "netguard-control", "netguard-sweep"];
-    let found = |node| names.iter().filter_map(move |name| Some((node, *name)));
-    let all: Vec<_> = arena.cluster.ids().flat_map(found).collect();
-    let all: Vec<_> = all
-        .into_iter()
-        .filter_map(|(node, name)| Some((node, name, arena.cluster.find(node, name)?)))
-        .collect();
+    let mut all = Vec::new();
+    for node in arena.cluster.ids() {
+        let found = names.map(|name| Some((node, name, arena.cluster.find(node, name)?)));
+        all.extend(found.into_iter().flatten());
+    }
     hold!(all.len() == 9, "three programs on each of three nodes: {all:?}");
     let before: Vec<_> = all.iter().map(|(_, _, pid)| resident(*pid)).collect();
     let pids: Vec<i32> = all.iter().map(|(_, _, pid)| *pid).collect();
     let mut turns = 0_u32;
     let stayed = arena.stays(Duration::from_millis(8_000), |_, _| {
         turns += 1;
-        if turns % 5 == 0 {
+        if turns.is_multiple_of(5) {
             pids.iter().try_for_each(|pid| page_out(*pid))?;
         }
         Ok(())
