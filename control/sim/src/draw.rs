@@ -9,7 +9,7 @@ use base::{Duration, Prng};
 use wire::{NodeId, NodeSet, ServiceId, Stream};
 
 /// Kinds of faults, as many as [`draw`] knows.
-const KINDS: usize = 25;
+const KINDS: usize = 28;
 
 /// How likely each kind is in one seed.
 #[derive(Clone, Copy, Debug)]
@@ -111,17 +111,18 @@ impl Draw<'_> {
         let one: NodeSet = [self.node].into_iter().collect();
         let some: NodeSet = nodes.iter().copied().filter(|_| dice.chance(1, 2)).collect();
         let rest = |of: NodeSet| nodes.iter().copied().filter(|n| !of.contains(*n)).collect();
-        let wall = |from, share_ppm| Wall { links, from, to: rest(from), only, share_ppm };
+        let wall =
+            |from, share_ppm| Wall { only, share_ppm, ..Wall::whole(links, from, rest(from)) };
         match kind {
             8 => Fault::Wall(wall(some, WHOLE), self.long),
             9 => Fault::Wall(wall(one, WHOLE), self.long),
             10 => {
                 let links = 1 << dice.below(u64::from(shape.links));
-                Fault::Wall(Wall { links, from: all, to: one, only, share_ppm: WHOLE }, self.long)
+                Fault::Wall(Wall { only, ..Wall::whole(links, all, one) }, self.long)
             }
             11 => {
                 let share_ppm = 100_000 + dice.below(500_000);
-                Fault::Wall(Wall { links, from: all, to: all, only, share_ppm }, self.long)
+                Fault::Wall(Wall { only, share_ppm, ..Wall::whole(links, all, all) }, self.long)
             }
             // A member that beats but does not acknowledge (R-PROGRESS), for long enough to be removed.
             12 => {
@@ -158,6 +159,9 @@ impl Draw<'_> {
             21 => Fault::GateLacks(node, self.long),
             22 => Fault::CutAnd(node, self.other, self.down),
             23 if shape.operator => Fault::Cut(node, self.down * 2),
+            24 => Fault::KillOthers(node),
+            25 => Fault::Relapse(node, Duration(dice.below(shape.deadline().0 * 2))),
+            26 => Fault::Mute(node, self.other, shape.deadline() * (3 + dice.below(6))),
             _ => match dice.below(4) {
                 0 => Fault::ConfirmOff(node, self.other),
                 1 => Fault::Clear(service, self.other),

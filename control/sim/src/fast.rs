@@ -89,7 +89,8 @@ impl Fast {
         fast
     }
 
-    /// Breaks S10: its own stalls do not put deadlines off.
+    /// Breaks S10: it judges by its clock before it has heard what came while it slept, and its own
+    /// stalls do not put deadlines off.
     pub const fn forgive_nothing(&mut self) {
         self.forgives_stalls = false;
     }
@@ -123,6 +124,9 @@ impl Fast {
     ) -> Result<Turn, BelievedDamage> {
         let stage = self.stage.unwrap_or(Stage::Hears { late: now.since(self.due) });
         if let Stage::Hears { late } = stage {
+            if self.stage.is_none() && late > self.interval / 2 && !self.forgives_stalls {
+                self.heartbeat.handle_timeout(now, board);
+            }
             self.stage = Some(stage);
             while let Some(packet) = self.inbox.pop_front() {
                 self.hear(now, board, &packet, out)?;

@@ -52,6 +52,12 @@ pub enum Fault {
     },
     /// Processes are killed.
     Kill(NodeId, Which),
+    /// Both processes are killed on all nodes but one.
+    KillOthers(NodeId),
+    /// A member is removed, comes back, and then beats but says nothing else to anybody.
+    Relapse(NodeId, Duration),
+    /// A member says nothing but beats, and one other does not even hear those.
+    Mute(NodeId, NodeId, Duration),
     /// Daemons end in good order and come back after a while.
     Leave(NodeId, Duration),
     /// Processes do not run for a while.
@@ -86,6 +92,10 @@ const WHOLE: u64 = 1_000_000;
 const LOOKS: u16 = 200;
 const LOOK: Duration = Duration::from_millis(1);
 
+fn one(node: NodeId) -> NodeSet {
+    [node].into_iter().collect()
+}
+
 impl World {
     /// Something goes wrong.
     pub fn strike(&mut self, fault: Fault) {
@@ -93,8 +103,7 @@ impl World {
             Fault::Cut(node, down) => self.cut_for(node, down),
             Fault::CutAnd(node, other, down) => {
                 self.cut_for(node, down);
-                let one = [other].into_iter().collect();
-                self.wall_both(self.shape.nodes, one, [WHOLE; 2], down);
+                self.wall_both(self.shape.nodes, one(other), None, down);
             }
             Fault::CutOwner { service, then, down } => {
                 let after = Generation(0);
@@ -104,6 +113,32 @@ impl World {
             Fault::Kill(node, Which::Both) => self.kill(node),
             Fault::Kill(node, Which::Control) => self.kill_control(node),
             Fault::Kill(node, Which::Fast) => self.kill_fast(node),
+            Fault::KillOthers(alive) => {
+                for node in self.shape.nodes.iter().filter(|n| *n != alive) {
+                    self.kill(node);
+                }
+            }
+            Fault::Relapse(node, back) => {
+                let deadline = self.shape.deadline();
+                let span = deadline * 3 / 2;
+                self.wall_both(self.shape.nodes, one(node), None, span);
+                // What it says when it comes back is partly held up until long after.
+                let links = self.network.every_link();
+                let late = Wall {
+                    only: Some(Stream::Control),
+                    share_ppm: WHOLE / 2,
+                    ..Wall::whole(links, one(node), self.shape.nodes)
+                };
+                let late = Wall { held: deadline * 8, ..late };
+                self.wall(late, span + back);
+                self.plan(self.now.after(span + back), Fault::Mute(node, node, deadline * 8));
+            }
+            Fault::Mute(node, deaf, span) => {
+                let all = self.shape.nodes;
+                self.wall_both(all, one(node), Some(Stream::Control), span);
+                let wall = Wall::whole(self.network.every_link(), one(node), one(deaf));
+                self.wall(Wall { only: Some(Stream::Fast), ..wall }, span);
+            }
             Fault::Leave(node, down) => {
                 self.leave(node);
                 // It may take long to leave: whoever starts it tries until it is gone.
@@ -128,7 +163,7 @@ impl World {
             Fault::Split(parts, span) => {
                 for (i, part) in parts.into_iter().enumerate() {
                     for other in parts.into_iter().skip(i + 1) {
-                        self.wall_both(part, other, [WHOLE; 2], span);
+                        self.wall_both(part, other, None, span);
                     }
                 }
             }
@@ -190,10 +225,10 @@ impl World {
         let number = self.network.build(wall);
         self.queue.push(self.now.after(span), What::Tear(number));
     }
-    fn wall_both(&mut self, a: NodeSet, b: NodeSet, shares: [u64; 2], span: Duration) {
+    fn wall_both(&mut self, a: NodeSet, b: NodeSet, only: Option<Stream>, span: Duration) {
         let links = self.network.every_link();
-        for ((from, to), share_ppm) in [(a, b), (b, a)].into_iter().zip(shares) {
-            self.wall(Wall { links, from, to, only: None, share_ppm }, span);
+        for (from, to) in [(a, b), (b, a)] {
+            self.wall(Wall { only, ..Wall::whole(links, from, to) }, span);
         }
     }
     /// A clock changes its rate: what was to happen at a time that it shows is looked at again.
@@ -210,9 +245,7 @@ impl World {
     fn set_gate(&mut self, node: NodeId, lack: Option<&str>) {
         let Some(life) = self.machines.get(&node).and_then(Machine::life) else { return };
         if lack.is_some() {
-            // A start that meets it fails.
-            let services = self.shape.services.iter().map(|s| s.id);
-            services.for_each(|service| self.checkers.needless.fails(service));
+            self.checkers.needless.lacks_gate(self.now);
         }
         if let Some(control) = self.control_mut(life) {
             control.actor.gate(lack);

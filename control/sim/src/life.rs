@@ -255,7 +255,7 @@ impl World {
 
     /// Whoever watches the daemons starts them again.
     fn again(&mut self, node: NodeId) {
-        let delay = Duration(5_000_000 + self.dice.below(60_000_000));
+        let delay = Duration(1_000_000 + self.dice.below(self.shape.again_max.0));
         let Some(machine) = self.machines.get_mut(&node) else { return };
         if machine.wanted {
             machine.boot += 1;

@@ -49,6 +49,16 @@ pub struct Wall {
     pub only: Option<Stream>,
     /// How many of a million frames it holds back: all, or a burst of loss.
     pub share_ppm: u64,
+    /// They are not lost, but come up to so much later; zero = lost.
+    pub held: Duration,
+}
+
+impl Wall {
+    /// Nothing gets through.
+    #[must_use]
+    pub const fn whole(links: u8, from: NodeSet, to: NodeSet) -> Self {
+        Self { links, from, to, only: None, share_ppm: ALL, held: Duration::ZERO }
+    }
 }
 
 /// A copy of a frame on its way.
@@ -113,9 +123,13 @@ impl Network {
                 && wall.to.contains(to)
                 && wall.only.is_none_or(|only| only == stream)
         };
+        let mut held = Duration::ZERO;
         for wall in self.walls.values().filter(|wall| meets(wall)) {
             if wall.share_ppm >= ALL || dice.chance(wall.share_ppm, ALL) {
-                return [None, None];
+                if wall.held == Duration::ZERO {
+                    return [None, None];
+                }
+                held = held.max(Duration(dice.below(wall.held.0)));
             }
         }
         let quality = self.quality;
@@ -123,7 +137,14 @@ impl Network {
             return [None, None];
         }
         let twice = quality.double_ppm > 0 && dice.chance(quality.double_ppm, ALL);
-        [Some(self.copy(dice)), twice.then(|| self.copy(dice))]
+        let again = twice.then(|| self.copy(dice));
+        // A copy that some switch has kept comes when all else is long past.
+        let kept = again.map(|copy| match dice.below(2) {
+            0 => copy,
+            _ => Copy { delay: copy.delay + Duration(dice.below(quality.late_max.0 + 1)), ..copy },
+        });
+        let first = self.copy(dice);
+        [Some(Copy { delay: first.delay + held, ..first }), kept.filter(|_| held == Duration::ZERO)]
     }
 
     fn copy(&self, dice: &mut Prng) -> Copy {
@@ -152,7 +173,7 @@ mod tests {
         let mut network = Network::new(2, Quality::GOOD);
         let mut dice = Prng::new(1);
         let set = |n| [node(n)].into_iter().collect::<NodeSet>();
-        let wall = Wall { links: 0b01, from: set(1), to: set(2), only: None, share_ppm: ALL };
+        let wall = Wall::whole(0b01, set(1), set(2));
         let number = network.build(wall);
         let mut passes = |network: &Network, link, a, b| {
             network.carry(&mut dice, (link, Stream::Fast), node(a), node(b))[0].is_some()

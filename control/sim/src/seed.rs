@@ -100,6 +100,9 @@ fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
         shape.interval = Duration::from_millis([2, 50][dice.below(2) as usize]);
     }
     if dice.chance(1, 4) {
+        shape.rate_ppm = [100, 10_000][dice.below(2) as usize];
+    }
+    if dice.chance(1, 4) {
         shape.misses = [2, 4, 5][dice.below(3) as usize];
     }
     let wake_max = if dice.chance(1, 4) { 1_000_000 } else { 50_000 };
@@ -112,6 +115,7 @@ fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
         shape.interrupts = [0, 2, 20, 100][dice.below(4) as usize];
         let most = [100_000, 1_000_000, shape.deadline().0][dice.below(3) as usize];
         shape.interrupt_max = Duration(10_000 + most);
+        shape.again_max = Duration::from_millis([6, 60][dice.below(2) as usize]);
         if dice.chance(1, 3) {
             shape.ring_max = Duration(dice.below(20_000_000) + 1);
         }
@@ -147,13 +151,14 @@ fn draw_quality(dice: &mut Prng, quiet: bool) -> Quality {
     } else {
         [1_000_000, 30_000_000, 300_000_000][dice.below(3) as usize]
     };
+    let jitter = if quiet { 200_000 } else { [20_000, 1_000_000][dice.below(2) as usize] };
     Quality {
         loss_ppm: share(dice, most),
         double_ppm: share(dice, most),
         late_ppm: share(dice, most),
         damage_ppm: share(dice, 10_000),
         base: Duration(20_000 + dice.below(100_000)),
-        jitter: Duration(1_000 + dice.below(if quiet { 200_000 } else { 1_000_000 })),
+        jitter: Duration(1_000 + dice.below(jitter)),
         late_max: Duration(late_max),
     }
 }

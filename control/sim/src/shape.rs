@@ -74,6 +74,8 @@ pub struct Shape {
     pub ring_max: Duration,
     /// How often the observer asks each address on every node.
     pub observe: Duration,
+    /// Longest time after which whoever watches the daemons starts them again.
+    pub again_max: Duration,
     /// An operator looks after machines that are off, and says so to the others.
     pub operator: bool,
     /// Broken on purpose.
@@ -111,6 +113,7 @@ impl Shape {
             wake_max: Duration::from_micros(20),
             ring_max: Duration::from_micros(20),
             observe: Duration::from_micros(500),
+            again_max: Duration::from_millis(60),
             operator: false,
             sabotage: None,
             mutations: Vec::new(),

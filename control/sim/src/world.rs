@@ -102,7 +102,7 @@ impl World {
         let machines = machines.collect();
         let mut checkers = Checkers::default();
         checkers.log.configure(shape.nodes);
-        checkers.needless.configure(shape.nodes.len(), shape.interval, shape.deadline());
+        checkers.needless.configure(&shape);
         let mut queue = Queue::new();
         queue.push(Real(0).after(shape.observe), What::Ask);
         Self {

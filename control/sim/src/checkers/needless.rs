@@ -8,6 +8,7 @@
 
 use super::Violation;
 use crate::clock::Real;
+use crate::shape::Shape;
 use base::Duration;
 use services::Reason;
 use services::reason::Trigger;
@@ -58,6 +59,8 @@ pub struct Needless {
     nodes: usize,
     interval: Duration,
     deadline: Duration,
+    /// The deadline as a clock that runs fast may show it.
+    shortest: Duration,
     hearing: BTreeMap<(NodeId, NodeId), Hearing>,
     fast: BTreeMap<NodeId, Stall>,
     control: BTreeMap<NodeId, Stall>,
@@ -77,8 +80,11 @@ pub struct Needless {
 
 impl Needless {
     /// Says what the cluster is.
-    pub fn configure(&mut self, nodes: usize, interval: Duration, deadline: Duration) {
-        (self.nodes, self.interval, self.deadline) = (nodes, interval, deadline);
+    pub fn configure(&mut self, shape: &Shape) {
+        (self.nodes, self.interval) = (shape.nodes.len(), shape.interval);
+        self.deadline = shape.deadline();
+        let faster = self.deadline.0 * 2 * u64::from(shape.rate_ppm) / 1_000_000;
+        self.shortest = self.deadline.saturating_sub(Duration(faster));
     }
 
     // What the world did.
@@ -143,6 +149,11 @@ impl Needless {
         self.failed.insert(service);
     }
 
+    /// A gate lacks a filter: nothing starts behind it.
+    pub fn lacks_gate(&mut self, now: Real) {
+        self.trouble = now;
+    }
+
     // What is a reason.
 
     /// How long something may go on to have effects: whoever acts on it may be slow too.
@@ -152,8 +163,7 @@ impl Needless {
     /// True if `to` has not heard `from` for a deadline, and the world made that.
     fn is_made_silent(&self, now: Real, from: NodeId, to: NodeId) -> bool {
         let hearing = self.hearing.get(&(from, to)).copied().unwrap_or_default();
-        // A clock may run fast by a thousandth.
-        let silent = now.since(hearing.at).0 >= self.deadline.0 / 1_000 * 998;
+        let silent = now.since(hearing.at) >= self.shortest;
         let before = Real(hearing.at.0.saturating_sub(self.interval.0 * 2));
         let stalled = self.fast.get(&from).is_some_and(|s| s.long_until > before);
         let over = self.ended.iter().any(|(life, at)| life.node == from && *at > before);
@@ -246,7 +256,7 @@ impl Needless {
 mod tests {
     use super::Needless;
     use crate::clock::Real;
-    use crate::shape::id;
+    use crate::shape::{Shape, id};
     use base::Duration;
     use wire::entry::RemovalCause;
     use wire::{Incarnation, Life, Seq, Stint, Stream};
@@ -262,7 +272,7 @@ mod tests {
     /// Three nodes of which the second and the third hear the first every ten milliseconds.
     fn beaten(until: u64) -> Needless {
         let mut needless = Needless::default();
-        needless.configure(3, Duration::from_millis(10), Duration::from_millis(30));
+        needless.configure(&Shape::calm(3));
         for ms in (10..=until).step_by(10) {
             for to in [2, 3] {
                 needless.travels(at(ms), Stream::Fast, id(1), id(to), Some(Duration(1)));

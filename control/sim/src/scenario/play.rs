@@ -166,7 +166,7 @@ impl Player {
     fn wall(&mut self, from: &[Who], to: &[Who]) -> Result<(), String> {
         let (from, to) = (self.all(from)?, self.all(to)?);
         let links = self.world.network.every_link();
-        self.world.network.build(Wall { links, from, to, only: None, share_ppm: 1_000_000 });
+        self.world.network.build(Wall::whole(links, from, to));
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Player {
         };
         for (from, to) in [(of, all), (all, of)] {
             let links = 1 << link;
-            self.world.network.build(Wall { links, from, to, only: None, share_ppm: 1_000_000 });
+            self.world.network.build(Wall::whole(links, from, to));
         }
         Ok(())
     }
