@@ -153,6 +153,35 @@ fn the_removal_still_waits_for_the_own_deadline() {
 }
 
 #[test]
+fn evidence_of_a_term_that_did_not_commit_is_said_again() {
+    let mut c = Cluster::running(2);
+    let two = c.life(2);
+    c.cut.insert((id(2), id(1)));
+    c.write(1, b"a");
+    let removes = |c: &Cluster| {
+        let last = c.agreement(1).log().get(c.agreement(1).op());
+        last.is_some_and(|e| matches!(e.kind, EntryKind::Remove { .. }))
+    };
+    c.until("R-PROGRESS", 200, removes);
+    c.isolate(2);
+    // The evidence stands behind a removal that waits for its deadline, and a frame of the other comes late.
+    c.call(1, |a, now| a.handle_suspected(now, two, Stint::NONE));
+    c.confirm(1).unwrap();
+    let fence = c.agreement(1).op();
+    assert!(is_fence(c.agreement(1).log().get(fence).unwrap(), two, FenceProof::Operator));
+    assert!(c.agreement(1).commit() < fence);
+    let term = wire::Term { era: 1, counter: 50, life: two };
+    c.forge(two, 1, Message::Reject { term });
+    assert_eq!(c.agreement(1).status(), Status::Candidate);
+    c.run(100);
+    assert!(c.agreement(1).commit() < fence, "what was said was said before it was heard");
+    c.confirm(1).unwrap();
+    c.run(50);
+    assert!(c.agreement(1).roster().is_void(id(2)), "{}", c.describe());
+    assert_eq!((c.leases(), c.writes(1, b"a")), (vec![1], 1));
+}
+
+#[test]
 fn a_newer_life_is_evidence_too() {
     let mut c = Cluster::running(2);
     c.write(2, b"a");
