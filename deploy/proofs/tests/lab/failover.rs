@@ -20,6 +20,7 @@ use testbed::suite::Verdict;
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "failover-of-an-address", run: failover_of_an_address },
+    Test { name: "clock-steps", run: clock_steps },
     Test { name: "bench-failover-in-the-lab", run: bench_failover },
 ];
 
@@ -235,6 +236,38 @@ fn failover_of_an_address(arena: &Arena) -> Result<Verdict> {
         (owner, generation) = after;
     }
     hold!(void < 2, "both trials were void: the machine stood still");
+    Ok(Verdict::Pass)
+}
+
+/// Somebody sets the wall clocks, here a day ahead and there years back: nothing happens. Only a
+/// machine of its own has a wall clock of its own, so this is not a test of the bed.
+fn clock_steps(arena: &Arena) -> Result<Verdict> {
+    let disk = DiskSpec { mib: 32, ..DiskSpec::default() };
+    let lab = arena.start(&arena.pair().with_disks(&[disk]))?;
+    let cluster = Cluster::start(&lab, "100ms")?;
+    let meter = StallMeter::start();
+    let before = cluster.settle(&[1, 2, 3])?;
+    let lives = |cluster: &Cluster<'_>| -> Result<Vec<_>> {
+        let members = cluster.status(name(before.0))?.members.into_iter();
+        Ok(members.map(|it| (it.name, it.life, it.stint)).collect())
+    };
+    let (members, begin) = (lives(&cluster)?, os::now());
+    for step in ["+1 day", "-2 years", "+20 years", "+1 second", "1970-01-02", "2026-01-01"] {
+        for (node, step) in [("a", step), ("b", "-1 hour"), ("w", "+1 minute")] {
+            lab.node(node).run(&["date", "-s", step])?.success()?;
+        }
+        os::sleep(Duration::from_millis(300));
+    }
+    let year = lab.node("a").sh("date +%Y")?;
+    hold!(year.trim() == "2026", "the clock of a was not set: {year}");
+    let after = cluster.settle(&[1, 2, 3])?;
+    let now = lives(&cluster)?;
+    if (after, &now) != (before, &members) {
+        // Two intervals of standstill are a reason of their own.
+        let stall = meter.overlaps(begin, os::now(), Duration::from_millis(200));
+        hold!(stall.is_some(), "{before:?} {members:?} became {after:?} {now:?}");
+        return Ok(Verdict::Skip(format!("the machine stood still: {stall:?}")));
+    }
     Ok(Verdict::Pass)
 }
 
