@@ -1,5 +1,6 @@
 //! R-START: what an earlier run left behind is removed before the first frame of a new life.
 
+use crate::destroy::Destroyer;
 use crate::error::AddressError;
 use crate::interface;
 use crate::message;
@@ -15,7 +16,9 @@ pub struct Removed {
     pub interface: u32,
 }
 
-/// Removes every address of `floating` from every interface and returns what was there.
+/// Removes every address of `floating` from every interface, ends the connections that an owner which
+/// was killed has left on them, and returns the addresses that were there. A connection of the former
+/// time would answer with stale state as soon as its address comes back to this node.
 pub fn remove_leftovers(floating: &[IpAddr]) -> Result<Vec<Removed>, AddressError> {
     let mut netlink = Netlink::route()?;
     let mut removed = Vec::new();
@@ -29,6 +32,11 @@ pub fn remove_leftovers(floating: &[IpAddr]) -> Result<Vec<Removed>, AddressErro
             // Gone with another of its subnet, or by somebody else's hand.
             Err(e) if e.errno() == Some(libc::EADDRNOTAVAIL) => {}
             Err(e) => return Err(e),
+        }
+    }
+    if let Some(destroyer) = &mut Destroyer::open()? {
+        for address in floating {
+            destroyer.destroy(*address)?;
         }
     }
     Ok(removed)

@@ -225,6 +225,20 @@ fn leftovers_go_and_own_addresses_stay() {
 }
 
 #[test]
+fn connections_of_an_owner_that_was_killed_end_with_its_leftovers() {
+    in_namespace("connections_of_an_owner_that_was_killed_end_with_its_leftovers", || {
+        FloatingAddress::open(floating("10.7.0.100", 24)).unwrap().start(Instant(0)).unwrap();
+        let listener = TcpListener::bind("10.7.0.100:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut served, _) = listener.accept().unwrap();
+        served.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        remove_leftovers(&["10.7.0.100".parse().unwrap()]).unwrap();
+        let error = served.read(&mut [0]).expect_err("the connection was ended");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+    });
+}
+
+#[test]
 fn releasing_the_first_address_of_a_subnet_keeps_the_others() {
     in_namespace("releasing_the_first_address_of_a_subnet_keeps_the_others", || {
         let mut first = FloatingAddress::open(floating("10.8.0.1", 24)).unwrap();
