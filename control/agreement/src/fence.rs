@@ -42,9 +42,16 @@ impl Agreement {
         self.partner() == Some(node) && !self.committed.is_void(node)
     }
 
-    /// Whether the operator's word about a node can be taken now. With three or more voters it always can.
+    /// Whether the operator's word about a node can be taken now: not while it speaks. A new life may have begun while the
+    /// word was on its way here, and been met by its messages before the fast path has told of it; it is not what the
+    /// operator saw.
     pub fn check_fenced_order(&self, now: Instant, node: NodeId) -> Result<(), FenceRefused> {
-        if self.needs_evidence(node) { self.silent_life(now, node).map(drop) } else { Ok(()) }
+        if self.needs_evidence(node) {
+            return self.silent_life(now, node).map(drop);
+        }
+        let spoke = self.spoke.get(&node).is_some_and(|at| now.since(*at) < self.deadline() * 2);
+        let speaks = spoke && !self.suspects_life(now, self.newest(node));
+        if speaks { Err(FenceRefused::Heard) } else { Ok(()) }
     }
 
     /// The other half's life, if evidence about it can be used here.

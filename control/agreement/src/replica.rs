@@ -42,6 +42,8 @@ pub struct Agreement {
     pub(crate) latest: Roster,
     /// Highest incarnation of each node that spoke or stands in the log (R-LIFE).
     pub(crate) highest: BTreeMap<NodeId, Incarnation>,
+    /// When the newest life of each node last sent a message.
+    pub(crate) spoke: BTreeMap<NodeId, Instant>,
     pub(crate) seals: Seals,
     /// Lives that the operator said are off, not heard since (R-FENCE).
     pub(crate) said_off: BTreeMap<NodeId, Life>,
@@ -86,6 +88,7 @@ impl Agreement {
             committed: Roster::empty(settings.voters),
             latest: Roster::empty(settings.voters),
             highest: BTreeMap::from([(me.node, me.incarnation)]),
+            spoke: BTreeMap::new(),
             seals: Seals::default(),
             said_off: BTreeMap::new(),
             suspicions: Suspicions::default(),
@@ -121,6 +124,7 @@ impl Agreement {
             return;
         }
         self.forget_evidence(from);
+        self.spoke.insert(from.node, now);
         match message {
             Message::Prepare { term, prev_op, prev_term, entries, commit, release, held } => {
                 let limits = (commit, release, held);

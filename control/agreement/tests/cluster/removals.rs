@@ -2,8 +2,9 @@
 
 use crate::pump::{Cluster, D, id};
 use base::Duration;
+use ng_agreement::FenceRefused;
 use wire::entry::{FenceProof, RemovalCause};
-use wire::{EntryKind, Incarnation, Op};
+use wire::{EntryKind, Incarnation, Life, Message, Op};
 
 fn cause(c: &Cluster) -> RemovalCause {
     let cause = |e: &wire::Entry| match e.kind {
@@ -169,4 +170,24 @@ fn an_obituary_of_a_primary_whose_control_still_runs_removes_it_at_once() {
     }
     let took = c.until("all know", 20, |c| (2..=3).all(|n| c.knows_removed(n, victim)));
     assert!(took <= c.hop * 8, "{took}");
+}
+
+#[test]
+fn the_operators_word_is_not_taken_while_a_new_life_of_the_node_speaks() {
+    let mut c = Cluster::running(3);
+    let dead = c.life(3);
+    c.kill(3);
+    c.run(100);
+    let answer = |c: &mut Cluster| {
+        let mut answer = None;
+        c.call(1, |a, now| answer = Some(a.check_fenced_order(now, id(3))));
+        answer.unwrap()
+    };
+    assert_eq!(answer(&mut c), Ok(()));
+    // Its fast path has not been heard yet: only this message tells of it.
+    let new = Life { incarnation: Incarnation(dead.incarnation.0 + 1), ..dead };
+    c.forge(new, 1, Message::Join { removed_at: Op::ZERO, op: Op::ZERO, fresh: true, era: 0 });
+    assert_eq!(answer(&mut c), Err(FenceRefused::Heard));
+    c.run(2 * D.millis() + 1);
+    assert_eq!(answer(&mut c), Ok(()), "it is silent again");
 }
