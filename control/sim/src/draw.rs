@@ -9,7 +9,7 @@ use base::{Duration, Prng};
 use wire::{NodeId, NodeSet, ServiceId, Stream};
 
 /// Kinds of faults, as many as [`draw`] knows.
-const KINDS: usize = 28;
+const KINDS: usize = 29;
 
 /// How likely each kind is in one seed.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +146,7 @@ impl Draw<'_> {
         let (dice, shape, service, node) = (self.dice, self.shape, self.service, self.node);
         match kind {
             16 => Fault::Pause(node, Which::Fast, self.brink),
-            17 => {
+            17 | 28 => {
                 let which = [Which::Fast, Which::Both][dice.below(2) as usize];
                 let span = self.brink + Duration(dice.below(shape.deadline().0));
                 Fault::Sleepers(node, which, span)
@@ -160,7 +160,7 @@ impl Draw<'_> {
             22 => Fault::CutAnd(node, self.other, self.down),
             23 if shape.operator => Fault::Cut(node, self.down * 2),
             24 => Fault::KillOthers(node),
-            25 => Fault::Relapse(node, Duration(dice.below(shape.deadline().0 * 2))),
+            25 | 27 => Fault::Relapse(node, Duration(dice.below(shape.deadline().0 * 2))),
             26 => Fault::Mute(node, self.other, shape.deadline() * (3 + dice.below(6))),
             _ => match dice.below(4) {
                 0 => Fault::ConfirmOff(node, self.other),

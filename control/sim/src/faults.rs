@@ -138,6 +138,11 @@ impl World {
                 self.wall_both(all, one(node), Some(Stream::Control), span);
                 let wall = Wall::whole(self.network.every_link(), one(node), one(deaf));
                 self.wall(Wall { only: Some(Stream::Fast), ..wall }, span);
+                // Something that it does not acknowledge.
+                for other in all.iter().filter(|n| *n != node) {
+                    let at = self.now.after(Duration(self.dice.below(self.shape.interval.0 * 4)));
+                    self.plan(at, Fault::Clear(ServiceId(0), other));
+                }
             }
             Fault::Leave(node, down) => {
                 self.leave(node);

@@ -160,7 +160,7 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, Network, Quality, Wall};
+    use super::{Network, Quality, Wall};
     use base::Prng;
     use wire::{NodeId, NodeSet, Stream};
 

@@ -89,7 +89,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
-    let drawn = [3, 3, 3, 3, 3, 3, 5, 5, 4, 2][dice.below(10) as usize];
+    let drawn = [3, 3, 3, 3, 3, 3, 5, 5, 4, 4, 2, 2][dice.below(12) as usize];
     let mut shape = Shape::calm(options.nodes.unwrap_or(drawn));
     let nodes: Vec<NodeId> = shape.nodes.iter().collect();
     if nodes.len() == 3 && dice.chance(1, 5) {

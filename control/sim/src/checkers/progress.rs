@@ -4,6 +4,7 @@
 use super::log::Seats;
 use crate::machine::Machine;
 use crate::world::World;
+use agreement::Status;
 use services::Phase;
 use wire::{EntryKind, Life, NodeId, Op, ServiceId};
 
@@ -44,16 +45,25 @@ fn votes_suffice(world: &World) -> bool {
         let agreement = world.machines.get(&life.node)?.control()?.node.agreement();
         let log = agreement.log();
         let begins = log.get(Op(1)).map(|entry| entry.term.era);
-        (begins == Some(era)).then_some((log, agreement.commit()))
+        let leads = agreement.status() == Status::Primary;
+        (begins == Some(era)).then_some((log, agreement.commit(), leads))
     };
     let logs: Vec<_> = live.iter().filter_map(of_era).collect();
-    let known = logs.iter().map(|(_, commit)| *commit).max().unwrap_or_default();
+    let known = logs.iter().map(|(_, commit, _)| *commit).max().unwrap_or_default();
+    // A life votes by its own state (R-VOTE). One that was admitted and does not know it can only be
+    // taught by a primary.
+    let led = logs.iter().any(|(.., leads)| *leads);
+    let knows = |life: &Life| {
+        let own = of_era(life).and_then(|(_, commit, _)| checked.seats_at(era, commit));
+        own.is_some_and(|seats| seats.votes(*life))
+    };
+    let live: Vec<Life> = live.iter().copied().filter(|life| led || knows(life)).collect();
     let Some(seats) = checked.seats_at(era, known) else { return false };
     // One of two goes on alone when it hears that the other's life is over (R-FENCE).
     let need = if world.shape.nodes.len() == 2 { 1 } else { need };
     let enough = |seats: &Seats| live.iter().filter(|l| seats.votes(**l)).count() >= need;
     enough(seats)
-        && logs.iter().all(|(log, _)| {
+        && logs.iter().all(|(log, ..)| {
             let mut later = seats.clone();
             log.after(known).all(|(op, entry)| {
                 later.apply(op, entry);
