@@ -1,20 +1,28 @@
-//! Every written schedule, each with three seeds.
+//! Every written schedule, each with three seeds; and again without the rules that it names.
 
 use ng_sim::scenario::{Scenario, play};
 use std::path::Path;
 
-#[test]
-fn every_schedule_is_as_expected() {
+/// The schedules, by name.
+fn schedules() -> Vec<(String, Scenario)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let mut paths: Vec<_> =
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 20, "{} schedules", paths.len());
-    let mut failures = Vec::new();
-    for path in paths {
+    let read = |path: &std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let mut scenario = Scenario::parse(&text).unwrap_or_else(|m| panic!("{name}: {m}"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let scenario = Scenario::parse(&text).unwrap_or_else(|m| panic!("{name}: {m}"));
+        (name, scenario)
+    };
+    paths.iter().map(read).collect()
+}
+
+#[test]
+fn every_schedule_is_as_expected() {
+    let mut failures = Vec::new();
+    for (name, mut scenario) in schedules() {
         for seed in 1..=3 {
             scenario.seed = seed;
             if let Err(what) = play(&scenario, None) {
@@ -23,4 +31,26 @@ fn every_schedule_is_as_expected() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[cfg(feature = "mutations")]
+#[test]
+fn a_schedule_sees_that_a_rule_is_missing() {
+    let seen = |what: &str| ["I4 ", "I5 ", "I9 ", "S2b "].iter().any(|rule| what.contains(rule));
+    let mut rules = 0;
+    for (name, mut scenario) in schedules() {
+        for rule in scenario.catches.clone() {
+            rules += 1;
+            scenario.shape.mutations = vec![rule.clone().leak()];
+            let results: Vec<_> = (1..=3)
+                .map(|seed| {
+                    scenario.seed = seed;
+                    play(&scenario, None)
+                })
+                .collect();
+            let caught = results.iter().any(|r| r.as_ref().is_err_and(|what| seen(what)));
+            assert!(caught, "{name} without {rule}: {results:?}");
+        }
+    }
+    assert!(rules >= 2, "{rules} rules");
 }

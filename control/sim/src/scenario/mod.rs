@@ -3,22 +3,24 @@
 //!
 //! ```text
 //! nodes 3                     configuration first: nodes, links, witness, interval, misses, loss,
-//!                             slow drivers TIME, seed
+//!                             slow drivers TIME, latency, again (time until daemons are started
+//!                             again), seed; catches RULE…: it fails when that rule is off
 //! service vip lease 1 2 3     name, policy, nodes in order of preference; `fail-back` may follow
 //! start 1 2 3                 or restart
 //! settle                      everybody that is up is a member, every service runs
 //! let old = owner vip         names for nodes: owner SERVICE, primary, other NODE…
 //! cut old                     power off; also: kill NODE [fast|control|both], leave NODE
 //! pause fast 2 50ms           or control, or both
-//! partition 1 | 2 3           also: oneway 1 -> 2 3, link 0 down [NODE], heal
-//! move vip 2
+//! partition 1 | 2 3           also: oneway [fast|control] 1 -> 2 3, link 0 down [NODE], heal
+//! move vip 2                  also: clear vip at 1, confirm 2 off at 1
 //! run 100ms
 //! mark                        removals are counted from here; `settle` does the same
 //! expect owner vip 2 within 40ms
 //! ```
 //!
 //! What can be expected: `owner S N`, `no owner S`, `member N`, `removed N`, `no removal`,
-//! `removals COUNT`, `primary N`, `no lease`, `no quorum`.
+//! `removals COUNT`, `primary N`, `no lease`, `no quorum`, `learned N` (has the log and no vote),
+//! `answer S N` and `silence S` (what the observer outside hears).
 //!
 //! * [`parse`]: lines into steps, with errors that name the line.
 //! * [`mod@play`]: steps into a world.

@@ -5,7 +5,7 @@ use crate::shape::Shape;
 use base::Duration;
 use driver::FencePolicy;
 use services::Placement;
-use wire::NodeId;
+use wire::{NodeId, Stream};
 
 /// A line that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,6 +58,12 @@ pub enum Seen {
     Primary(Who),
     /// No node that is up has quorum by its own count.
     NoQuorum,
+    /// The node has the committed log, and no vote of its own by it yet.
+    Learned(Who),
+    /// The observer hears that node, and no other.
+    Answer(String, Who),
+    /// The observer hears nobody.
+    Silence(String),
 }
 
 /// One step.
@@ -81,8 +87,8 @@ pub enum Step {
     Pause(Which, Who, Duration),
     /// Two sides do not hear each other.
     Partition(Vec<Who>, Vec<Who>),
-    /// The second does not hear the first.
-    OneWay(Vec<Who>, Vec<Who>),
+    /// The second does not hear the first, or one process of it does not.
+    OneWay(Vec<Who>, Vec<Who>, Option<Stream>),
     /// A link is down, for all or for one.
     LinkDown(u8, Option<Who>),
     /// All walls come down.
@@ -91,6 +97,8 @@ pub enum Step {
     Move(String, Who),
     /// The operator says that the first is off, to the second; whether it is so is the schedule's business.
     ConfirmOff(Who, Who),
+    /// The operator has failed nodes of a service tried again: an entry, if nothing else.
+    Clear(String, Who),
     /// Time passes.
     Run(Duration),
     /// Something is seen, within a time.
@@ -104,6 +112,8 @@ pub struct Scenario {
     pub shape: Shape,
     /// The seed of everything that is drawn.
     pub seed: u64,
+    /// Rules that it sees missing: it fails when one of them is off.
+    pub catches: Vec<String>,
     /// Steps with their lines.
     pub steps: Vec<(usize, Step)>,
 }
@@ -111,7 +121,8 @@ pub struct Scenario {
 impl Scenario {
     /// Reads a schedule.
     pub fn parse(text: &str) -> Result<Self, Mistake> {
-        let mut scenario = Self { shape: Shape::calm(3), seed: 1, steps: Vec::new() };
+        let mut scenario =
+            Self { shape: Shape::calm(3), seed: 1, catches: Vec::new(), steps: Vec::new() };
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -144,6 +155,9 @@ impl Scenario {
             ["interval", span] => shape.interval = duration(span)?,
             ["witness", n] => shape.witnesses.insert(node(n)?),
             ["seed", n] => self.seed = n.parse().map_err(|_| format!("{n} is no number"))?,
+            ["catches", rules @ ..] => self.catches = rules.iter().map(|r| (*r).into()).collect(),
+            ["latency", span] => shape.quality.base = duration(span)?,
+            ["again", span] => shape.again_max = duration(span)?,
             ["loss", share] => shape.quality.loss_ppm = percent(share)?,
             ["slow", "drivers", span] => {
                 shape.manners.slow = 1_000;
@@ -184,13 +198,19 @@ fn step(words: &[&str]) -> Result<Step, String> {
             Step::Partition(a, b)
         }
         ["oneway", rest @ ..] => {
+            let (only, rest) = match rest {
+                ["fast", rest @ ..] => (Some(Stream::Fast), rest),
+                ["control", rest @ ..] => (Some(Stream::Control), rest),
+                rest => (None, rest),
+            };
             let (a, b) = sides(rest, "->")?;
-            Step::OneWay(a, b)
+            Step::OneWay(a, b, only)
         }
         ["link", link, "down"] => Step::LinkDown(digit(link)?, None),
         ["link", link, "down", n] => Step::LinkDown(digit(link)?, Some(who(n))),
         ["heal"] => Step::Heal,
         ["confirm", n, "off", "at", at] => Step::ConfirmOff(who(n), who(at)),
+        ["clear", service, "at", n] => Step::Clear((*service).into(), who(n)),
         ["move", service, n] => Step::Move((*service).into(), who(n)),
         ["run", span] => Step::Run(duration(span)?),
         ["expect", what @ .., "within", span] => Step::Expect(seen(what)?, duration(span)?),
@@ -210,6 +230,9 @@ fn seen(words: &[&str]) -> Result<Seen, String> {
         ["no", "lease"] => Seen::NoLease,
         ["no", "quorum"] => Seen::NoQuorum,
         ["primary", n] => Seen::Primary(who(n)),
+        ["learned", n] => Seen::Learned(who(n)),
+        ["answer", service, n] => Seen::Answer((*service).into(), who(n)),
+        ["silence", service] => Seen::Silence((*service).into()),
         _ => return Err(format!("`{}` is nothing to expect", words.join(" "))),
     })
 }

@@ -10,7 +10,7 @@ use agreement::Status;
 use base::Duration;
 use node::Command;
 use std::collections::BTreeMap;
-use wire::{NodeId, NodeSet, ServiceId};
+use wire::{NodeId, NodeSet, ServiceId, Stream};
 
 /// How closely an expectation is timed.
 const STEP: Duration = Duration::from_micros(250);
@@ -71,10 +71,10 @@ impl Player {
                 self.world.pause(node, *which, *span);
             }
             Step::Partition(a, b) => {
-                self.wall(a, b)?;
-                self.wall(b, a)?;
+                self.wall(a, b, None)?;
+                self.wall(b, a, None)?;
             }
-            Step::OneWay(a, b) => self.wall(a, b)?,
+            Step::OneWay(a, b, only) => self.wall(a, b, *only)?,
             Step::LinkDown(link, who) => self.link_down(*link, who.as_ref())?,
             Step::Heal => self.world.network.tear_all(),
             Step::Move(service, who) => {
@@ -87,6 +87,10 @@ impl Player {
                     self.world.checkers.evidence.assert(node);
                 }
                 self.world.command(at, Command::ConfirmOff { node });
+            }
+            Step::Clear(service, at) => {
+                let (service, at) = (self.service(service)?, self.one(at)?);
+                self.world.command(at, Command::ClearFailures { service });
             }
             Step::Run(span) => self.world.run(*span).map_err(|v| v.to_string())?,
             Step::Expect(seen, within) => self.expect(seen, *within)?,
@@ -137,6 +141,11 @@ impl Player {
             Seen::NoLease => Fact::NoLease,
             Seen::Primary(who) => Fact::Primary(self.one(who)?),
             Seen::NoQuorum => Fact::NoQuorum,
+            Seen::Learned(who) => Fact::Learned(self.one(who)?),
+            Seen::Answer(service, who) => {
+                Fact::Answer(self.service(service)?, Some(self.one(who)?))
+            }
+            Seen::Silence(service) => Fact::Answer(self.service(service)?, None),
         })
     }
 
@@ -163,10 +172,10 @@ impl Player {
         who.iter().map(|w| self.one(w)).collect()
     }
 
-    fn wall(&mut self, from: &[Who], to: &[Who]) -> Result<(), String> {
+    fn wall(&mut self, from: &[Who], to: &[Who], only: Option<Stream>) -> Result<(), String> {
         let (from, to) = (self.all(from)?, self.all(to)?);
         let links = self.world.network.every_link();
-        self.world.network.build(Wall::whole(links, from, to));
+        self.world.network.build(Wall { only, ..Wall::whole(links, from, to) });
         Ok(())
     }
 
@@ -195,6 +204,8 @@ enum Fact {
     NoLease,
     Primary(NodeId),
     NoQuorum,
+    Learned(NodeId),
+    Answer(ServiceId, Option<NodeId>),
 }
 
 impl Fact {
@@ -216,12 +227,24 @@ impl Fact {
             Self::Removals(n) => log.removals() == removals + n,
             Self::NoLease => machines.all(|m| m.lease(world.now).is_none()),
             Self::Primary(node) => primary(world) == Some(node),
+            Self::Learned(node) => has_learned(world, node),
+            Self::Answer(service, node) => progress::answering(world, service) == node,
             Self::NoQuorum => {
                 let has = |m: &Machine| m.control().is_some_and(|c| c.node.quorum().held);
                 machines.all(|m| !has(m))
             }
         }
     }
+}
+
+/// True if the node knows all that is committed and has no vote by it.
+fn has_learned(world: &World, node: NodeId) -> bool {
+    let log = &world.checkers.log;
+    let control = world.machines.get(&node).and_then(Machine::control);
+    control.is_some_and(|control| {
+        let agreement = control.node.agreement();
+        agreement.status() == Status::Learner && agreement.commit().0 == log.length(log.era())
+    })
 }
 
 /// The node that leads the highest term.
