@@ -2,13 +2,16 @@
 //! likes.
 
 use crate::error::Result;
-use crate::load::{GROUP, GROUP_MAC};
+use crate::load::GROUP;
 use crate::os;
 use crate::packet::{HEADERS_LEN, PacketSocket, udp};
 use crate::spec::PORT_BEATS;
 use crate::topology::{CLIENT_MAC, Topology, address};
 use base::Duration;
 use std::net::SocketAddrV4;
+
+/// The MAC address of link 1's group.
+const GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x7f, 0x4d, 0x01];
 
 /// The intruder.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use crate::error::{Context, Result};
 use crate::os;
 use crate::packet::{PacketSocket, udp};
 use crate::spec::PORT_BEATS;
-use crate::topology::{CLIENT_MAC, Topology, address};
+use crate::topology::{CLIENT_MAC, Topology, address, mac};
 use base::Duration;
 use std::fs;
 use std::hint::black_box;
@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-/// The group of link 1, and its MAC address.
+/// The group of link 1.
 pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 1);
-pub(crate) const GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x7f, 0x4d, 0x01];
+
+/// A machine that is no node: a node would drop what comes in from its own address.
+const STRANGER: u8 = 99;
 
 /// Threads that end when this is dropped.
 #[derive(Debug, Default)]
@@ -73,18 +75,19 @@ pub struct Storm {
 }
 
 impl Storm {
-    /// Starts one of `rate` frames a second, each of which reaches every node on link 1.
+    /// Starts one of `rate` frames a second, to these nodes in turn, on link 1.
     ///
     /// # Errors
     /// When its socket cannot be opened.
-    pub fn start(topology: &Topology, rate: u64) -> Result<Self> {
+    pub fn start(topology: &Topology, nodes: &[u8], rate: u64) -> Result<Self> {
         let socket = topology.client().inside(PacketSocket::sender)?;
-        let frames = [PORT_BEATS, PORT_BEATS + 1].map(|port| {
-            let from = SocketAddrV4::new(address(1, 1), PORT_BEATS);
+        let mut frames = Vec::new();
+        for (node, port) in nodes.iter().flat_map(|it| [(*it, PORT_BEATS), (*it, PORT_BEATS + 1)]) {
+            let from = SocketAddrV4::new(address(STRANGER, 1), PORT_BEATS);
             let garbage: Vec<u8> = (0..120).map(|_| os::random() as u8 | 0x80).collect();
             let to = SocketAddrV4::new(GROUP, port);
-            udp((CLIENT_MAC, from), (GROUP_MAC, to), &garbage)
-        });
+            frames.push(udp((CLIENT_MAC, from), (mac(node, 1), to), &garbage));
+        }
         let sent = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&sent);
         let begin = os::now();
@@ -94,8 +97,8 @@ impl Storm {
             let due = os::now().since(begin).micros() * rate / 1_000_000;
             // What the machine did not let us send is not sent twice as fast later.
             let missing = due.saturating_sub(count.load(Ordering::Relaxed)).min(rate / 50);
-            for number in 0..missing {
-                socket.send(&frames[number as usize % frames.len()]);
+            for frame in frames.iter().cycle().take(missing as usize) {
+                socket.send(frame);
             }
             count.fetch_add(missing, Ordering::Relaxed);
         });

@@ -147,7 +147,7 @@ fn start(fault: &Fault, arena: &mut Arena, hearing: &Hearing, held: &mut Held) -
             }
         }
         Fault::Hogs => held.hogs = Some(Hogs::start()),
-        Fault::Storm => held.storm = Some(Storm::start(topology, STORM_RATE)?),
+        Fault::Storm => held.storm = Some(Storm::start(topology, &all, STORM_RATE)?),
     }
     Ok(())
 }

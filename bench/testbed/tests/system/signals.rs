@@ -65,7 +65,7 @@ fn takeover(arena: &mut Arena, programs: &[&str], signal: i32) -> Result<Option<
         return Ok(None);
     };
     os::sleep(Duration::from_millis(20)); // a stall is known when it is over
-    let limit = arena.cluster.spec().interval_length() / 2;
+    let limit = ON_THE_SPOT / 2;
     let stall = arena.meter.overlaps(begin, answer.received, limit);
     let stall = stall.map(|it| format!("core {} stood still {}", it.core, it.length()));
     let last = arena.cluster.bed().observer().record().last_of(owner);
