@@ -52,7 +52,7 @@ pub enum Fault {
     },
     /// Processes are killed.
     Kill(NodeId, Which),
-    /// Both processes are killed on all nodes but one.
+    /// Both processes are killed on all nodes but one, which falls silent later.
     KillOthers(NodeId),
     /// A member is removed, comes back, and then beats but says nothing else to anybody.
     Relapse(NodeId, Duration),
@@ -117,6 +117,10 @@ impl World {
                 for node in self.shape.nodes.iter().filter(|n| *n != alive) {
                     self.kill(node);
                 }
+                // They have perhaps learned from it when it falls silent: then they begin without it.
+                let deadline = self.shape.deadline();
+                let at = self.now.after(Duration(self.dice.below(deadline.0 * 3)));
+                self.plan(at, Fault::Mute(alive, alive, deadline * 12));
             }
             Fault::Relapse(node, back) => {
                 let deadline = self.shape.deadline();
