@@ -7,7 +7,7 @@ use crate::packet::{BelievedDamage, Body, Packet};
 use agreement::{Destination, Roster};
 use base::{Duration, Instant};
 use driver::{Job, Outcome};
-use heartbeat::{Board, Event};
+use heartbeat::{Board, Event, EventKind};
 use membership::View;
 use node::{Action, Command, CommandDone, CommandRefused, GateState, Node};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +24,8 @@ const STALE_EVERY: Duration = Duration::from_millis(100);
 pub enum ControlOut {
     /// Sends a message on every link.
     Send(Seq, Destination, Rc<Message>),
+    /// Says on every link that a stint is over, because fast cannot.
+    Obituary(Seq, Stint),
     /// Stores the era durably and comes back with it.
     Store(u32),
     /// Hands a job to the drivers.
@@ -181,8 +183,8 @@ impl Control {
             Some(began) => began,
             None => {
                 board.make_progress();
-                if self.orphaned {
-                    gate.close(board.stint());
+                if self.orphaned && self.leaving.is_none() {
+                    self.close_for_fast(board, gate, out);
                 }
                 self.take_inputs(now, board, out)?;
                 self.node.handle_timeout(now);
@@ -206,6 +208,18 @@ impl Control {
         self.slept = now;
         let over = self.leaving.is_some_and(|at| now.since(at) >= self.patience);
         Ok(if over || self.node.has_left(now) { Turn::Left } else { Turn::Done })
+    }
+
+    /// Fast is gone, and with it whoever would renew the lease: all is closed, then the peers are
+    /// told (R-OBIT).
+    fn close_for_fast(&mut self, board: &Board, gate: &Gate, out: &mut Vec<ControlOut>) {
+        let stint = board.stint();
+        gate.close(stint);
+        board.close(stint);
+        if stint.is_member() {
+            self.seq += 1;
+            out.push(ControlOut::Obituary(Seq(self.seq), stint));
+        }
     }
 
     fn take_inputs(
@@ -252,6 +266,11 @@ impl Control {
             (Ok(()), Body::Agreement(message)) => {
                 let message = Rc::unwrap_or_clone(message);
                 self.node.handle_message(now, header.from, message);
+            }
+            (Ok(()), Body::Obituary(obituary)) => {
+                let (life, stint) = (header.from, obituary.stint);
+                let kind = EventKind::Obituary { life, stint };
+                self.node.handle_event(now, Event { at: now, kind });
             }
             (Err(Reject::Stale), _) => self.answer_stale(now, header.from.node, out),
             _ => {}
@@ -318,7 +337,8 @@ impl Control {
         }
     }
 
-    /// The words in the order of the product: given votes first, a peer's stint before its life, the own stint last.
+    /// The words in the order of the product: given votes first, a peer's stint before its life, the
+    /// own stint last.
     fn publish(&mut self, roster: &Roster) {
         self.words.push_back(Word::Given(roster.void()));
         self.words.push_back(Word::Voters(roster.voters));

@@ -124,7 +124,7 @@ impl Draw<'_> {
                 let share_ppm = 100_000 + dice.below(500_000);
                 Fault::Wall(Wall { only, share_ppm, ..Wall::whole(links, all, all) }, self.long)
             }
-            // A member that beats but does not acknowledge (R-PROGRESS), for long enough to be removed.
+            // A member that beats but does not acknowledge (R-PROGRESS), long enough to be removed.
             12 => {
                 let wall = Wall { only: Some(Stream::Control), ..wall(one, WHOLE) };
                 Fault::Wall(wall, shape.deadline() * (3 + dice.below(6)))

@@ -72,7 +72,7 @@ pub enum Fault {
     Split([NodeSet; 3], Duration),
     /// A clock runs at another rate from now on.
     Rate(NodeId, i64),
-    /// The gate of a node lacks a filter for a while: its daemons see that. (The second line holds.)
+    /// The gate of a node lacks a filter for a while: its daemons see it. (The second line holds.)
     GateLacks(NodeId, Duration),
     /// It has it again.
     GateWhole(NodeId),

@@ -15,7 +15,9 @@ use base::{Duration, Prng};
 use driver::{Done, Outcome};
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{EntryKind, Header, Kind, Life, LinkId, Message, NodeId, Seq, ServiceId, Stream};
+use wire::{
+    EntryKind, Header, Kind, Life, LinkId, Message, NodeId, Obituary, Seq, ServiceId, Stream,
+};
 
 /// Damaged bytes passed their check.
 fn believed() -> Violation {
@@ -123,14 +125,15 @@ impl World {
         let everybody = self.others(life.node);
         match out {
             FastOut::Beat(seq, beat) => {
-                self.send(life, seq, &Body::Beat(beat), &everybody, None);
+                self.send(life, (Stream::Fast, seq), &Body::Beat(beat), &everybody, None);
             }
             FastOut::Answer(seq, to, link, echo) => {
-                self.send(life, seq, &Body::Echo(echo), &[to], Some(link));
+                self.send(life, (Stream::Fast, seq), &Body::Echo(echo), &[to], Some(link));
             }
             FastOut::Obituary(seq, obituary) => {
                 self.tell(|| format!("{life:?} says its obituary of {:?}", obituary.stint));
-                self.send(life, seq, &Body::Obituary(obituary), &everybody, None);
+                let body = Body::Obituary(obituary);
+                self.send(life, (Stream::Fast, seq), &body, &everybody, None);
             }
             FastOut::Tell(event) => {
                 self.tell(|| format!("{life:?} sees {:?}", event.kind));
@@ -197,7 +200,15 @@ impl World {
                     Destination::All => self.others(life.node),
                     Destination::Node(node) => vec![node],
                 };
-                self.send(life, seq, &Body::Agreement(message), &to, None);
+                let body = Body::Agreement(message);
+                self.send(life, (Stream::Control, seq), &body, &to, None);
+            }
+            ControlOut::Obituary(seq, stint) => {
+                self.tell(|| {
+                    format!("{life:?} says that its stint {stint:?} is over: fast is gone")
+                });
+                let (body, to) = (Body::Obituary(Obituary { stint }), self.others(life.node));
+                self.send(life, (Stream::Control, seq), &body, &to, None);
             }
             ControlOut::Store(era) => {
                 let delay = Duration(20_000 + self.dice.below(3_000_000));
@@ -256,12 +267,19 @@ impl World {
         self.shape.nodes.iter().filter(|n| *n != node).collect()
     }
 
-    fn send(&mut self, from: Life, seq: Seq, body: &Body, to: &[NodeId], only: Option<LinkId>) {
+    fn send(
+        &mut self,
+        from: Life,
+        (stream, seq): (Stream, Seq),
+        body: &Body,
+        to: &[NodeId],
+        only: Option<LinkId>,
+    ) {
         let Some(daemons) = self.machines.get(&from.node).and_then(|m| m.daemons.as_ref()) else {
             return;
         };
         let nonce = daemons.nonce;
-        let (kind, stream) = (body.kind(), body.kind().stream());
+        let kind = body.kind();
         let links = (0..self.network.links).filter(|l| only.is_none_or(|o| o.0 == *l));
         let packet = |link| {
             let header = Header { kind, from, nonce, link: LinkId(link), seq };

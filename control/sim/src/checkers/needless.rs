@@ -96,7 +96,7 @@ impl Needless {
     }
     /// A process is not scheduled from now on.
     pub fn stalls(&mut self, now: Real, node: NodeId, which: Stream, until: Real) {
-        // Others are patient with a control process for three deadlines; it may have been slow before.
+        // Others are patient with control for three deadlines; it may have been slow before.
         let (of, long) = match which {
             Stream::Fast => (&mut self.fast, self.deadline.saturating_sub(self.interval * 2)),
             Stream::Control => (&mut self.control, self.deadline * 2),

@@ -95,7 +95,8 @@ pub enum Step {
     Heal,
     /// The operator moves a service.
     Move(String, Who),
-    /// The operator says that the first is off, to the second; whether it is so is the schedule's business.
+    /// The operator says that the first is off, to the second; whether it is so is the schedule's
+    /// business.
     ConfirmOff(Who, Who),
     /// The operator has failed nodes of a service tried again: an entry, if nothing else.
     Clear(String, Who),
