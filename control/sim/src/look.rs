@@ -7,6 +7,7 @@ use crate::observer::Answer;
 use crate::shape::Sabotage;
 use crate::world::{What, World};
 use agreement::Status;
+use driver::Evidence;
 use wire::{Entry, EntryKind, Generation, Life, NodeId, Op, ServiceId};
 
 impl World {
@@ -35,6 +36,7 @@ impl World {
             let promises = &checkers.promise;
             found = checkers.log.committed(&by, op, entry, promises).map(|first| {
                 if first {
+                    checkers.gate.entry(&entry.kind);
                     news.push((op, entry.kind.clone()));
                 }
             });
@@ -42,10 +44,16 @@ impl World {
                 let states: Vec<_> = node.planner().services().map(|(_, state)| state).collect();
                 found = checkers.views.planned(life, era, op, &states);
                 for (spec, state) in node.planner().services() {
-                    let owner = state.holder().map(|owner| owner.life);
-                    if checkers.gate.committed(spec.id, state.generation, owner) && found.is_ok() {
-                        found = checkers.needless.moved(spec.id, &state.reason);
-                    }
+                    let next = gate::Next {
+                        service: spec.id,
+                        generation: state.generation,
+                        owner: state.holder().map(|owner| owner.life),
+                        by_lease: matches!(state.evidence, Some(Evidence::LeaseEnded(_))),
+                    };
+                    found = found.and_then(|()| match checkers.gate.committed(next)? {
+                        true => checkers.needless.moved(spec.id, &state.reason),
+                        false => Ok(()),
+                    });
                 }
             }
         }

@@ -7,8 +7,9 @@
 
 use super::Violation;
 use super::log::CommittedLog;
-use std::collections::BTreeMap;
-use wire::{Generation, Life, ServiceId};
+use services::Body;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::{EntryKind, Generation, Life, ServiceId};
 
 /// A gate that would let a packet pass right now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,22 +26,69 @@ pub struct Passing {
 #[derive(Debug, Default)]
 pub struct Gates {
     newest: BTreeMap<ServiceId, (Generation, Option<Life>)>,
+    /// Lives that said that their gate is not whole.
+    lacking: BTreeSet<Life>,
+    /// Lives whose gate was not whole when they were removed: the end of their lease proves nothing.
+    unproven: BTreeSet<Life>,
+}
+
+/// The next generation of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Next {
+    /// Of which service.
+    pub service: ServiceId,
+    /// Which.
+    pub generation: Generation,
+    /// Who is responsible for it.
+    pub owner: Option<Life>,
+    /// Nothing but the end of the last owner's lease is known of it.
+    pub by_lease: bool,
 }
 
 impl Gates {
-    /// A generation is committed; `owner` is who is responsible for it. True if it is a new one.
-    pub fn committed(
-        &mut self,
-        service: ServiceId,
-        generation: Generation,
-        owner: Option<Life>,
-    ) -> bool {
-        let newest = self.newest.entry(service).or_insert((generation, owner));
-        let newer = generation > newest.0;
-        if generation >= newest.0 {
-            *newest = (generation, owner);
+    /// The state of a service is committed. True if it is another generation; that of an owner whose
+    /// gate was not whole does not end by its lease alone (S2b, S3).
+    pub fn committed(&mut self, next: Next) -> Result<bool, Violation> {
+        let state = (next.generation, next.owner);
+        let last = *self.newest.entry(next.service).or_insert(state);
+        let newer = next.generation > last.0;
+        if next.generation >= last.0 {
+            self.newest.insert(next.service, state);
         }
-        newer
+        let follows = next.generation.0 == last.0.0 + 1;
+        let unproven = last.1.is_some_and(|owner| self.unproven.contains(&owner));
+        if newer && follows && unproven && next.by_lease {
+            let text = format!("{next:?} rests on the lease of {last:?}, whose gate was not whole");
+            return Violation::found("S3 proof behind a gate", text);
+        }
+        Ok(newer)
+    }
+    /// An entry is committed for the first time.
+    pub fn entry(&mut self, kind: &EntryKind) {
+        match kind {
+            EntryKind::Request { body, .. } => match Body::decode(body) {
+                Ok(Body::Gate { life, whole: false }) => {
+                    self.lacking.insert(life);
+                }
+                Ok(Body::Gate { life, whole: true }) => {
+                    self.lacking.remove(&life);
+                }
+                _ => {}
+            },
+            EntryKind::Remove { node, incarnation, .. } => {
+                let life = Life { node: *node, incarnation: *incarnation };
+                if self.lacking.remove(&life) {
+                    self.unproven.insert(life);
+                }
+            }
+            EntryKind::Admit { node, incarnation } => {
+                let life = Life { node: *node, incarnation: *incarnation };
+                // Every stint begins with a gate that counts as whole.
+                self.lacking.remove(&life);
+                self.unproven.remove(&life);
+            }
+            _ => {}
+        }
     }
     /// Who owns a service by all that is committed, and by which generation.
     #[must_use]
@@ -74,16 +122,36 @@ impl Gates {
 
 #[cfg(test)]
 mod tests {
-    use super::{Gates, Passing};
+    use super::{Gates, Next, Passing};
     use crate::checkers::log::testing::begun;
     use crate::shape::id;
-    use wire::{Generation, Incarnation, Life, ServiceId};
+    use services::Body;
+    use wire::{EntryKind, Generation, Incarnation, Life, ServiceId};
 
     const VIP: ServiceId = ServiceId(0);
 
     fn passing(n: u8, incarnation: u32, generation: u64) -> Passing {
         let life = Life { node: id(n), incarnation: Incarnation(incarnation) };
         Passing { service: VIP, life, generation: Generation(generation) }
+    }
+
+    fn next(generation: u64, owner: Option<Life>) -> Next {
+        Next { service: VIP, generation: Generation(generation), owner, by_lease: true }
+    }
+
+    #[test]
+    fn the_lease_of_an_owner_without_a_gate_proves_nothing() {
+        let (mut gates, life) = (Gates::default(), passing(1, 1, 0).life);
+        gates.committed(next(4, Some(life))).unwrap();
+        let (client, seq) = (services::client_of(life), wire::Seq(1));
+        let body = Body::Gate { life, whole: false }.encode();
+        gates.entry(&EntryKind::Request { client, seq, body });
+        let (node, incarnation) = (life.node, life.incarnation);
+        let (stint, cause) = (wire::Stint(2), wire::entry::RemovalCause::Silent);
+        gates.entry(&EntryKind::Remove { node, incarnation, stint, cause });
+        let proven = Next { by_lease: false, ..next(5, None) };
+        assert_eq!(gates.committed(next(5, None)).unwrap_err().rule, "S3 proof behind a gate");
+        assert_eq!(gates.committed(proven), Ok(false), "told before");
     }
 
     #[test]
@@ -94,7 +162,7 @@ mod tests {
         assert_eq!(rule(&gates, &[passing(1, 1, 4)]), None);
         let two = [passing(1, 1, 4), passing(2, 1, 5)];
         assert_eq!(rule(&gates, &two).unwrap().rule, "S2b one open gate");
-        gates.committed(VIP, Generation(5), Some(passing(2, 1, 5).life));
+        gates.committed(next(5, Some(passing(2, 1, 5).life))).unwrap();
         assert_eq!(rule(&gates, &two[..1]).unwrap().rule, "S2b shut before the next");
         assert_eq!(rule(&gates, &two[1..]), None);
         let removed = rule(&gates, &[passing(2, 2, 5)]).unwrap();
@@ -104,9 +172,9 @@ mod tests {
     #[test]
     fn the_owner_is_that_of_the_newest_generation() {
         let (mut gates, life) = (Gates::default(), passing(1, 1, 0).life);
-        assert!(!gates.committed(VIP, Generation(4), None));
-        assert!(gates.committed(VIP, Generation(5), Some(life)));
-        assert!(!gates.committed(VIP, Generation(4), None), "a node that is behind");
+        assert_eq!(gates.committed(next(4, None)), Ok(false));
+        assert_eq!(gates.committed(next(5, Some(life))), Ok(true));
+        assert_eq!(gates.committed(next(4, None)), Ok(false), "a node that is behind");
         assert_eq!(gates.owner(VIP), Some((Generation(5), life)));
     }
 }
