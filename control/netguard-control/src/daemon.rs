@@ -20,6 +20,7 @@ use node::Node;
 use shm::{Counter, Side};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// Events of fast taken per cycle.
@@ -53,6 +54,8 @@ pub struct Daemon {
     pub signals: Signals,
     /// Readable when fast is gone.
     pub parent: OwnedFd,
+    /// Hangs up as soon as fast dies, before `parent` tells.
+    pub lifeline: UnixStream,
     /// The loop turns at least this often.
     pub turn: Duration,
     /// How long a stop may take.
@@ -123,6 +126,7 @@ impl Daemon {
         run.poll.clear();
         run.poll.add(self.signals.fd());
         run.poll.add(self.parent.as_raw_fd());
+        run.poll.add(self.lifeline.as_raw_fd());
         run.poll.add(self.event.fd());
         run.poll.add(self.wake.fd());
         for fd in self.effects.exchange.fds() {
@@ -139,7 +143,7 @@ impl Daemon {
     /// Takes in what came; true if something may be left.
     fn take_inputs(&mut self, now: Instant, run: &mut Run) -> bool {
         let board_end = self.effects.map.board().lease_end();
-        let orphaned = run.poll.ready(1);
+        let orphaned = run.poll.ready(1) || run.poll.ready(2);
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
             run.obituaries = OBITUARIES;
         }

@@ -105,6 +105,7 @@ fn assemble(
         wake,
         signals,
         parent,
+        lifeline: inherited.setup,
         turn: start::interval(&identity) / 4,
         patience: start::longest_stop(&identity) + STOP_EXTRA,
     })

@@ -16,7 +16,7 @@ use driver_command::{Command, CommandDriver};
 use gate::Words;
 use membership::Names;
 use services::{ResourceSpec, ServiceSpec};
-use shm::{Core, Key, LinkSetup, Map, Mode, Setup};
+use shm::{Core, Key, LinkSetup, Map, Mode, Setup, lifeline};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -74,8 +74,8 @@ pub struct Inherited {
     pub map: Map,
     /// Fast wakes us by it.
     pub event: Wake,
-    /// The set-up goes there, once.
-    setup: UnixStream,
+    /// The set-up goes there, once; afterwards it hangs up when fast dies.
+    pub setup: UnixStream,
     /// The words of the gate.
     words: Option<Words>,
 }
@@ -130,8 +130,9 @@ pub fn inherit(arguments: &Arguments) -> Result<Inherited, Failure> {
                 .map_err(|e| Failure::NotInherited { what: format!("--gate-fd: {e}") })?,
         ),
     };
+    let setup = UnixStream::from(lifeline::raise(setup));
     let event = Wake::inherited(event).map_err(Failure::kernel("use the event descriptor"))?;
-    Ok(Inherited { map, event, setup: UnixStream::from(setup), words })
+    Ok(Inherited { map, event, setup, words })
 }
 
 /// Everything up to the moment in which fast may be told to speak.

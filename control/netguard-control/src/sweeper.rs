@@ -9,10 +9,10 @@
 
 use crate::failure::Failure;
 use crate::system;
-use shm::Map;
-use std::io::{self, PipeWriter, Read};
+use shm::{Map, lifeline};
+use std::io::{self, Read};
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,7 +25,7 @@ const TRIES_MAX: usize = 10;
 /// Control's end: as long as this is open, the broom waits.
 #[derive(Debug)]
 pub struct Sweeper {
-    _life: PipeWriter,
+    _life: OwnedFd,
 }
 
 impl Sweeper {
@@ -51,7 +51,8 @@ impl Sweeper {
             .spawn()?;
         // It ends after this process does; nobody waits for it here.
         drop(child);
-        Ok(Self { _life: life })
+        // Let go of first when control dies: the addresses must not wait for the rest of its end.
+        Ok(Self { _life: lifeline::raise(life.into()) })
     }
 }
 

@@ -41,6 +41,8 @@ struct Bench {
     child: Child,
     map: Arc<Map>,
     setup: Setup,
+    /// Its hang-up would mean that fast is dead.
+    _lifeline: UnixStream,
     beats: Option<(Arc<AtomicBool>, std::thread::JoinHandle<()>)>,
 }
 
@@ -81,7 +83,7 @@ impl Bench {
         let setup = Setup::receive(&ours).unwrap_or_else(|e| {
             panic!("{e}: {}", fs::read_to_string(dir.join("log")).unwrap_or_default())
         });
-        Self { dir, child, map: Arc::new(map), setup, beats: None }
+        Self { dir, child, map: Arc::new(map), setup, _lifeline: ours, beats: None }
     }
 
     /// Renews the lease from now on, as fast would: a node alone is its own majority.

@@ -84,8 +84,8 @@ impl AsFd for Signals {
     }
 }
 
-/// Most descriptors that are waited for: links, pidfd, signals.
-const WAIT_MAX: usize = shm::counters::LINKS_MAX + 2;
+/// Most descriptors that are waited for: links, pidfd, lifeline, signals.
+const WAIT_MAX: usize = shm::counters::LINKS_MAX + 3;
 
 /// What to wait for.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use gate::Words;
 use link::loss::FaultsError;
 use link::{Faults, Link, OpenError, UdpLink};
 use shm::header::State;
-use shm::{Maker, Map, MapError, Setup, SetupError};
+use shm::{Maker, Map, MapError, Setup, SetupError, lifeline};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -96,6 +96,7 @@ pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
     let gate = create_gate();
     let events = EventFd::new().map_err(descriptor("the event descriptor"))?;
     let (own, other) = UnixStream::pair().map_err(descriptor("the set-up socket"))?;
+    let own = UnixStream::from(lifeline::raise(own.into()));
     // Before this thread becomes real-time and before its memory is locked: the child is neither.
     let gate_fd = gate.as_ref().map(AsFd::as_fd);
     let mut control = Control::start(program, places, map.as_fd(), &events, &other, gate_fd)
@@ -117,7 +118,7 @@ pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
     }
     // R-START: closed before the first frame, whoever wrote the word before.
     engine.close();
-    let phase = watch::run(&mut engine, &control, &signals);
+    let phase = watch::run(&mut engine, &control, own.as_fd(), &signals);
     let exit = watch::report(phase, &mut control);
     let state = if exit == Exit::Orderly { State::Stopped } else { State::Failed };
     engine.map().header().set_state(state);

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::kernel::{Signals, Waiter};
 use base::{Duration, Instant};
 use shm::TraceKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// How long control may take to stop all services when it is asked to. It has limits of its own,
 /// and if it hangs the core sees that long before: this is only the last bound.
@@ -26,10 +26,18 @@ pub enum Phase {
 }
 
 /// Beats until control ends, stalls, or a signal asks for the end; then gives the obituary.
-pub fn run(engine: &mut Engine, control: &Control, signals: &Signals) -> Phase {
+///
+/// `lifeline` hangs up as soon as control dies; its pidfd tells the same, up to 20 ms later.
+pub fn run(
+    engine: &mut Engine,
+    control: &Control,
+    lifeline: BorrowedFd<'_>,
+    signals: &Signals,
+) -> Phase {
     let mut waiter = Waiter::default();
     engine.watch(&mut waiter);
     let child_at = waiter.add(control.pidfd());
+    let lifeline_at = waiter.add(lifeline);
     let signals_at = waiter.add(signals.as_fd());
     let mut phase = Phase::Running;
     loop {
@@ -48,9 +56,10 @@ pub fn run(engine: &mut Engine, control: &Control, signals: &Signals) -> Phase {
                 phase = Phase::Stopping(woke + STOP_WAIT);
             }
         }
-        if phase != Phase::Gone && waiter.ready(child_at) {
+        if phase != Phase::Gone && (waiter.ready(child_at) || waiter.ready(lifeline_at)) {
             // Readable for good from now on.
             waiter.leave(child_at);
+            waiter.leave(lifeline_at);
             phase = Phase::Gone;
             engine.handle_control_lost(woke);
         }

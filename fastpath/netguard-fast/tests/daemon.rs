@@ -253,7 +253,9 @@ fn act_as_control(arguments: &[String]) -> ! {
         _ => (0, Core::None),
     };
     let setup = Setup { priority, core, ..setup(port) };
-    setup.send(File::from(inherited("--setup-fd"))).unwrap();
+    // Open until the end: its hang-up means that control is dead.
+    let lifeline = File::from(inherited("--setup-fd"));
+    setup.send(&lifeline).unwrap();
     // The only member of a cluster of one has its lease at once.
     let me = NodeId::new(1).unwrap();
     map.board().set_roster(me, Incarnation(1));

@@ -131,14 +131,14 @@ fn run(n: u8, map: Map, link: UdpLink) -> thread::JoinHandle<Phase> {
         let place = || "x".into();
         let places =
             Places { config: place(), node: "sleep".into(), run_dir: place(), state_dir: place() };
-        let (events, (_own, other)) = (EventFd::new().unwrap(), UnixStream::pair().unwrap());
+        let (events, (own, other)) = (EventFd::new().unwrap(), UnixStream::pair().unwrap());
         let control = Control::start(program, &places, map.as_fd(), &events, &other, None).unwrap();
         let signals = Signals::collect().unwrap();
         let setup = setup(n, &link);
         let links: Vec<Box<dyn Link>> = vec![Box::new(link)];
         let mut engine = Engine::new(&setup, map, events, links, gate::Words::create().ok());
         ARMED.set(true);
-        let phase = watch::run(&mut engine, &control, &signals);
+        let phase = watch::run(&mut engine, &control, own.as_fd(), &signals);
         ARMED.set(false);
         phase
     })

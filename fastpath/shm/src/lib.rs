@@ -23,8 +23,9 @@
 //! * [`counters`]: named numbers.
 //! * [`trace`]: what fast did last.
 //! * [`setup`]: what control tells fast once; [`setup_record`]: its bytes.
+//! * [`lifeline`]: the set-up socket afterwards: each hears the other die.
 //! * [`error`]: what can go wrong, each with its remedy.
-//! * `memory`: the mapping itself, the only unsafe code.
+//! * `memory`: the mapping itself; here and in [`lifeline`] is the unsafe code.
 
 pub mod counters;
 pub mod error;
@@ -32,6 +33,7 @@ pub mod event_words;
 pub mod events;
 pub mod header;
 pub mod layout;
+pub mod lifeline;
 pub mod map;
 mod memory;
 pub mod reader;

@@ -1,4 +1,4 @@
-//! The mapping: the only unsafe code of this crate.
+//! The mapping: unsafe code, as in `lifeline`.
 
 use crate::layout::Shared;
 use std::fs::File;
