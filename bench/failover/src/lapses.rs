@@ -8,9 +8,15 @@ use testbed::cluster::Cluster;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;
+use testbed::topology::Shape;
 
-/// Loss on every link, by chance.
-const LOSSES: [(&str, &str); 2] = [("1", "seed=21,loss=0.01"), ("10", "seed=22,loss=0.1")];
+/// Loss on every link, by chance, and how many links there are.
+const LOSSES: [(&str, &str, u8); 4] = [
+    ("1", "seed=21,loss=0.01", 2),
+    ("10", "seed=22,loss=0.1", 2),
+    ("1", "seed=23,loss=0.01", 1),
+    ("10", "seed=24,loss=0.1", 1),
+];
 
 /// What one loss did.
 #[derive(Clone, Debug, Serialize)]
@@ -31,8 +37,9 @@ pub(crate) struct Lapses {
 /// Watches a cluster under each loss for `span`.
 pub(crate) fn measure(span: Duration, programs: &Programs) -> Result<Vec<Lapses>> {
     let mut all = Vec::new();
-    for (percent, loss) in LOSSES {
-        let spec = Spec { loss: Some(loss.into()), ..Spec::default() };
+    for (percent, loss, links) in LOSSES {
+        let shape = Shape { nodes: 3, links };
+        let spec = Spec { shape, loss: Some(loss.into()), ..Spec::default() };
         let mut cluster = Cluster::start(spec, programs)?;
         cluster.settle()?;
         let (before, removed) = counted(&cluster)?;
@@ -44,7 +51,7 @@ pub(crate) fn measure(span: Duration, programs: &Programs) -> Result<Vec<Lapses>
         let (after, removals) = counted(&cluster)?;
         let n = after.saturating_sub(before);
         all.push(Lapses {
-            id: format!("gate_lapse_per_hour, {percent} % loss"),
+            id: format!("gate_lapse_per_hour, {percent} % loss, {links} links"),
             unit: "per node and hour",
             value: n as f64 / node_hours,
             n,
