@@ -4,6 +4,7 @@
 use crate::Test;
 use crate::arena::Arena;
 use base::Duration;
+use std::path::Path;
 use std::process::Command;
 use testbed::bed::wait_until;
 use testbed::error::{Result, run};
@@ -78,9 +79,15 @@ fn left_over(programs: &Programs) -> Result<Verdict> {
 fn after_boot(programs: &Programs) -> Result<Verdict> {
     let mut arena = Arena::start(Spec::default(), programs)?;
     let node = arena.other(&[arena.rest.owner]);
+    let former = arena.cluster.bed().topology().node(node).processes();
     let begin = arena.cluster.cut(node)?.done;
-    let map = arena.cluster.files(node).map();
-    let _ = std::fs::remove_file(map);
+    // A machine that boots has nothing of its former life: here the kernel still clears it away, a
+    // port after a grace period, and the lock that would have a next life wait goes with the map.
+    wait_until("the former life to be gone", SECONDS, || {
+        let left = former.iter().find(|pid| Path::new(&format!("/proc/{pid}")).exists());
+        left.map_or(Ok(()), |pid| Err(format!("process {pid}")))
+    })?;
+    let _ = std::fs::remove_file(arena.cluster.files(node).map());
     put(&arena, node)?;
     arena.cluster.start_node(node)?;
     wait_until("the first beat", SECONDS, || {
