@@ -29,6 +29,8 @@ const EVENTS_MAX: usize = 256;
 const OUTCOMES_MAX: usize = 64;
 /// Questions answered per cycle: each builds a picture of everything.
 const ASKS_MAX: usize = 4;
+/// A descriptor that poll(2) passes over.
+const NOBODY: i32 = -1;
 /// How often the peers are told that fast is gone: a frame can be lost.
 const OBITUARIES: u32 = 3;
 /// Distance of two looks at alarms and link counts.
@@ -82,6 +84,8 @@ struct Run {
     obituaries: u32,
     alarms: BTreeMap<&'static str, node::Alarm>,
     look_at: Instant,
+    /// Fast is gone.
+    orphaned: bool,
     more: bool,
 }
 
@@ -95,6 +99,7 @@ impl Daemon {
             obituaries: 0,
             alarms: BTreeMap::new(),
             look_at: Instant::ZERO,
+            orphaned: false,
             more: false,
         };
         loop {
@@ -124,9 +129,11 @@ impl Daemon {
 
     fn wait(&self, run: &mut Run) -> std::io::Result<()> {
         run.poll.clear();
-        run.poll.add(self.signals.fd());
-        run.poll.add(self.parent.as_raw_fd());
-        run.poll.add(self.lifeline.as_raw_fd());
+        // What was heard once stays readable for good: waiting for it again would be spinning.
+        let unless = |heard: bool, fd| if heard { NOBODY } else { fd };
+        run.poll.add(unless(run.ending.is_some(), self.signals.fd()));
+        run.poll.add(unless(run.orphaned, self.parent.as_raw_fd()));
+        run.poll.add(unless(run.orphaned, self.lifeline.as_raw_fd()));
         run.poll.add(self.event.fd());
         run.poll.add(self.wake.fd());
         for fd in self.effects.exchange.fds() {
@@ -143,7 +150,8 @@ impl Daemon {
     /// Takes in what came; true if something may be left.
     fn take_inputs(&mut self, now: Instant, run: &mut Run) -> bool {
         let board_end = self.effects.map.board().lease_end();
-        let orphaned = run.poll.ready(1) || run.poll.ready(2);
+        run.orphaned |= run.poll.ready(1) || run.poll.ready(2);
+        let orphaned = run.orphaned;
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
             run.obituaries = OBITUARIES;
         }
@@ -181,7 +189,7 @@ impl Daemon {
             self.take_stored(now, stored);
         }
         more |= self.take_outcomes(now);
-        more | self.take_asks(now, run)
+        more | self.take_asks(now, run) | (run.obituaries > 0)
     }
 
     fn take_events(&mut self, now: Instant) -> bool {
