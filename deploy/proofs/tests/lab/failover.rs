@@ -132,14 +132,15 @@ impl<'a> Cluster<'a> {
         self.daemons.iter().map(of).collect::<Vec<_>>().join("\n")
     }
 
-    /// The first answer of another owner, in times of the host.
-    fn next_owner(&self, after: u8) -> Result<Change> {
+    /// The first answer of another owner since the cut, in times of the host. What changed before is
+    /// another's story.
+    fn next_owner(&self, after: u8, cut: Instant) -> Result<Change> {
         let clock = self.lab.node("c").clock()?;
         while let Some(line) = self.watch.next_line(Limit::from_secs(20)) {
             let change: Change = serde_json::from_str(&line)
                 .map_err(|error| LabError::Channel(format!("{line}: {error}")))?;
-            if change.node != after {
-                let (last, first) = (clock.to_host(change.last), clock.to_host(change.first));
+            let (last, first) = (clock.to_host(change.last), clock.to_host(change.first));
+            if change.node != after && first > cut.0 {
                 return Ok(Change { last, first, ..change });
             }
         }
@@ -192,7 +193,7 @@ fn cut_owner(
     limit: Duration,
 ) -> Result<Option<(Cut, Change)>> {
     let cut = cluster.lab.node(name(owner)).power_off(os::random())?;
-    let change = cluster.next_owner(owner)?;
+    let change = cluster.next_owner(owner, cut.instant())?;
     let (from, to) = (cut.instant(), Instant(change.first));
     let host = meter.overlaps(from, to, limit);
     let guest = cluster.lab.node(name(other(owner))).stall(from, to, limit)?;
