@@ -151,6 +151,7 @@ impl Effects {
     /// peers are told if the kernel can vouch for that (R-OBIT). Calling it again repeats the telling.
     pub fn close_for_fast(&mut self, gate_is_whole: bool) {
         let stint = self.map.board().stint();
+        self.gate.end_lease();
         self.gate.close(stint);
         self.map.board().close(stint);
         if stint.is_member() && gate_is_whole {

@@ -232,6 +232,14 @@ impl Gatekeeper {
         }
     }
 
+    /// Fast is dead, so that nobody else writes the lease end any more: it is over, and no later
+    /// [`Gatekeeper::reopen`] brings it back.
+    pub fn end_lease(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.gate.words().set_lease_end(Instant::ZERO);
+        }
+    }
+
     /// Generations whose first answer has passed since the last call.
     pub fn poll_answered(&mut self) -> Vec<Answered> {
         let Some(keeper) = &self.keeper else { return Vec::new() };
