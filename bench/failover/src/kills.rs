@@ -70,8 +70,7 @@ fn once(
     let interval = cluster.spec().interval_length();
     cluster.bed().observer().record().begin_window();
     os::sleep(interval * 4 + Duration::from_nanos(os::random() % interval.nanos().max(1)));
-    let begin = os::now();
-    cluster.signal(rest.owner, &[daemon], libc::SIGKILL)?;
+    let begin = cluster.signal(rest.owner, &[daemon], libc::SIGKILL)?;
     let observer = cluster.bed().observer();
     let answer = observer.wait_for(begin, LIMIT, |it| it.generation > rest.generation);
     let Some(answer) = answer else { bail!("nobody took over from n{}", rest.owner) };

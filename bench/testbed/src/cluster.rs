@@ -202,11 +202,12 @@ impl Cluster {
         self.bed.topology().node(node).processes().into_iter().find(named)
     }
 
-    /// Sends a signal to each of a node's `programs`, as close together as it can be done.
+    /// Sends a signal to each of a node's `programs`, as close together as it can be done; says when
+    /// it began to send.
     ///
     /// # Errors
     /// When one of them does not run.
-    pub fn signal(&self, node: u8, programs: &[&str], signal: i32) -> Result<()> {
+    pub fn signal(&self, node: u8, programs: &[&str], signal: i32) -> Result<Instant> {
         let mut found = Vec::new();
         for program in programs {
             let pid = self.find(node, program).ok_or_else(|| BedError::Socket {
@@ -215,8 +216,9 @@ impl Cluster {
             })?;
             found.push(pid);
         }
+        let begin = os::now();
         found.into_iter().for_each(|pid| os::signal(pid, signal));
-        Ok(())
+        Ok(begin)
     }
 
     /// When the lease of a node ends, as its fast path wrote it last; zero if it is closed or no
