@@ -1,6 +1,7 @@
 //! A long time under load: four ordinary programs that never sleep, and nobody fails. Every failover
 //! must be explained by a stall of the machine that the meter saw.
 
+use crate::corosync::{Corosync, Told};
 use crate::keepalived::Keepalived;
 use crate::lapses::hours;
 use anyhow::{Result, bail};
@@ -44,31 +45,40 @@ pub(crate) fn run(span: Duration, programs: &Programs) -> Result<()> {
     if let Some(peer) = &mut peer {
         peer.settle()?;
     }
+    let mut ring = match Corosync::obstacle() {
+        Some(reason) => {
+            eprintln!("no row for corosync: {reason}");
+            None
+        }
+        None => Some(Corosync::start(3, programs)?),
+    };
+    let ring_before = ring.as_mut().map_or_else(Told::default, Corosync::told);
     let meter = StallMeter::start();
     let load = os::load();
     let before = sums(&cluster);
     let hogs = Hogs::start();
     let begin = os::now();
-    let (mut seen, mut moves) = (Seen::default(), Moves::default());
+    let (mut seen, mut moves, mut peers_moves) =
+        (Seen::default(), Moves::default(), Moves::default());
     cluster.bed().observer().record().begin_window();
     while os::now().since(begin) < span && !os::interrupted() {
         let from = os::now();
         os::sleep(LOOK);
         look(&cluster, &meter, begin, from, &mut seen);
+        moves.look(cluster.bed().observer());
         if let Some(peer) = &mut peer {
-            moves.look(peer.bed_mut().observer());
+            peers_moves.look(peer.bed_mut().observer());
         }
     }
     drop(hogs);
     let took = os::now().since(begin);
-    let gap = cluster.bed().observer().record().longest_gap(os::now());
     let after = sums(&cluster);
     println!(
         "{:.2} hours, four hogs on {} cores, load before {load}",
         hours(took),
         os::cores().len()
     );
-    print_row("netguard", seen.removals.len() as u64, gap);
+    print_row("netguard", seen.removals.len() as u64, moves.longest);
     let void = seen.removals.values().filter(|explained| **explained).count();
     println!(
         "  lapses {} · own stalls {} ({} in all) · stalls of the machine over two intervals {} \
@@ -80,7 +90,16 @@ pub(crate) fn run(span: Duration, programs: &Programs) -> Result<()> {
         seen.longest,
     );
     if peer.is_some() {
-        print_row("keepalived", moves.count, moves.longest);
+        print_row("keepalived", peers_moves.count, peers_moves.longest);
+    }
+    if let Some(ring) = &mut ring {
+        let told = ring.told();
+        println!(
+            "corosync (token 36 ms): {} failures believed, {} rings formed anew, {} daemons gone, over all nodes",
+            told.failed - ring_before.failed,
+            told.formed - ring_before.formed,
+            told.ended
+        );
     }
     cluster.settle()?;
     let record = cluster.bed().observer().record();
@@ -141,7 +160,7 @@ fn look(cluster: &Cluster, meter: &StallMeter, begin: Instant, from: Instant, se
     }
 }
 
-/// The peer moves its address: its observer sees another node answer.
+/// An address moves: its observer sees another node answer.
 #[derive(Debug, Default)]
 struct Moves {
     at: Option<u8>,
