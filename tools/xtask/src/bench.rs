@@ -24,7 +24,7 @@ enum Bench {
         #[arg(last = true)]
         more: Vec<String>,
     },
-    /// A long time under four hogs, keepalived beside it: no failover that no stall explains.
+    /// A long time under four hogs, keepalived and corosync beside it: no failover that no stall explains.
     Soak {
         /// How long.
         #[arg(long, default_value_t = 30)]

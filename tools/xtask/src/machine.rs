@@ -17,10 +17,11 @@ pub(crate) const LAB: &[Need] = &[
     Need { program: "mmdebstrap", package: "mmdebstrap" },
     Need { program: "ipmi_sim", package: "openipmi" },
 ];
-/// The failover bench: the peer beside ours.
+/// The failover bench and the soak: the peers beside ours.
 pub(crate) const PEERS: &[Need] = &[
     Need { program: "ip", package: "iproute2" },
     Need { program: "keepalived", package: "keepalived" },
+    Need { program: "corosync", package: "corosync" },
 ];
 
 /// Installs what is missing, or says the one line that does.

@@ -177,8 +177,8 @@ fn leave(arena: &mut Arena, hearing: &Hearing, owner: u8, how: Leaving) -> Resul
             let to = others.first().copied().unwrap_or(owner);
             place(&arena.cluster, testbed::spec::SERVICE, to)?;
         }
-        Leaving::ControlKilled => arena.cluster.signal(owner, &all[2..], libc::SIGKILL)?,
-        Leaving::AllKilled => arena.cluster.signal(owner, &all, libc::SIGKILL)?,
+        Leaving::ControlKilled => drop(arena.cluster.signal(owner, &all[2..], libc::SIGKILL)?),
+        Leaving::AllKilled => drop(arena.cluster.signal(owner, &all, libc::SIGKILL)?),
         Leaving::CutOff => hearing.split(&[&[owner], &others]),
     }
     if matches!(how, Leaving::ControlKilled | Leaving::AllKilled) {

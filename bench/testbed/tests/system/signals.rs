@@ -58,8 +58,7 @@ fn takeover(arena: &mut Arena, programs: &[&str], signal: i32) -> Result<Option<
     let (owner, generation) = (arena.rest.owner, arena.rest.generation);
     arena.cluster.bed().observer().record().begin_window();
     os::sleep(Duration::from_millis(50)); // so that the window has answers of the old owner
-    let begin = os::now();
-    arena.cluster.signal(owner, programs, signal)?;
+    let begin = arena.cluster.signal(owner, programs, signal)?;
     let observer = arena.cluster.bed().observer();
     let Some(answer) = observer.wait_for(begin, SECONDS, |it| it.generation > generation) else {
         return Ok(None);
