@@ -59,7 +59,10 @@ impl Status {
             .filter(|m| m.state == MemberState::Down || m.state == MemberState::Suspect)
             .map(|m| m.name.as_str())
             .collect();
-        if absent.is_empty() {
+        let fresh = self.members.iter().any(|m| m.state == MemberState::Joining);
+        if absent.is_empty() && fresh {
+            "restart the voters that have not restarted too, or wait until all are admitted".into()
+        } else if absent.is_empty() {
             "wait a moment: the nodes are agreeing; if it stays, look at the links in `ng members`"
                 .into()
         } else {

@@ -23,6 +23,11 @@ const RATE: Check = Check {
     name: "clock-rate",
     why: "the lease's margin holds for a clock that runs wrong by at most 1000 ppm (PROTOCOL 5.2)",
 };
+const NAMESPACE: Check = Check {
+    area: Area::Clock,
+    name: "time-namespace",
+    why: "the kernel's gate reads the machine's boot clock; netguard-fast does not start beside another",
+};
 const SUSPEND: Check = Check {
     area: Area::Clock,
     name: "suspend",
@@ -37,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) steering: Result<Steering, String>,
     /// CLOCK_BOOTTIME less CLOCK_MONOTONIC.
     pub(crate) slept: Duration,
+    /// /proc/self/timens_offsets; absent before Linux 5.6.
+    pub(crate) offsets: Option<String>,
 }
 
 pub(crate) fn sample() -> Facts {
@@ -47,11 +54,12 @@ pub(crate) fn sample() -> Facts {
         available: files::text(format!("{folder}/available_clocksource")).unwrap_or_default(),
         steering: os::steering().map_err(|e| e.to_string()),
         slept: os::now().since(monotonic),
+        offsets: files::text("/proc/self/timens_offsets"),
     }
 }
 
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
-    vec![source(facts), rate(facts), suspend(facts)]
+    vec![source(facts), rate(facts), suspend(facts), namespace(facts)]
 }
 
 fn source(facts: &Facts) -> Finding {
@@ -129,6 +137,18 @@ fn suspend(facts: &Facts) -> Finding {
     )
 }
 
+fn namespace(facts: &Facts) -> Finding {
+    let lines = facts.offsets.iter().flat_map(|it| it.lines());
+    let mut boottime = lines.filter_map(|line| line.trim_start().strip_prefix("boottime"));
+    match boottime.find(|it| it.split_whitespace().any(|number| number != "0")) {
+        None => NAMESPACE.ok("the machine's own"),
+        Some(offset) => NAMESPACE.failure(
+            format!("the boot clock here is off by {} (s, ns)", offset.trim()),
+            "run NetGuard in the machine's own time namespace (no `unshare --time` around it)",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Facts, judge};
@@ -147,6 +167,7 @@ mod tests {
                 synchronised: true,
             }),
             slept: Duration::from_micros(3),
+            offsets: Some("monotonic 0 0\nboottime  0  0".into()),
         }
     }
 
@@ -156,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_server_is_fine() {
-        assert_eq!(grades(&judge(&fine())), [Grade::Ok; 3]);
+        assert_eq!(grades(&judge(&fine())), [Grade::Ok; 4]);
     }
 
     #[test]
@@ -190,5 +211,14 @@ mod tests {
         let facts = Facts { slept: Duration::from_millis(3_600_000), ..fine() };
         let found = judge(&facts).remove(2);
         assert_eq!((found.grade, found.measured.contains("3600 s")), (Grade::Warning, true));
+    }
+
+    #[test]
+    fn a_boot_clock_of_its_own_is_a_failure() {
+        let facts = Facts { offsets: Some("monotonic 0 0\nboottime  3600 0".into()), ..fine() };
+        let found = judge(&facts).remove(3);
+        assert_eq!((found.grade, found.measured.contains("3600")), (Grade::Failure, true));
+        let facts = Facts { offsets: None, ..fine() };
+        assert_eq!(judge(&facts)[3].grade, Grade::Ok);
     }
 }

@@ -52,6 +52,15 @@ pub enum StartError {
     /// A link.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The kernel's gate reads another clock than this process.
+    #[error(
+        "a time namespace puts this process's boot clock {offset} ns from the kernel's, and the \
+         gate would close at the wrong moment; run NetGuard in the machine's own time namespace"
+    )]
+    TimeNamespace {
+        /// As the kernel writes it.
+        offset: String,
+    },
     /// The test knob.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -82,7 +91,9 @@ impl StartError {
             Self::Open(OpenError::System { .. }) | Self::Setup(_) | Self::Descriptor { .. } => {
                 Exit::Internal
             }
-            Self::Open(_) | Self::Faults(_) | Self::Spawn { .. } => Exit::Configuration,
+            Self::Open(_) | Self::Faults(_) | Self::Spawn { .. } | Self::TimeNamespace { .. } => {
+                Exit::Configuration
+            }
         }
     }
 }
@@ -91,6 +102,9 @@ impl StartError {
 pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
     let descriptor = |what| move |source| StartError::Descriptor { what, source };
     let faults = Faults::from_environment()?;
+    if let Some(offset) = clock::offset() {
+        return Err(StartError::TimeNamespace { offset });
+    }
     let maker = Maker { pid: std::process::id(), started: clock::now() };
     let map = Map::create(&places.run_dir, maker)?;
     let gate = create_gate();
