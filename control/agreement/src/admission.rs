@@ -8,7 +8,7 @@ use base::{Duration, Instant};
 use wire::{EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op};
 
 /// The last Join of one node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Join {
     incarnation: Incarnation,
     removed_at: Op,
@@ -18,7 +18,7 @@ struct Join {
 }
 
 /// Who asks to be admitted. Joins are repeated every interval, so that an old one means nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Joins(BTreeMap<NodeId, Join>);
 
 impl Joins {

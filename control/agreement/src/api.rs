@@ -15,7 +15,7 @@ pub const OUTSTANDING_MAX: usize = 64;
 pub const ADMIT_WITHIN: u64 = 256;
 
 /// What one life is told at its start.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Settings {
     /// This life.
     pub me: Life,
@@ -65,7 +65,7 @@ impl Settings {
 }
 
 /// To whom a message goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Destination {
     /// Every configured node.
     All,
@@ -74,7 +74,7 @@ pub enum Destination {
 }
 
 /// What the edge must do, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Send a message.
     Send {

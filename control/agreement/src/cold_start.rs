@@ -27,7 +27,7 @@ const LOST: u64 = 8;
 /// Most released promises remembered: the batch of an older one would be of an older era than any that is followed.
 const RELEASED_MAX: usize = 64;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 enum Phase {
     #[default]
     Idle,
@@ -40,7 +40,7 @@ enum Phase {
 }
 
 /// What a life knows about beginning an era.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Cold {
     phase: Phase,
     /// Highest era promised, durably.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use wire::{Entry, Op, Term};
 
 /// Entries 1..=op.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Log(Vec<Entry>);
 
 impl Log {

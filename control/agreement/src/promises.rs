@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use wire::{Entry, Life, NodeId, Op, Term};
 
 /// One voter's promise.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Promised {
     /// Who promised.
     pub(crate) life: Life,
@@ -58,7 +58,7 @@ impl Promised {
 }
 
 /// All promises of one candidacy, without the candidate's own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Promises {
     own_commit: Op,
     by: BTreeMap<NodeId, Promised>,

@@ -23,7 +23,7 @@ use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, Op, Term};
 const ROUNDS_MAX: usize = 16;
 
 /// One life of the agreement.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Agreement {
     pub(crate) settings: Settings,
     pub(crate) me: Life,

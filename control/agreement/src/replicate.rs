@@ -17,7 +17,7 @@ use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Te
 const BURST: usize = 32;
 
 /// What a primary knows of one peer in its term.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Peer {
     /// The life that acknowledged.
     pub(crate) incarnation: Incarnation,
@@ -28,7 +28,7 @@ pub(crate) struct Peer {
 }
 
 /// What a primary knows in its term.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Office {
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// Everybody that promised has all up to here: retransmission begins after it.

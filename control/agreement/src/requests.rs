@@ -19,7 +19,7 @@ const ORDERS_MAX: usize = 16;
 /// How long an order is repeated before it is dropped.
 const ORDER_PATIENCE: Duration = Duration::from_millis(2_000);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Client {
     /// Highest number committed.
     applied: Seq,
@@ -29,7 +29,7 @@ struct Client {
     at: Op,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Outstanding {
     client: ClientId,
     seq: Seq,
@@ -38,7 +38,7 @@ struct Outstanding {
     told: Option<Term>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct PendingOrder {
     life: Life,
     order: Order,
@@ -47,7 +47,7 @@ struct PendingOrder {
 }
 
 /// Requests of this node, the client table, and the operator's orders.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Requests {
     outstanding: VecDeque<Outstanding>,
     clients: BTreeMap<ClientId, Client>,

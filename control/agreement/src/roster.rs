@@ -8,7 +8,7 @@ use crate::fence::PAIR;
 use crate::log::Log;
 
 /// One slot of the roster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Seat {
     /// The life that holds the slot's vote; a removal does not change it.
     pub incarnation: Incarnation,
@@ -27,7 +27,7 @@ impl Seat {
 }
 
 /// Why a slot's vote is given: its life was proven ended (R-FENCE).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Void {
     /// Op of the entry that gave it.
     pub op: Op,
@@ -36,7 +36,7 @@ pub struct Void {
 }
 
 /// What a prefix of the log says about lives.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Roster {
     /// Configured voters.
     pub voters: NodeSet,

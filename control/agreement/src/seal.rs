@@ -11,7 +11,7 @@ use alloc::collections::BTreeMap;
 use base::Instant;
 use wire::{Life, NodeId, Op, Stint};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Seal {
     life: Life,
     stint: Stint,
@@ -20,7 +20,7 @@ struct Seal {
 }
 
 /// Removals in the log that are not known to be committed, by op.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Seals(BTreeMap<Op, Seal>);
 
 impl Seals {

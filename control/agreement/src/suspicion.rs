@@ -18,7 +18,7 @@ const OBITUARIES_MAX: usize = 256;
 /// many deadlines (R-PROGRESS).
 pub(crate) const PROGRESS: u64 = 3;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct PeerSet {
     life: Life,
     number: u64,
@@ -27,7 +27,7 @@ struct PeerSet {
 }
 
 /// Opinions: the own ones and those of others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Suspicions {
     silent: BTreeSet<Life>,
     obituaries: VecDeque<(Life, Stint)>,

@@ -18,7 +18,7 @@ const BURST: usize = 32;
 const ATTEMPTS_MAX: u64 = 15;
 
 /// A change of primary under way.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Change {
     /// As candidate: what was promised.
     pub(crate) promises: Promises,

@@ -26,7 +26,7 @@ pub(crate) enum Timer {
 const COUNT: usize = 7;
 
 /// One moment for each [`Timer`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Timers([Option<Instant>; COUNT]);
 
 impl Timers {

@@ -27,11 +27,11 @@ macro_rules! machine {
         $(#[$em:meta])* $event:ident { $($(#[$e_meta:meta])* $e:ident : $($from:ident)|+ => $to:ident);+ $(;)? }
     ) => {
         $(#[$sm])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         $vis enum $state { $($(#[$s_meta])* $s),+ }
 
         $(#[$em])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         $vis enum $event { $($(#[$e_meta])* $e),+ }
 
         impl $state {

@@ -7,7 +7,9 @@
 //!
 //! Who writes: each word has one writer, named in its comment.
 
+use alloc::vec::Vec;
 use base::Instant;
+use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use wire::{Incarnation, NODES_MAX, NodeId, NodeSet, Stint};
 
@@ -191,6 +193,65 @@ impl Board {
     /// Control's progress count.
     pub fn progress(&self) -> u64 {
         self.progress.load(SeqCst)
+    }
+}
+
+/// A copy of every word as it is now, one after the other: for a model, which keeps many moments of one node. The daemons
+/// share one board and never copy it.
+impl Clone for Board {
+    fn clone(&self) -> Self {
+        let Self { lease_end, closed, stint, progress, owner, voters, given, heard, .. } = self;
+        let Self { frozen, stints, roster, open, .. } = self;
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(SeqCst));
+        Self {
+            lease_end: copy(lease_end),
+            closed: copy(closed),
+            stint: copy(stint),
+            progress: copy(progress),
+            owner: copy(owner),
+            voters: voters.each_ref().map(copy),
+            given: given.each_ref().map(copy),
+            heard: heard.each_ref().map(copy),
+            frozen: frozen.each_ref().map(copy),
+            stints: stints.each_ref().map(copy),
+            roster: roster.each_ref().map(|word| AtomicU32::new(word.load(SeqCst))),
+            open: open.each_ref().map(copy),
+        }
+    }
+}
+impl PartialEq for Board {
+    fn eq(&self, other: &Self) -> bool {
+        self.words() == other.words()
+    }
+}
+impl Eq for Board {}
+impl Hash for Board {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.words().hash(state);
+    }
+}
+impl Board {
+    /// All words; a new one that is missing here is a compile error.
+    fn words(&self) -> Vec<u64> {
+        let Self {
+            lease_end,
+            closed,
+            stint,
+            progress,
+            owner,
+            voters,
+            given,
+            heard,
+            frozen,
+            stints,
+            roster,
+            open,
+        } = self;
+        let single = [lease_end, closed, stint, progress, owner].into_iter();
+        let wide =
+            single.chain(voters).chain(given).chain(heard).chain(frozen).chain(stints).chain(open);
+        let wide = wide.map(|word| word.load(SeqCst));
+        wide.chain(roster.iter().map(|word| u64::from(word.load(SeqCst)))).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use base::{Duration, Instant};
 use wire::{Incarnation, Life, LinkId, NodeId, Stint};
 
 /// One thing that happened to the fast path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Event {
     /// When fast saw it, own clock.
     pub at: Instant,
@@ -13,7 +13,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EventKind {
     /// A peer is silent on all links for the whole deadline.
     Suspected {

@@ -32,7 +32,7 @@ const QUALITY_BEATS: u16 = 512;
 const QUALITY_FAULTS: u16 = 4;
 
 /// What the edge must do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Read the clock, fill a beat, send it on every link.
     Beat,
@@ -54,7 +54,7 @@ pub enum Action {
 }
 
 /// One life of the fast path.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Heartbeat {
     settings: Settings,
     peers: [Peer; NODES_MAX],

@@ -11,7 +11,7 @@ use wire::{Seq, Stint};
 const RING: usize = 256;
 
 /// One own beat.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Sent {
     seq: Seq,
     stint: Stint,
@@ -19,7 +19,7 @@ pub(crate) struct Sent {
 }
 
 /// Own beats by number, and the end of the lease.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Lease {
     length: Duration,
     ring: [Option<Sent>; RING],

@@ -24,7 +24,7 @@ base::machine! {
 }
 
 /// The last beat that may be echoed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Echoable {
     pub(crate) seq: Seq,
     pub(crate) incarnation: Incarnation,
@@ -33,7 +33,7 @@ pub(crate) struct Echoable {
 }
 
 /// One link to a peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct PeerLink {
     pub(crate) heard: Instant,
     pub(crate) up: bool,
@@ -41,7 +41,7 @@ pub(crate) struct PeerLink {
 }
 
 /// What one link did with the last beats of a peer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Quality {
     pub(crate) carried: u16,
     pub(crate) doubled: u16,
@@ -58,7 +58,7 @@ impl PeerLink {
 }
 
 /// One peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Peer {
     pub(crate) incarnation: Incarnation,
     pub(crate) stint: Stint,

@@ -4,7 +4,7 @@ use base::Duration;
 use wire::{Life, NodeSet};
 
 /// Settings of one life.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Settings {
     /// This life.
     pub me: Life,

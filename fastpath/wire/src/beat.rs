@@ -54,7 +54,7 @@ const _: () = assert!(size_of::<RawEcho>() == ECHO_LEN && align_of::<RawEcho>() 
 const HELD_UNIT_NS: u64 = 4_000;
 
 /// "I have heard this beat of yours."
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Echo {
     /// Low half of the echoed beat's number.
     pub seq: u32,
@@ -88,7 +88,7 @@ impl Echo {
 }
 
 /// A heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Beat {
     /// The sender's stint by its applied entries.
     pub stint: Stint,
@@ -190,7 +190,7 @@ impl Beat {
 }
 
 /// Body of an Echo frame: one echo for its only addressee, which it names: redirected to another node it says nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct EchoBody {
     /// Whose beat is echoed.
     pub to: NodeId,
@@ -240,7 +240,7 @@ impl EchoBody {
 }
 
 /// Body of an Obituary: the header's life ends this stint; its lease word is zero.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Obituary {
     /// The stint that ended.
     pub stint: Stint,

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 pub const BODY_MAX: usize = 1024;
 
 /// One agreed entry.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Entry {
     /// Term of the primary that first appended it.
     pub term: Term,
@@ -19,7 +19,7 @@ pub struct Entry {
 }
 
 /// Why a member is removed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum RemovalCause {
     /// A majority calls it silent.
     Silent,
@@ -34,7 +34,7 @@ pub enum RemovalCause {
 }
 
 /// How it is known that a life can do no I/O any more.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FenceProof {
     /// The operator's assertion, logged as such.
     Operator,
@@ -43,7 +43,7 @@ pub enum FenceProof {
 }
 
 /// What an entry says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum EntryKind {
     /// Nothing: the first entry of a term with nobody to remove.
     Noop,

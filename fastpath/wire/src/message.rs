@@ -13,7 +13,7 @@ pub const PREPARE_TARGET: usize = 1_300;
 pub const ENTRIES_MAX: usize = MESSAGE_MAX / 16;
 
 /// One node's suspicion of one stint.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Suspicion {
     /// The silent life.
     pub life: Life,
@@ -24,7 +24,7 @@ pub struct Suspicion {
 }
 
 /// What an operator orders about one life.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Order {
     /// End its present stint.
     Remove,
@@ -33,7 +33,7 @@ pub enum Order {
 }
 
 /// What the agreement says to its peers.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
     /// Entries after (prev_op, prev_term), and how far they are committed and released.
     Prepare {
