@@ -194,9 +194,21 @@ fn ports(raw: &RawConfig, report: &mut Report) {
 }
 
 fn votes(raw: &RawConfig, report: &mut Report) {
-    let voters = raw.nodes.len();
+    for node in raw.nodes.iter().filter(|node| node.witness && !node.votes()) {
+        let Some(vote) = &node.vote else { continue };
+        let message = format!("node {} is a witness without a vote: it does nothing", node.shown());
+        report.error(vote.span.clone(), message, "remove vote = false, or witness = true");
+    }
+    let voters = raw.nodes.iter().filter(|node| node.votes()).count();
     let Some(last) = raw.nodes.last() else { return };
-    if voters == 1 {
+    if voters == 0 {
+        let message = "no node has a vote: nothing can be agreed";
+        let remedy = "remove vote = false from three of the nodes, or from all";
+        report.error(last.span.clone(), message, remedy);
+    } else if voters == 1 && raw.nodes.len() > 1 {
+        let message = "one node has a vote: nothing runs while that one is down (rule S8)";
+        report.warning(last.span.clone(), message, "remove vote = false from two more nodes");
+    } else if voters == 1 {
         let message = "there is one node: nobody can take over from it";
         report.warning(last.span.clone(), message, "add two more nodes, one may be a witness");
     } else if voters.is_multiple_of(2) {

@@ -118,6 +118,12 @@ impl Report {
         report
     }
 
+    /// A report of one error without a place, for what a user of the configuration finds.
+    #[must_use]
+    pub fn about(file: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::placeless(file, message.into(), remedy.into())
+    }
+
     pub(crate) fn sort(&mut self) {
         self.diagnostics.sort_by_key(|d| (d.line, d.column, d.severity));
     }

@@ -6,7 +6,7 @@
 //! and left-out defaults do not change it. The order of links and services does, because links and
 //! services are numbered by it.
 
-use crate::model::{Config, Fence, Mode, Placement, Resource};
+use crate::model::{Config, Fence, Mode, Placement, Resource, Service};
 use std::time::Duration;
 
 /// Grows when the encoding below changes, so that two releases never take different meanings for
@@ -39,7 +39,10 @@ impl Config {
         for node in &self.nodes {
             sum.number(u64::from(node.id));
             sum.text(&node.name);
-            sum.number(u64::from(node.witness));
+            sum.number(match (node.vote, node.witness) {
+                (true, witness) => u64::from(witness),
+                (false, _) => 2,
+            });
             sum.number(node.addresses.len() as u64);
             for address in &node.addresses {
                 sum.text(&address.to_string());
@@ -80,21 +83,35 @@ impl Config {
                 Fence::Fenced => 1,
                 Fence::Lease => 2,
             });
-            sum.number(service.resources.len() as u64);
-            for resource in &service.resources {
-                match resource {
-                    Resource::Address { address, prefix, interface } => {
-                        sum.number(1);
-                        sum.text(&address.to_string());
-                        sum.number(u64::from(*prefix));
-                        sum.text(interface.as_deref().unwrap_or_default());
-                    }
-                    Resource::Command { run, stop_timeout } => {
-                        sum.number(2);
-                        sum.number(run.len() as u64);
-                        run.iter().for_each(|word| sum.text(word));
-                        sum.time(*stop_timeout);
-                    }
+            service.add_resources(sum);
+        }
+    }
+}
+
+impl Service {
+    /// Digest of the resources with all that their drivers are told.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        let mut sum = Sum::new("netguard resources");
+        self.add_resources(&mut sum);
+        sum.finish()
+    }
+
+    fn add_resources(&self, sum: &mut Sum) {
+        sum.number(self.resources.len() as u64);
+        for resource in &self.resources {
+            match resource {
+                Resource::Address { address, prefix, interface } => {
+                    sum.number(1);
+                    sum.text(&address.to_string());
+                    sum.number(u64::from(*prefix));
+                    sum.text(interface.as_deref().unwrap_or_default());
+                }
+                Resource::Command { run, stop_timeout } => {
+                    sum.number(2);
+                    sum.number(run.len() as u64);
+                    run.iter().for_each(|word| sum.text(word));
+                    sum.time(*stop_timeout);
                 }
             }
         }

@@ -27,7 +27,7 @@ pub struct Loaded {
 /// Reads and checks the file and its key. The error holds everything that is wrong.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     let name = path.display().to_string();
-    let text = read_file(path)?;
+    let text = read_text(path)?;
     let (config, mut report, key_file) = examine(&name, &text, folder(path));
     let key = key_file.and_then(|at| match read_key(&at.value) {
         Ok(key) => Some(key),
@@ -45,7 +45,7 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 
 /// The same on a machine that has no key: for a check before the file is rolled out.
 pub fn load_without_key(path: &Path) -> Result<(Config, Report), Report> {
-    let text = read_file(path)?;
+    let text = read_text(path)?;
     let (config, report, _) = examine(&path.display().to_string(), &text, folder(path));
     config.map(|config| (config, report.clone())).ok_or(report)
 }
@@ -60,7 +60,8 @@ fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or_else(|| Path::new(""))
 }
 
-fn read_file(path: &Path) -> Result<String, Report> {
+/// Reads the text of a file, without a look at what it says.
+pub fn read_text(path: &Path) -> Result<String, Report> {
     let name = path.display().to_string();
     let fault = |message: String, remedy: &str| Report::placeless(&name, message, remedy.into());
     let unreadable = |cause: io::Error| match cause.kind() {

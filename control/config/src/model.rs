@@ -70,6 +70,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// It votes and holds no services.
     pub witness: bool,
+    /// It has a vote. One without holds services like any other, and does not count for a majority.
+    pub vote: bool,
 }
 
 /// What fails over as one.
@@ -135,6 +137,15 @@ impl Resource {
         match self {
             Self::Address { .. } => "address",
             Self::Command { .. } => "command",
+        }
+    }
+
+    /// The floating address, if it is one.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address { address, .. } => Some(*address),
+            Self::Command { .. } => None,
         }
     }
 

@@ -49,9 +49,14 @@ pub(crate) struct RawNode {
     /// `None` inside: it could not be read, its place counts.
     pub(crate) addresses: Option<At<Vec<At<Option<IpAddr>>>>>,
     pub(crate) witness: bool,
+    pub(crate) vote: Option<At<bool>>,
 }
 
 impl RawNode {
+    pub(crate) fn votes(&self) -> bool {
+        self.vote.as_ref().is_none_or(|vote| vote.value)
+    }
+
     pub(crate) fn shown(&self) -> String {
         match (&self.name, &self.id) {
             (Some(name), _) => name.value.clone(),
@@ -131,8 +136,9 @@ impl RawNode {
     fn build(self) -> Option<Node> {
         let addresses =
             self.addresses?.value.into_iter().map(|at| at.value).collect::<Option<_>>()?;
+        let vote = self.vote.is_none_or(|vote| vote.value);
         let (id, name) = (self.id?.value, self.name?.value);
-        Some(Node { id, name, addresses, witness: self.witness })
+        Some(Node { id, name, addresses, witness: self.witness, vote })
     }
 }
 

@@ -124,8 +124,9 @@ fn node(mut table: Table<'_>, report: &mut Report) -> RawNode {
     });
     table.require(report, "addresses", "add addresses = [its own address on each link, in order]");
     let witness = table.boolean(report, "witness").is_some_and(|at| at.value);
+    let vote = table.boolean(report, "vote");
     table.finish(report, &[]);
-    RawNode { span, id, name, addresses, witness }
+    RawNode { span, id, name, addresses, witness, vote }
 }
 
 fn own_address(at: &At<String>, report: &mut Report) -> Option<IpAddr> {

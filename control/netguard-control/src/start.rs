@@ -287,7 +287,7 @@ pub fn node_settings(identity: &Identity, me: Life, era_promised: u32) -> node::
     node::Settings {
         agreement: agreement::Settings {
             me,
-            voters: identity.nodes(|_| true),
+            voters: identity.nodes(|node| node.vote),
             witnesses: identity.nodes(|node| node.witness),
             interval: interval(identity),
             misses: identity.config.cluster.heartbeat_misses,
