@@ -67,7 +67,7 @@ impl Agreement {
 
     /// As primary in office: admits who may be admitted.
     pub(crate) fn propose_admissions(&mut self, now: Instant) {
-        let valid = self.deadline();
+        let valid = self.slowest();
         let asking: Vec<(Life, Op)> = self
             .joins
             .0

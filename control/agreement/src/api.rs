@@ -27,6 +27,9 @@ pub struct Settings {
     pub interval: Duration,
     /// Intervals of silence that make a suspect.
     pub misses: u32,
+    /// The longest deadline that a life may have declared whose beats an earlier life of this node echoed: by the durable
+    /// configuration and the one before it. Never less than the own one counts.
+    pub longest: Duration,
     /// Bound of a clock's rate error in parts per million.
     pub rate_ppm: u32,
     /// Highest era that any life of this node promised, from its durable record.
@@ -44,9 +47,13 @@ impl Settings {
     pub fn deadline(&self) -> Duration {
         self.interval * u64::from(self.misses)
     }
-    /// R-COLD-WAIT: D·(1+2ρ).
+    /// D of the slowest, for all that rests on what former lives did.
+    pub(crate) fn longest(&self) -> Duration {
+        self.longest.max(self.deadline())
+    }
+    /// R-COLD-WAIT: D·(1+2ρ), with the longest D.
     pub(crate) fn cold_wait(&self) -> Duration {
-        let deadline = self.deadline();
+        let deadline = self.longest();
         if self.off("cold-wait") {
             return Duration::ZERO;
         }

@@ -92,12 +92,12 @@ impl Agreement {
 
     /// No primary spoke for a while: beginning an era while one does would throw its log away.
     pub(crate) fn hears_no_primary(&self, now: Instant) -> bool {
-        self.heard_primary.is_none_or(|at| now.since(at) >= self.deadline() * 2)
+        self.heard_primary.is_none_or(|at| now.since(at) >= self.slowest() * 2)
     }
 
     /// Fresh lives that are there, this one included.
     pub(crate) fn fresh_lives(&self, now: Instant) -> NodeSet {
-        let heard = self.joins.fresh(now, self.deadline());
+        let heard = self.joins.fresh(now, self.slowest());
         let mut fresh: NodeSet =
             heard.iter().filter(|n| self.settings.voters.contains(*n)).collect();
         if self.is_fresh(now) {
@@ -128,7 +128,7 @@ impl Agreement {
                 let have: NodeSet = promised.keys().copied().collect();
                 let enough = have.len() >= majority(self.settings.voters);
                 let all = fresh.iter().all(|node| have.contains(node));
-                if enough && (all || now.since(since) >= self.deadline()) {
+                if enough && (all || now.since(since) >= self.slowest()) {
                     self.begin_era(now, term);
                 } else if now.since(since) >= self.cold_patience() {
                     self.give_up_era(term);
@@ -145,7 +145,7 @@ impl Agreement {
     }
 
     fn cold_patience(&self) -> base::Duration {
-        self.deadline() * (2 + self.cold.attempt.min(8))
+        self.slowest() * (2 + self.cold.attempt.min(8))
     }
 
     /// Stands if it is its turn: the first in rank at once, the others one deadline after the one before.
@@ -158,7 +158,7 @@ impl Agreement {
         let place = eligible().take_while(|node| *node != self.me.node).count() as u64;
         let whole = fresh == self.settings.voters;
         let patience = if whole { 0 } else { PATIENCE };
-        if now.since(since) < self.deadline() * (patience + place * 2) {
+        if now.since(since) < self.slowest() * (patience + place * 2) {
             return;
         }
         let known = self.cold.known_era(self.era()).max(self.joins.highest_era());
@@ -321,7 +321,7 @@ impl Agreement {
     pub(crate) fn give_up_lost_batch(&mut self, now: Instant) {
         let last =
             if self.status == Status::Primary { self.cold.begun } else { self.heard_primary };
-        let lost = last.is_some_and(|at| now.since(at) >= self.deadline() * LOST);
+        let lost = last.is_some_and(|at| now.since(at) >= self.slowest() * LOST);
         let batch = self.commit == Op::ZERO && self.log.op() > Op::ZERO;
         if batch && lost && self.voted {
             self.renumber(self.me.incarnation);
@@ -346,7 +346,7 @@ impl Agreement {
         let Some((admit, _)) = uncommitted.filter(|_| self.lives_have_ended()) else { return };
         let says_so = |life: Life| {
             self.cold.hopeless.get(&life.node).is_some_and(|(by, commit, at)| {
-                *by == life && *commit < admit && now.since(*at) <= self.deadline() * 2
+                *by == life && *commit < admit && now.since(*at) <= self.slowest() * 2
             })
         };
         let seats = self.committed.seats().map(|(node, seat)| seat.life(node));

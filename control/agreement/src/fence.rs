@@ -49,7 +49,7 @@ impl Agreement {
         if self.needs_evidence(node) {
             return self.silent_life(now, node).map(drop);
         }
-        let spoke = self.spoke.get(&node).is_some_and(|at| now.since(*at) < self.deadline() * 2);
+        let spoke = self.spoke.get(&node).is_some_and(|at| now.since(*at) < self.slowest() * 2);
         let speaks = spoke && !self.suspects_life(now, self.newest(node));
         if speaks { Err(FenceRefused::Heard) } else { Ok(()) }
     }

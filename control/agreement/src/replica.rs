@@ -68,6 +68,8 @@ pub struct Agreement {
     faults: u64,
     /// Moment of the last input.
     pub(crate) settled: Instant,
+    /// The longest deadline that a peer declares which is heard.
+    declared: Duration,
 }
 
 impl Agreement {
@@ -106,6 +108,7 @@ impl Agreement {
             ended: false,
             faults: 0,
             settled: now,
+            declared: Duration::ZERO,
             settings,
         };
         agreement.settle(now);
@@ -322,8 +325,18 @@ impl Agreement {
         self.settings.off(rule)
     }
 
+    /// The longest deadline that this node or a peer that is heard declares, by the fast path: before any other input of a
+    /// turn.
+    pub const fn handle_slowest(&mut self, deadline: Duration) {
+        self.declared = deadline;
+    }
+
     pub(crate) fn deadline(&self) -> Duration {
         self.settings.deadline()
+    }
+    /// The deadline of the slowest: what others do at their own intervals is waited for that long.
+    pub(crate) fn slowest(&self) -> Duration {
+        self.settings.longest().max(self.declared)
     }
 
     pub(crate) fn turn(&mut self, event: StatusEvent) {

@@ -385,8 +385,10 @@ impl Agreement {
     /// Why a primary must remove this member, if it must.
     fn removal_cause(&self, now: Instant, member: (Life, wire::Stint)) -> Option<RemovalCause> {
         let (life, stint) = member;
-        let limit = self.deadline() * PROGRESS;
-        let stuck = |peer: &Peer| peer.behind.is_some_and(|since| now.since(since) >= limit);
+        let limit = self.slowest() * PROGRESS;
+        let sealed = self.last_seal_end();
+        let stuck =
+            |peer: &Peer| peer.behind.is_some_and(|since| now.since(since.max(sealed)) >= limit);
         if self.has_obituary(life, stint) {
             Some(RemovalCause::Obituary)
         } else if self.is_over(life) {

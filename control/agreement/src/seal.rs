@@ -1,8 +1,8 @@
 //! Appending a removal and acknowledging it are two things (R-ACK, S2).
 //!
-//! On appending `Remove{n,i,stint}` the fast path is told to echo that stint no more, and answers with the last receipt
-//! that may have been echoed. The entry is acknowledged only when the own deadline since then has passed: by then
-//! every lease that rests on such an echo has ended. An obituary of exactly that stint, or a frame of a newer life of the
+//! On appending `Remove{n,i,stint}` the fast path is told to echo that stint no more, and answers with the moment until
+//! which a lease can last that rests on what it echoed before: each beat declares its deadline, and the latest sum of
+//! receipt and deadline counts. The entry is acknowledged only when that has passed. An obituary of exactly that stint, or a frame of a newer life of the
 //! node, says the same sooner. The own removal closes the own lease at once (R-SELF).
 
 use crate::api::Action;
@@ -15,8 +15,8 @@ use wire::{Life, NodeId, Op, Stint};
 struct Seal {
     life: Life,
     stint: Stint,
-    /// Last receipt that may have been echoed, once the fast path has said it.
-    heard: Option<Instant>,
+    /// Until when a lease can last that rests on the own echoes, once the fast path has said it.
+    end: Option<Instant>,
 }
 
 /// Removals in the log that are not known to be committed, by op.
@@ -30,7 +30,7 @@ impl Seals {
     }
     /// True if the fast path has answered every freeze, as it does at once.
     pub(crate) fn are_answered(&self, me: Life) -> bool {
-        self.0.values().all(|seal| seal.heard.is_some() || seal.life == me)
+        self.0.values().all(|seal| seal.end.is_some() || seal.life == me)
     }
     /// A removal is committed: its stint is over for everybody.
     pub(crate) fn forget(&mut self, op: Op) {
@@ -39,31 +39,31 @@ impl Seals {
 }
 
 impl Agreement {
-    /// Answer to [`Action::Freeze`]: no beat received after `heard` was or will be echoed for this stint.
-    pub fn handle_frozen(&mut self, now: Instant, node: NodeId, stint: Stint, heard: Instant) {
+    /// Answer to [`Action::Freeze`]: no beat was or will be echoed for this stint by which a lease can last beyond `end`.
+    pub fn handle_frozen(&mut self, now: Instant, node: NodeId, stint: Stint, end: Instant) {
         if self.has_ended() {
             return;
         }
         for seal in self.seals.0.values_mut() {
             if seal.life.node == node && seal.stint == stint {
-                seal.heard = Some(heard);
+                seal.end = Some(end);
             }
         }
         self.settle(now);
     }
 
     pub(crate) fn seal(&mut self, now: Instant, op: Op, life: Life, stint: Stint) {
-        let mut heard = None;
+        let mut end = None;
         if life == self.me {
             if !self.off("self-remove") {
                 self.actions.push_back(Action::CloseLease { stint });
             }
         } else if self.off("freeze-echo") {
-            heard = Some(now);
+            end = Some(now);
         } else {
             self.actions.push_back(Action::Freeze { node: life.node, stint });
         }
-        self.seals.0.insert(op, Seal { life, stint, heard });
+        self.seals.0.insert(op, Seal { life, stint, end });
     }
 
     /// R-ACK 3: what was truncated can never commit any more; echoing resumes.
@@ -94,11 +94,18 @@ impl Agreement {
             || self.off("fence-deadline") && self.latest.is_void(seal.life.node)
     }
 
-    /// When the own deadline has passed; `None` until the fast path has answered, before which nothing is acknowledged.
-    /// Deadlines begin afresh with each life: what an earlier one echoed has ended by then (5.3 b).
+    /// When the deadline has passed; `None` until the fast path has answered, before which nothing is acknowledged.
+    /// Deadlines begin afresh with each life: what an earlier one echoed has ended by then, whatever it declared (5.3 b).
     fn seal_end(&self, seal: &Seal) -> Option<Instant> {
-        let start = if self.off("afresh") { Instant::ZERO } else { self.started };
-        seal.heard.map(|heard| heard.max(start) + self.deadline())
+        let afresh =
+            if self.off("afresh") { Instant::ZERO } else { self.started + self.settings.longest() };
+        seal.end.map(|end| end.max(afresh))
+    }
+
+    /// When the last removal that is not known to be committed may be acknowledged here: about when it may elsewhere. Who
+    /// has not acknowledged before owes nothing (R-PROGRESS).
+    pub(crate) fn last_seal_end(&self) -> Instant {
+        self.seals.0.values().filter_map(|s| self.seal_end(s)).max().unwrap_or(Instant::ZERO)
     }
 
     /// When the next removal may be acknowledged.

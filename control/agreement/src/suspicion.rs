@@ -109,7 +109,7 @@ impl Agreement {
     /// R-PROGRESS seen from the other side: the primary that beats but says nothing for so long.
     fn mute_primary(&self, now: Instant) -> Option<Life> {
         let heard = self.heard_primary.filter(|_| self.status == Status::Follower)?;
-        (now.since(heard) >= self.deadline() * PROGRESS).then_some(self.term.life)
+        (now.since(heard) >= self.slowest() * PROGRESS).then_some(self.term.life)
     }
 
     /// True if this node itself counts the life as gone.
@@ -123,7 +123,7 @@ impl Agreement {
     /// Voters whose present set names the stint, this node included.
     pub(crate) fn named_by(&self, now: Instant, life: Life, stint: Stint) -> NodeSet {
         let names = |set: &[Suspicion]| set.iter().any(|s| s.life == life && s.stint == stint);
-        let valid = self.deadline() + self.settings.interval;
+        let valid = self.slowest() + self.settings.interval;
         let mut voters: NodeSet = self
             .suspicions
             .peers

@@ -103,7 +103,7 @@ impl Agreement {
             (Timer::Join, interval, !self.is_member()),
             (Timer::Suspect, interval, !self.suspicions.is_quiet()),
             (Timer::Resend, deadline, self.requests.is_waiting()),
-            (Timer::Lull, deadline, following),
+            (Timer::Lull, self.slowest(), following),
         ];
         for (timer, after, wanted) in table {
             match (wanted, self.timers.get(timer)) {

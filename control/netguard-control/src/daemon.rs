@@ -9,6 +9,7 @@ use crate::exchange::Said;
 use crate::failure::Failure;
 use crate::gatekeeper::Answered;
 use crate::orders::Orders;
+use crate::rehearsal::Rehearsal;
 use crate::server::Server;
 use crate::snapshot::{Facts, Moment, api_alarm};
 use crate::storage::Stored;
@@ -20,7 +21,6 @@ use node::Node;
 use shm::{Counter, Side};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// Events of fast taken per cycle.
@@ -56,12 +56,10 @@ pub struct Daemon {
     pub signals: Signals,
     /// Readable when fast is gone.
     pub parent: OwnedFd,
-    /// Hangs up as soon as fast dies, before `parent` tells.
-    pub lifeline: UnixStream,
-    /// The loop turns at least this often.
-    pub turn: Duration,
     /// How long a stop may take.
     pub patience: Duration,
+    /// A knob for tests.
+    pub rehearsal: Rehearsal,
 }
 
 /// How a run ends.
@@ -115,6 +113,7 @@ impl Daemon {
             self.node.handle_timeout(now);
             let performed = self.effects.perform(now, &mut self.node);
             self.conclude(now, performed, &mut run);
+            self.effects.fast.flush();
             if now >= run.look_at {
                 run.look_at = now + LOOK_EVERY;
                 self.look(now, &mut run);
@@ -133,7 +132,7 @@ impl Daemon {
         let unless = |heard: bool, fd| if heard { NOBODY } else { fd };
         run.poll.add(unless(run.ending.is_some(), self.signals.fd()));
         run.poll.add(unless(run.orphaned, self.parent.as_raw_fd()));
-        run.poll.add(unless(run.orphaned, self.lifeline.as_raw_fd()));
+        run.poll.add(unless(run.orphaned, self.effects.fast.lifeline.as_raw_fd()));
         run.poll.add(self.event.fd());
         run.poll.add(self.wake.fd());
         for fd in self.effects.exchange.fds() {
@@ -141,8 +140,8 @@ impl Daemon {
         }
         let limit = match self.node.poll_deadline() {
             _ if run.more => Duration::ZERO,
-            Some(at) => at.since(system::now()).min(self.turn),
-            None => self.turn,
+            Some(at) => at.since(system::now()).min(self.effects.fast.turn),
+            None => self.effects.fast.turn,
         };
         run.poll.wait(Some(limit))
     }
@@ -160,6 +159,7 @@ impl Daemon {
             run.obituaries -= 1;
             self.effects.close_for_fast(self.node.gate_is_whole());
         }
+        self.node.handle_slowest(self.effects.map.board().slowest());
         // Without fast nobody renews the lease, whatever its word says.
         self.node.handle_lease(now, if orphaned { Instant::ZERO } else { board_end });
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
@@ -288,6 +288,7 @@ impl Daemon {
     /// Alarms that came or went, for those who watch; counts for `ng stat`.
     fn look(&mut self, now: Instant, run: &mut Run) {
         self.effects.exchange.publish_counts(self.effects.map.counters());
+        self.rehearse();
         for first in self.effects.gate.poll_answered() {
             let Answered { service, generation, asked, answered } = first;
             self.node.handle_answered(service, generation, asked, answered);
@@ -305,6 +306,14 @@ impl Daemon {
             self.server.publish(now, at.unix_ms, event);
         }
         run.alarms = alarms;
+    }
+
+    /// Tests only: settings of this node alone.
+    fn rehearse(&mut self) {
+        let Some(taken) = self.rehearsal.take() else { return };
+        let done =
+            taken.and_then(|config| self.effects.configure(&config).map_err(|e| e.to_string()));
+        self.effects.journal.say(format!("TEST: other settings for this node alone: {done:?}"));
     }
 
     fn ended(&self, now: Instant, run: &mut Run) -> Option<End> {

@@ -7,14 +7,18 @@ use crate::driver_threads::DriverThreads;
 use crate::exchange::Exchange;
 use crate::gatekeeper::Gatekeeper;
 use crate::journal::Journal;
+use crate::start;
 use crate::storage::{Order, Storage};
 use agreement::Roster;
-use base::Instant;
+use base::{Duration, Instant};
+use config::Config;
 use driver::Job;
 use link::Destination;
 use membership::View;
 use node::{Action, CommandDone, CommandRefused, Node};
-use shm::{Counter, Map, Side};
+use shm::{Change, ChangeWriter, Counter, Map, Setup, SetupError, Side};
+use std::io;
+use std::os::unix::net::UnixStream;
 use wire::{Incarnation, Life, NODES_MAX, NodeId, ServiceId, Stint};
 
 /// Actions performed per cycle; what is left comes with the next, which follows at once.
@@ -28,6 +32,8 @@ pub struct Effects {
     pub map: Map,
     /// The peers.
     pub exchange: Exchange,
+    /// Fast.
+    pub fast: Fast,
     /// The kernel's gate.
     pub gate: Gatekeeper,
     /// The services.
@@ -36,6 +42,43 @@ pub struct Effects {
     pub storage: Storage,
     /// The operator.
     pub journal: Journal,
+}
+
+/// The way to fast: the socket on which it got its set-up, and hears what changes.
+pub struct Fast {
+    /// Hangs up as soon as fast dies.
+    pub lifeline: UnixStream,
+    changes: ChangeWriter,
+    /// The event loop turns at least this often, so that fast sees it alive.
+    pub turn: Duration,
+    /// As often as the last change wants.
+    wanted: Duration,
+}
+
+impl Fast {
+    /// After the set-up has been sent. From here on a write to the socket never waits.
+    pub fn new(lifeline: UnixStream, setup: &Setup) -> io::Result<Self> {
+        lifeline.set_nonblocking(true)?;
+        let turn = setup.interval / 4;
+        Ok(Self { lifeline, changes: ChangeWriter::new(setup), turn, wanted: turn })
+    }
+
+    /// Has fast told, now or as soon as the socket takes it; a change that fast would not believe is refused. The loop
+    /// turns as often as the quicker settings want until fast has the new ones.
+    pub fn tell(&mut self, change: &Change) -> Result<(), SetupError> {
+        self.changes.push(change)?;
+        self.wanted = change.interval / 4;
+        self.turn = self.turn.min(self.wanted);
+        self.flush();
+        Ok(())
+    }
+
+    /// Once a cycle: goes on with what the socket did not take. That fast is gone is seen elsewhere.
+    pub fn flush(&mut self) {
+        if matches!(self.changes.flush(&self.lifeline), Ok(false)) {
+            self.turn = self.wanted;
+        }
+    }
 }
 
 /// What one round of actions leaves for the caller.
@@ -93,11 +136,11 @@ impl Effects {
                 };
                 self.exchange.send(to, &message);
             }
-            // PROTOCOL 5.3b: the freeze is stored before `heard` is loaded; `Board::freeze` does
-            // both.
+            // PROTOCOL 5.3b: the freeze is stored before what was echoed is loaded; `Board::freeze`
+            // does both.
             Action::Freeze { node: peer, stint } => {
-                let heard = board.freeze(peer, stint);
-                node.handle_frozen(now, peer, stint, heard);
+                let frozen = board.freeze(peer, stint);
+                node.handle_frozen(now, peer, stint, frozen);
             }
             Action::Unfreeze { node } => board.unfreeze(node),
             Action::CloseLease { stint } => {
@@ -126,6 +169,16 @@ impl Effects {
             Action::ViewChanged(view) => performed.news.push(News::View(view)),
             Action::ServiceChanged(service) => performed.news.push(News::Service(service)),
         }
+    }
+
+    /// The agreed configuration has changed: interval, misses, nodes and addresses, here and in fast. Peers that are new are
+    /// heard from their next frame on; the interval counts from the next beat. Links, ports and what else a life is told
+    /// only at its start stay as they are; other links are refused, and then nothing has changed.
+    pub fn configure(&mut self, config: &Config) -> Result<(), SetupError> {
+        let change = start::change(config, self.me.node);
+        self.fast.tell(&change)?;
+        self.exchange.set_peers(change.nodes, &change.peers);
+        Ok(())
     }
 
     /// Lives and stints, for fast. The own stint comes last: a lease counts only when its basis is
@@ -172,5 +225,97 @@ impl Effects {
             self.map.counters().count(Side::Control, Counter::QueueFull);
             self.journal.say(format!("a driver is too far behind and did not take {job:?}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fast;
+    use base::Duration;
+    use shm::{Change, ChangeReader, Core, Key, LinkSetup, Mode, Setup, SetupError, Took};
+    use std::os::unix::net::UnixStream;
+    use wire::{ClusterId, Incarnation, Life, NodeId, Nonce};
+
+    fn setup() -> Setup {
+        let me = NodeId::new(1).unwrap();
+        let link = LinkSetup {
+            mode: Mode::Unicast,
+            own: "127.0.0.1".parse().unwrap(),
+            interface: 0,
+            target: None,
+            port: 5,
+            peers: Vec::new(),
+        };
+        Setup {
+            me: Life { node: me, incarnation: Incarnation(1) },
+            nonce: Nonce(1),
+            cluster: ClusterId(1),
+            key: Key([7; 32]),
+            key_id: 1,
+            feature: 1,
+            config_hash: 5,
+            interval: Duration::from_millis(100),
+            misses: 3,
+            rate_ppm: 1_000,
+            margin: Duration::from_micros(50),
+            nodes: [me].into_iter().collect(),
+            priority: 0,
+            core: Core::None,
+            links: vec![link],
+        }
+    }
+
+    fn change(interval_ms: u64) -> Change {
+        Change {
+            interval: Duration::from_millis(interval_ms),
+            misses: 3,
+            rate_ppm: 1_000,
+            margin: Duration::from_micros(50),
+            nodes: setup().nodes,
+            peers: vec![vec![]],
+        }
+    }
+
+    #[test]
+    fn the_loop_turns_as_often_as_fast_can_want() {
+        let (own, other) = UnixStream::pair().unwrap();
+        other.set_nonblocking(true).unwrap();
+        let mut fast = Fast::new(own, &setup()).unwrap();
+        let quarter = |ms| Duration::from_millis(ms) / 4;
+        assert_eq!(fast.turn, quarter(100));
+        fast.tell(&change(10)).unwrap();
+        assert_eq!(fast.turn, quarter(10));
+        // Until the socket is full: then fast does not know of the last one, and wants what it knows.
+        while fast.turn == quarter(10) {
+            fast.tell(&change(10)).unwrap();
+            fast.tell(&change(40)).unwrap();
+            if fast.turn == quarter(40) {
+                fast.tell(&change(10)).unwrap();
+            } else {
+                break;
+            }
+        }
+        fast.tell(&change(1_000)).unwrap();
+        assert_eq!(fast.turn, quarter(10));
+        let mut reader = ChangeReader::new(&setup());
+        let mut last = None;
+        loop {
+            match reader.take(&other) {
+                Took::Change(told) => last = Some(told.interval()),
+                Took::Nothing if fast.turn == quarter(1_000) => break,
+                Took::Nothing => fast.flush(),
+                Took::Bad(_) | Took::Closed => panic!("not what was told"),
+            }
+        }
+        assert_eq!(last, Some(Duration::from_millis(1_000)));
+    }
+
+    #[test]
+    fn what_fast_would_not_believe_is_refused_and_changes_nothing() {
+        let (own, _other) = UnixStream::pair().unwrap();
+        let mut fast = Fast::new(own, &setup()).unwrap();
+        let links = Change { peers: vec![vec![], vec![]], ..change(10) };
+        assert!(matches!(fast.tell(&links), Err(SetupError::OutOfRange { field: "links" })));
+        assert_eq!(fast.turn, Duration::from_millis(25));
     }
 }

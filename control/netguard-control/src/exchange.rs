@@ -5,13 +5,14 @@ use crate::identity::Identity;
 use base::{Duration, Instant};
 use link::{BATCH, Destination, Faults, Link, Settings, UdpLink};
 use shm::{Counter, Counters, LinkCounter, Side};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use wire::codec::Writer;
 use wire::frame::{FRAME_MAX, Header, Kind, Seal};
 use wire::replay::Replay;
 use wire::{
-    Incarnation, Life, LinkId, Message, NODES_MAX, NodeId, Nonce, Obituary, Reject, Seq, Stint,
+    Incarnation, Life, LinkId, Message, NODES_MAX, NodeId, NodeSet, Nonce, Obituary, Reject, Seq,
+    Stint,
 };
 
 /// Distance of two answers to one node whose life is over (R-RENUMBER): it may not have heard the
@@ -37,6 +38,8 @@ pub struct Exchange {
     me: Life,
     nonce: Nonce,
     links: Vec<Box<dyn Link>>,
+    /// Where the peers of each link listen.
+    ports: Vec<u16>,
     replay: Box<Replay>,
     seq: u64,
     body: Writer,
@@ -49,10 +52,12 @@ impl Exchange {
     pub fn open(identity: &Identity, seal: Seal, nonce: Nonce) -> Result<Self, Failure> {
         let faults = Faults::from_environment().map_err(|e| Failure::Faults(e.to_string()))?;
         let mut links: Vec<Box<dyn Link>> = Vec::new();
+        let mut ports = Vec::new();
         for (number, (local, configured)) in
             (0u8..).zip(identity.links.iter().zip(&identity.config.links))
         {
             let port = configured.port.saturating_add(1);
+            ports.push(port);
             let peers = identity.peers(usize::from(number)).into_iter();
             let settings = Settings {
                 id: LinkId(number),
@@ -79,6 +84,7 @@ impl Exchange {
             me,
             nonce,
             links,
+            ports,
             replay,
             seq: 0,
             body: Writer::new(),
@@ -90,6 +96,18 @@ impl Exchange {
     /// Says which life sends from now on; nothing may be sent before.
     pub const fn begin(&mut self, me: Life) {
         self.me = me;
+    }
+
+    /// Says who is configured from now on, and by link where the peers are. Who is not is a stranger, and nothing is sent
+    /// there; who is new is heard from its next frame on.
+    pub fn set_peers(&mut self, nodes: NodeSet, peers: &[Vec<(NodeId, IpAddr)>]) {
+        self.replay.set_configured(nodes);
+        for ((link, port), peers) in self.links.iter_mut().zip(&self.ports).zip(peers) {
+            for node in (0..NODES_MAX).filter_map(NodeId::from_index) {
+                let at = peers.iter().find(|(id, _)| *id == node);
+                link.set_peer(node, at.map(|(_, ip)| SocketAddr::new(*ip, *port)));
+            }
+        }
     }
 
     /// Descriptors to poll, in the order of the links.
@@ -228,7 +246,9 @@ mod tests {
     use shm::{Counter, Map, Side};
     use std::net::{IpAddr, UdpSocket};
     use wire::frame::Seal;
-    use wire::{ClusterId, Incarnation, Life, Message, NodeId, Nonce, Reject, Stint, Term};
+    use wire::{
+        ClusterId, Incarnation, Life, Message, NodeId, NodeSet, Nonce, Reject, Stint, Term,
+    };
 
     fn text(port: u16) -> String {
         format!(
@@ -302,6 +322,41 @@ mod tests {
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
         heard.dedup(); // every link tells it
         assert_eq!(heard, [(from, Said::Obituary(Stint(7)))]);
+    }
+
+    #[test]
+    fn peers_come_and_go_while_it_runs() {
+        let (mut one, mut two) = (exchange(1, 46_160, 3, 9), exchange(2, 46_160, 4, 9));
+        let map = Map::nameless().unwrap();
+        let node = |n| NodeId::new(n).unwrap();
+        let from = Life { node: node(1), incarnation: Incarnation(3) };
+        let only = |n| [node(n)].into_iter().collect::<NodeSet>();
+        // Two does not know one any more: what it says is a stranger's, and counted.
+        two.set_peers(only(2), &[vec![], vec![]]);
+        one.send(Destination::All, &some(1));
+        assert_eq!(taken(&mut two, 1, &map), []);
+        assert_eq!(map.counters().rejected(Side::Control, Reject::Stranger), 2);
+        // It comes back, on one of the two links.
+        let both: NodeSet = [node(1), node(2)].into_iter().collect();
+        let back = vec![(node(1), "127.0.1.1".parse().unwrap())];
+        two.set_peers(both, &[back, vec![]]);
+        one.send(Destination::All, &some(2));
+        assert_eq!(taken(&mut two, 1, &map), [(from, some(2))]);
+        two.send(Destination::All, &some(3));
+        assert_eq!(taken(&mut one, 1, &map).len(), 1);
+        assert_eq!(
+            map.counters().rejected(Side::Control, Reject::Duplicate),
+            1,
+            "once from one, never from two"
+        );
+        // One moves: what is for it goes to the new place.
+        let moved = vec![(node(1), "127.0.1.9".parse().unwrap())];
+        two.set_peers(both, &[moved, vec![]]);
+        let socket = UdpSocket::bind("127.0.1.9:46161").unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        two.send(Destination::All, &some(4));
+        assert!(socket.recv(&mut [0; 2_000]).is_ok());
+        assert_eq!(taken(&mut one, 1, &map), []);
     }
 
     #[test]

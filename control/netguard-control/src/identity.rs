@@ -84,12 +84,18 @@ impl Identity {
     }
     /// Peers and their addresses on one link.
     pub fn peers(&self, link: usize) -> Vec<(NodeId, IpAddr)> {
-        let peers = self.config.nodes.iter().filter_map(|node| {
-            let id = NodeId::new(node.id).filter(|id| *id != self.me)?;
-            Some((id, *node.addresses.get(link)?))
-        });
-        peers.collect()
+        peers(&self.config, self.me, link)
     }
+}
+
+/// The configured nodes but `me`, and their addresses on one link.
+#[must_use]
+pub fn peers(config: &Config, me: NodeId, link: usize) -> Vec<(NodeId, IpAddr)> {
+    let peers = config.nodes.iter().filter_map(|node| {
+        let id = NodeId::new(node.id).filter(|id| *id != me)?;
+        Some((id, *node.addresses.get(link)?))
+    });
+    peers.collect()
 }
 
 /// The configuration allows 1 to 128 only; an error here would be a defect, and still no panic.

@@ -12,6 +12,7 @@
 //! * [`server`], [`connection`], [`orders`], [`snapshot`]: the local socket.
 //! * [`journal`]: lines for the operator. [`failure`]: why it ends, with exit codes.
 //! * [`sweeper`]: takes the addresses away when this program dies.
+//! * [`rehearsal`]: a knob for tests.
 //! * [`system`]: system calls, the only unsafe code.
 
 pub mod connection;
@@ -26,6 +27,7 @@ pub mod journal;
 pub mod life;
 pub mod orders;
 pub mod part;
+pub mod rehearsal;
 pub mod server;
 pub mod service_driver;
 pub mod snapshot;

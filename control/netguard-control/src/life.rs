@@ -2,9 +2,10 @@
 
 use crate::daemon::{Daemon, End};
 use crate::driver_threads::DriverThreads;
-use crate::effects::Effects;
+use crate::effects::{Effects, Fast};
 use crate::failure::Failure;
 use crate::journal::Journal;
+use crate::rehearsal::Rehearsal;
 use crate::server::Server;
 use crate::snapshot::Facts;
 use crate::standing::{Priorities, Standing};
@@ -94,6 +95,8 @@ fn assemble(
             me,
             map: inherited.map,
             exchange,
+            fast: Fast::new(inherited.setup, &setup)
+                .map_err(Failure::kernel("use the set-up socket"))?,
             gate,
             drivers,
             storage,
@@ -105,9 +108,8 @@ fn assemble(
         wake,
         signals,
         parent,
-        lifeline: inherited.setup,
-        turn: start::interval(&identity) / 4,
         patience: start::longest_stop(&identity) + STOP_EXTRA,
+        rehearsal: Rehearsal::from_environment(),
     })
 }
 

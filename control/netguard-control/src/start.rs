@@ -9,14 +9,14 @@ use crate::part::Part;
 use crate::state::State;
 use crate::system::{self, Wake};
 use base::Duration;
-use config::Resource;
+use config::{Config, Resource};
 use driver::FencePolicy;
 use driver_address::{Address, FloatingAddress};
 use driver_command::{Command, CommandDriver};
 use gate::Words;
 use membership::Names;
 use services::{ResourceSpec, ServiceSpec};
-use shm::{Core, Key, LinkSetup, Map, Mode, Setup, lifeline};
+use shm::{Change, Core, Key, LinkSetup, Map, Mode, Setup, lifeline};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -241,6 +241,19 @@ pub fn interval(identity: &Identity) -> Duration {
     Duration::from_nanos(identity.config.cluster.heartbeat_interval.as_nanos() as u64)
 }
 
+/// What fast is told when the configuration changes while it runs.
+#[must_use]
+pub fn change(config: &Config, me: NodeId) -> Change {
+    Change {
+        interval: Duration::from_nanos(config.cluster.heartbeat_interval.as_nanos() as u64),
+        misses: config.cluster.heartbeat_misses,
+        rate_ppm: RATE_PPM,
+        margin: MARGIN,
+        nodes: config.nodes.iter().filter_map(|node| NodeId::new(node.id)).collect(),
+        peers: (0..config.links.len()).map(|link| identity::peers(config, me, link)).collect(),
+    }
+}
+
 /// The longest that a service of this configuration may take to stop.
 pub fn longest_stop(identity: &Identity) -> Duration {
     let times = identity.config.services.iter().map(|service| {
@@ -291,6 +304,8 @@ pub fn node_settings(identity: &Identity, me: Life, era_promised: u32) -> node::
             witnesses: identity.nodes(|node| node.witness),
             interval: interval(identity),
             misses: identity.config.cluster.heartbeat_misses,
+            // The configuration before this one is not known yet; until it is, this file counts.
+            longest: interval(identity) * u64::from(identity.config.cluster.heartbeat_misses),
             rate_ppm: RATE_PPM,
             era_promised,
             level: LEVEL,

@@ -16,7 +16,7 @@ pub enum Action {
         /// What.
         message: Message,
     },
-    /// Store `frozen` on the board, load `heard`, and answer with [`crate::Node::handle_frozen`]
+    /// Store `frozen` on the board, load what was echoed before (`Board::freeze`), and answer with [`crate::Node::handle_frozen`]
     /// before the next action is performed (R-ACK 1, PROTOCOL 5.3b).
     Freeze {
         /// The node.

@@ -18,6 +18,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use driver::{FencePolicy, Job, Outcome};
+use heartbeat::board::Frozen;
 use heartbeat::{Event, EventKind};
 use membership::{Member, Membership, Names};
 use services::{Accepted, Applied, Body, Phase, Planner, ServiceSpec, ServiceState, Why};
@@ -94,7 +95,7 @@ impl Node {
             gate: GateWatch::default(),
             peers: Peers::default(),
             requests: Requests::new(me),
-            timelines: Timelines::new(deadline),
+            timelines: Timelines::default(),
             fail_back: FailBack::default(),
             since: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -119,9 +120,9 @@ impl Node {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         self.peers.note(&event);
         match event.kind {
-            EventKind::Suspected { life, stint, heard } => {
+            EventKind::Suspected { life, stint, heard, deadline } => {
                 if self.membership.view().has(Member { life, stint }) {
-                    self.timelines.suspected(event.at, life, stint, heard);
+                    self.timelines.suspected(event.at, life, stint, (heard, deadline));
                 }
                 self.agreement.handle_suspected(now, life, stint);
             }
@@ -158,6 +159,12 @@ impl Node {
         }
     }
 
+    /// The longest deadline that this node or a peer that is heard declares, as the board has it. The edge calls this in
+    /// every cycle before all other inputs.
+    pub const fn handle_slowest(&mut self, deadline: Duration) {
+        self.agreement.handle_slowest(deadline);
+    }
+
     /// What the edge sees of the kernel gate; it tells before anything else, and with every change.
     pub fn handle_gate(&mut self, now: Instant, state: GateState) {
         self.gate.note(now, state);
@@ -181,13 +188,13 @@ impl Node {
         self.timelines.answered(service, generation, asked, answered);
     }
 
-    /// Answer to [`Action::Freeze`]: `heard` is final from now on.
-    pub fn handle_frozen(&mut self, now: Instant, node: NodeId, stint: Stint, heard: Instant) {
+    /// Answer to [`Action::Freeze`]: what `Board::freeze` found is final from now on.
+    pub fn handle_frozen(&mut self, now: Instant, node: NodeId, stint: Stint, frozen: Frozen) {
         let member = self.membership.view().member(node).filter(|m| m.stint == stint);
         if let Some(member) = member {
-            self.timelines.frozen(now, member.life, stint, heard);
+            self.timelines.frozen(now, member.life, stint, frozen);
         }
-        self.agreement.handle_frozen(now, node, stint, heard);
+        self.agreement.handle_frozen(now, node, stint, frozen.end);
         self.settle(now);
     }
 

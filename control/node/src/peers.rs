@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(note(EventKind::Appeared { life }), (true, 0));
         assert_eq!(note(EventKind::LinkDown { node, link: LinkId(1) }), (true, 1));
         let (stint, heard) = (Stint(4), Instant(0));
-        assert_eq!(note(EventKind::Suspected { life, stint, heard }), (false, 0));
+        assert_eq!(note(EventKind::Suspected { life, stint, heard, deadline: heard }), (false, 0));
         assert_eq!(note(EventKind::Trusted { life, stint }), (true, 0));
         assert_eq!(peers.newest(node), Some(Incarnation(3)));
     }

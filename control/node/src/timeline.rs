@@ -3,8 +3,9 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use base::{Duration, Instant};
+use base::Instant;
 use driver::Evidence;
+use heartbeat::board::Frozen;
 use membership::{Member, Removal};
 use services::{Phase, ServiceSpec, ServiceState};
 use wire::entry::RemovalCause;
@@ -66,23 +67,21 @@ pub struct FailoverService {
 }
 
 /// The timelines of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Timelines {
-    deadline: Duration,
     open: BTreeMap<NodeId, Failover>,
     agreed: VecDeque<Failover>,
 }
 
 impl Timelines {
-    /// None yet; `deadline` is interval × misses.
-    #[must_use]
-    pub const fn new(deadline: Duration) -> Self {
-        Self { deadline, open: BTreeMap::new(), agreed: VecDeque::new() }
-    }
-
-    /// The fast path calls a life silent.
-    pub fn suspected(&mut self, now: Instant, life: Life, stint: Stint, heard: Instant) {
-        let deadline = heard + self.deadline;
+    /// The fast path calls a life silent, which was `heard` last and then had until `deadline`.
+    pub fn suspected(
+        &mut self,
+        now: Instant,
+        life: Life,
+        stint: Stint,
+        (heard, deadline): (Instant, Instant),
+    ) {
         let record = self.record(life, stint);
         record.suspected.get_or_insert(now);
         record.last_heard = Some(heard);
@@ -102,9 +101,9 @@ impl Timelines {
         // Who holds the obituary need not wait for the deadline.
         record.sealed = record.sealed.map(|sealed| sealed.min(now));
     }
-    /// Its echoes are frozen; `heard` is final from `now` on.
-    pub fn frozen(&mut self, now: Instant, life: Life, stint: Stint, heard: Instant) {
-        let deadline = heard + self.deadline;
+    /// Its echoes are frozen; `frozen` is final from `now` on.
+    pub fn frozen(&mut self, now: Instant, life: Life, stint: Stint, frozen: Frozen) {
+        let Frozen { heard, end: deadline } = frozen;
         let record = self.record(life, stint);
         record.last_heard = Some(heard);
         record.deadline = Some(deadline);
@@ -244,12 +243,16 @@ impl Timelines {
 #[cfg(test)]
 mod tests {
     use super::{KEPT_MAX, Timelines};
-    use base::{Duration, Instant};
+    use base::Instant;
+    use heartbeat::board::Frozen;
     use membership::{Member, Removal};
     use wire::entry::RemovalCause;
     use wire::{Generation, Incarnation, Life, NodeId, Op, ServiceId, Stint};
 
-    const D: Duration = Duration::from_millis(30);
+    /// Heard then, with a deadline of 30 ms.
+    fn frozen(at: u64) -> Frozen {
+        Frozen { heard: ms(at), end: ms(at + 30) }
+    }
 
     fn life() -> Life {
         Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) }
@@ -266,9 +269,9 @@ mod tests {
 
     #[test]
     fn the_seal_is_the_later_of_freeze_and_deadline_and_never_after_the_agreement() {
-        let mut t = Timelines::new(D);
-        t.suspected(ms(130), life(), Stint(4), ms(100));
-        t.frozen(ms(131), life(), Stint(4), ms(101));
+        let mut t = Timelines::default();
+        t.suspected(ms(130), life(), Stint(4), (ms(100), ms(130)));
+        t.frozen(ms(131), life(), Stint(4), frozen(101));
         t.removed(ms(132), &removal(9), [(ServiceId(0), Generation(1))].into_iter());
         let record = t.newest_first().next().unwrap();
         assert_eq!(record.sealed, Some(ms(131)));
@@ -276,7 +279,7 @@ mod tests {
         assert_eq!((record.op, record.agreed), (Some(Op(9)), Some(ms(132))));
         assert_eq!(record.services[0].to, None);
 
-        t.frozen(ms(205), life(), Stint(4), ms(200));
+        t.frozen(ms(205), life(), Stint(4), frozen(200));
         t.removed(ms(220), &removal(11), core::iter::empty());
         let record = t.newest_first().next().unwrap();
         assert_eq!(record.sealed, None, "it was agreed without this node");
@@ -284,19 +287,19 @@ mod tests {
 
     #[test]
     fn an_obituary_ends_the_wait() {
-        let mut t = Timelines::new(D);
-        t.frozen(ms(100), life(), Stint(4), ms(99));
+        let mut t = Timelines::default();
+        t.frozen(ms(100), life(), Stint(4), frozen(99));
         t.obituary(ms(102), life(), Stint(4));
         assert_eq!(t.newest_first().next().unwrap().sealed, Some(ms(102)));
     }
 
     #[test]
     fn a_false_suspicion_leaves_no_timeline_unless_the_removal_is_under_way() {
-        let mut t = Timelines::new(D);
-        t.suspected(ms(130), life(), Stint(4), ms(100));
+        let mut t = Timelines::default();
+        t.suspected(ms(130), life(), Stint(4), (ms(100), ms(130)));
         t.trusted(life());
         assert_eq!(t.newest_first().count(), 0);
-        t.frozen(ms(131), life(), Stint(4), ms(101));
+        t.frozen(ms(131), life(), Stint(4), frozen(101));
         t.trusted(life());
         assert_eq!(t.newest_first().count(), 1);
         t.unfrozen(life().node);
@@ -305,7 +308,7 @@ mod tests {
 
     #[test]
     fn only_the_last_ones_are_kept() {
-        let mut t = Timelines::new(D);
+        let mut t = Timelines::default();
         for op in 0..100 {
             t.removed(ms(op), &removal(op), core::iter::empty());
         }

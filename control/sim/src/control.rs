@@ -128,6 +128,10 @@ impl Control {
     pub fn tell(&mut self, event: Event) {
         self.ring.push_back(event);
     }
+    /// It has other settings: this is its longest sleep now.
+    pub const fn set_turn(&mut self, turn: Duration) {
+        self.turn = turn;
+    }
     /// A driver is done.
     pub fn outcome(&mut self, outcome: Outcome) {
         self.outcomes.push_back(outcome);
@@ -228,6 +232,7 @@ impl Control {
         board: &Board,
         out: &mut Vec<ControlOut>,
     ) -> Result<(), BelievedDamage> {
+        self.node.handle_slowest(board.slowest());
         // Without fast nobody renews the lease, whatever its word says.
         let end = if self.orphaned { Instant::ZERO } else { board.lease_end() };
         self.node.handle_lease(now, end);
@@ -303,8 +308,8 @@ impl Control {
         match action {
             Action::Send { to, message } => self.send(to, message, out),
             Action::Freeze { node, stint } => {
-                let heard = board.freeze(node, stint);
-                self.node.handle_frozen(now, node, stint, heard);
+                let frozen = board.freeze(node, stint);
+                self.node.handle_frozen(now, node, stint, frozen);
             }
             Action::Unfreeze { node } => board.unfreeze(node),
             Action::CloseLease { stint } => {

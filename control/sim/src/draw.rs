@@ -4,12 +4,12 @@
 
 use crate::faults::{Fault, Which};
 use crate::network::Wall;
-use crate::shape::Shape;
+use crate::shape::{Shape, Timing};
 use base::{Duration, Prng};
 use wire::{NodeId, NodeSet, ServiceId, Stream};
 
 /// Kinds of faults, as many as [`draw`] knows.
-const KINDS: usize = 29;
+const KINDS: usize = 30;
 
 /// How likely each kind is in one seed.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +161,10 @@ impl Draw<'_> {
             23 if shape.operator => Fault::Cut(node, self.down * 2),
             24 => Fault::KillOthers(node),
             25 | 27 => Fault::Relapse(node, Duration(dice.below(shape.deadline().0 * 2))),
+            29 => {
+                let timings: Vec<Timing> = shape.timings().collect();
+                Fault::Settings(node, timings[dice.below(timings.len() as u64) as usize])
+            }
             26 => Fault::Mute(node, self.other, shape.deadline() * (3 + dice.below(6))),
             _ => match dice.below(4) {
                 0 => Fault::ConfirmOff(node, self.other),

@@ -66,8 +66,12 @@ pub struct Fast {
     /// When it wanted to be woken at the latest.
     due: Instant,
     impostor: Option<(Life, Nonce)>,
+    /// Settings that wait in the set-up socket.
+    changes: VecDeque<heartbeat::Settings>,
     /// S10 is kept.
     forgives_stalls: bool,
+    /// Its beats declare what it believes.
+    understates: bool,
 }
 
 impl Fast {
@@ -83,7 +87,9 @@ impl Fast {
             interval,
             due: Instant::MAX,
             impostor: None,
+            changes: VecDeque::new(),
             forgives_stalls: true,
+            understates: false,
         };
         fast.due = fast.deadline();
         fast
@@ -93,6 +99,14 @@ impl Fast {
     /// stalls do not put deadlines off.
     pub const fn forgive_nothing(&mut self) {
         self.forgives_stalls = false;
+    }
+    /// Breaks S2: its beats declare an interval less than it believes.
+    pub const fn understate(&mut self) {
+        self.understates = true;
+    }
+    /// Control has new settings for it.
+    pub fn change(&mut self, settings: heartbeat::Settings) {
+        self.changes.push_back(settings);
     }
     /// A frame is in the socket.
     pub fn arrive(&mut self, packet: Packet) {
@@ -122,6 +136,13 @@ impl Fast {
         out: &mut Vec<FastOut>,
         mut interrupt: impl FnMut() -> bool,
     ) -> Result<Turn, BelievedDamage> {
+        if self.stage.is_none() {
+            while let Some(settings) = self.changes.pop_front() {
+                self.interval = settings.interval;
+                self.replay.set_configured(settings.nodes);
+                self.heartbeat.handle_settings(now, settings);
+            }
+        }
         let stage = self.stage.unwrap_or(Stage::Hears { late: now.since(self.due) });
         if let Stage::Hears { late } = stage {
             if self.stage.is_none() && late > self.interval / 2 && !self.forgives_stalls {
@@ -146,7 +167,10 @@ impl Fast {
         while let Some(action) = self.heartbeat.poll_action() {
             match action {
                 Action::Beat => {
-                    let (seq, beat) = self.heartbeat.fill_beat(now, board);
+                    let (seq, mut beat) = self.heartbeat.fill_beat(now, board);
+                    if self.understates {
+                        beat.deadline = beat.deadline.saturating_sub(self.interval);
+                    }
                     gate.set_lease_end(board.lease_end());
                     out.push(FastOut::Beat(seq, Rc::new(beat)));
                 }

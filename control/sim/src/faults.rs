@@ -3,7 +3,7 @@
 use crate::clock::Real;
 use crate::machine::Machine;
 use crate::network::{Quality, Wall};
-use crate::shape::Sabotage;
+use crate::shape::{Sabotage, Timing};
 use crate::world::{What, World};
 use base::Duration;
 use node::Command;
@@ -70,6 +70,8 @@ pub enum Fault {
     Lossy(Wall, u64, Duration),
     /// The cluster falls into up to three parts.
     Split([NodeSet; 3], Duration),
+    /// A node gets other settings while it runs.
+    Settings(NodeId, Timing),
     /// A clock runs at another rate from now on.
     Rate(NodeId, i64),
     /// The gate of a node lacks a filter for a while: its daemons see it. (The second line holds.)
@@ -176,6 +178,7 @@ impl World {
                     }
                 }
             }
+            Fault::Settings(node, timing) => self.set_timing(node, timing),
             Fault::Rate(node, rate_ppm) => self.set_rate(node, rate_ppm),
             Fault::GateLacks(node, span) => {
                 self.set_gate(node, Some("a filter"));

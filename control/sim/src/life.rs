@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::fast::Fast;
 use crate::gate::Gate;
 use crate::machine::{Daemons, Machine, Process, Seen, Shared};
-use crate::shape::Sabotage;
+use crate::shape::{Sabotage, Shape, Timing};
 use crate::world::{What, World, draw_clock};
 use base::Duration;
 use heartbeat::Board;
@@ -15,6 +15,23 @@ use wire::{Life, NodeId, Nonce, Stream};
 const PATIENCE: Duration = Duration::from_millis(3_000);
 /// Margin of the lease for the store and the gate's read (PROTOCOL 5.2).
 const MARGIN: Duration = Duration::from_micros(50);
+/// What netguard-fast of a life is told.
+fn fast_settings(shape: &Shape, me: Life, timing: Timing) -> heartbeat::Settings {
+    let longer = shape.sabotage == Some(Sabotage::LongLease);
+    heartbeat::Settings {
+        me,
+        interval: timing.interval,
+        misses: timing.misses + u32::from(longer),
+        rate_ppm: shape.rate_ppm,
+        margin: MARGIN,
+        links: shape.links,
+        nodes: shape.nodes,
+        // Some bytes a life, in builds for tests only.
+        #[cfg(feature = "mutations")]
+        mutations: shape.mutations.clone().leak(),
+    }
+}
+
 /// A process notices the end of the other within this time.
 const NOTICE_MAX: u64 = 200_000;
 
@@ -110,13 +127,15 @@ impl World {
             machine.drivers.iter_mut().for_each(crate::drivers::Driver::clear);
         }
         let life = machine.next_life();
+        let timing = machine.timing;
         let forget = shape.sabotage == Some(Sabotage::ForgetEra);
         let agreement = agreement::Settings {
             me: life,
             voters: shape.nodes,
             witnesses: shape.witnesses,
-            interval: shape.interval,
-            misses: shape.misses,
+            interval: timing.interval,
+            misses: timing.misses,
+            longest: shape.deadline(),
             rate_ppm: shape.rate_ppm,
             era_promised: if forget { 0 } else { machine.era },
             level: 1,
@@ -126,7 +145,7 @@ impl World {
         let services = shape.services.clone();
         let settings = node::Settings { agreement, services, names: shape.names() };
         let now = machine.clock.local(self.now);
-        let control = Control::new(settings, shape.interval / 4, PATIENCE, now);
+        let control = Control::new(settings, timing.interval / 4, PATIENCE, now);
         let gate = Rc::new(Gate::new(shape.services.len()));
         let board = Rc::new(Board::default());
         machine.shared = Some(Shared { life, board, gate, era: 0, stint: 0 });
@@ -153,24 +172,34 @@ impl World {
         if daemons.control.is_none() {
             return;
         }
-        let settings = heartbeat::Settings {
-            me: life,
-            interval: self.shape.interval,
-            misses: self.shape.misses + u32::from(longer),
-            rate_ppm: self.shape.rate_ppm,
-            margin: MARGIN,
-            links: self.shape.links,
-            nodes: self.shape.nodes,
-            // Some bytes a life, in builds for tests only.
-            #[cfg(feature = "mutations")]
-            mutations: self.shape.mutations.clone().leak(),
-        };
+        let settings = fast_settings(&self.shape, life, machine.timing);
         let mut fast = Fast::new(settings, self.shape.nodes, now);
         if self.shape.sabotage == Some(Sabotage::NoStallRule) {
             fast.forgive_nothing();
         }
+        if longer {
+            fast.understate();
+        }
         daemons.fast = Some(Process::new(fast));
         self.wake_fast(life, self.now);
+    }
+
+    /// A node gets other settings while it runs: its agreement follows with its next life.
+    pub(crate) fn set_timing(&mut self, node: NodeId, timing: Timing) {
+        self.tell(|| format!("{node:?} gets {timing:?}"));
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        machine.timing = timing;
+        let Some(life) = machine.life() else { return };
+        let settings = fast_settings(&self.shape, life, timing);
+        // Its own turns first: fast's patience with it becomes shorter at once.
+        if let Some(control) = self.control_mut(life) {
+            control.actor.set_turn(timing.interval / 4);
+            self.wake_control_soon(life);
+        }
+        if let Some(fast) = self.fast_mut(life) {
+            fast.actor.change(settings);
+            self.wake_fast_soon(life);
+        }
     }
 
     /// Fast has stopped: a control that hangs does not outlive it.

@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::drivers::Driver;
 use crate::fast::Fast;
 use crate::gate::Gate;
+use crate::shape::Timing;
 use base::{Duration, Instant};
 use heartbeat::Board;
 use std::rc::Rc;
@@ -91,6 +92,8 @@ pub struct Machine {
     pub node: NodeId,
     /// Its clock.
     pub clock: Clock,
+    /// How often it beats.
+    pub timing: Timing,
     /// Durable: the last incarnation.
     pub incarnation: u32,
     /// Durable: the highest era promised (R-ERA).
@@ -110,10 +113,11 @@ pub struct Machine {
 impl Machine {
     /// A machine that is off.
     #[must_use]
-    pub fn new(node: NodeId, clock: Clock, services: usize) -> Self {
+    pub fn new(node: NodeId, clock: Clock, timing: Timing, services: usize) -> Self {
         Self {
             node,
             clock,
+            timing,
             incarnation: 0,
             era: 0,
             wanted: false,

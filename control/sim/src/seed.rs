@@ -5,7 +5,7 @@ use crate::checkers::progress::{self, Hope};
 use crate::draw::{Weights, draw};
 use crate::drivers::Manners;
 use crate::network::Quality;
-use crate::shape::{Sabotage, Shape, id};
+use crate::shape::{Sabotage, Shape, Timing, id};
 use crate::world::World;
 use base::{Duration, Prng};
 use driver::FencePolicy;
@@ -63,6 +63,11 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let shape = draw_shape(&mut dice, options, quiet);
     let mut world = World::new(shape, dice.next_u64());
     (world.told, world.messages) = (options.told, options.messages);
+    let timings: Vec<Timing> = world.shape.timings().collect();
+    for node in world.shape.nodes.iter().collect::<Vec<_>>() {
+        let timing = timings[dice.below(timings.len() as u64) as usize];
+        world.set_timing(node, timing);
+    }
     world.tell(|| format!("seed {seed}: quiet {quiet}, {:?}", world.shape));
     let run = || if quiet { live_quietly(&mut world) } else { suffer(&mut world, &mut dice) };
     let found = match catch_unwind(AssertUnwindSafe(run)) {
@@ -105,6 +110,9 @@ fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
     if dice.chance(1, 4) {
         shape.misses = [2, 4, 5][dice.below(3) as usize];
     }
+    if dice.chance(1, 4) {
+        draw_others(dice, &mut shape);
+    }
     let wake_max = if dice.chance(1, 4) { 1_000_000 } else { 50_000 };
     shape.wake_max = Duration(2_000 + dice.below(wake_max));
     draw_services(dice, &mut shape);
@@ -125,6 +133,16 @@ fn draw_shape(dice: &mut Prng, options: &Options, quiet: bool) -> Shape {
     shape.sabotage = options.sabotage;
     shape.mutations.clone_from(&options.mutations);
     shape
+}
+
+/// Nodes that beat more seldom or more often than the others, and settings that change while they run.
+fn draw_others(dice: &mut Prng, shape: &mut Shape) {
+    for _ in 0..1 + dice.below(2) {
+        let base = shape.interval.0;
+        let interval = [base, base / 2, base * 2, base * 5, base * 10][dice.below(5) as usize];
+        let interval = Duration(interval.clamp(2_000_000, 100_000_000));
+        shape.others.push(Timing { interval, misses: 2 + dice.below(4) as u32 });
+    }
 }
 
 fn draw_services(dice: &mut Prng, shape: &mut Shape) {

@@ -12,7 +12,7 @@ use wire::{NodeId, NodeSet, ServiceId};
 /// A rule of the world that is broken on purpose, to see the checkers bite.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sabotage {
-    /// The fast path believes in one more miss than the agreement: leases outlive deadlines (S2).
+    /// The fast path believes in one more miss than its beats declare: leases outlive deadlines (S2).
     LongLease,
     /// A start forgets that it has promised an era before (R-ERA).
     ForgetEra,
@@ -41,6 +41,23 @@ impl std::str::FromStr for Sabotage {
     }
 }
 
+/// How often a node beats, and how many silent intervals it may be forgiven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// Heartbeat interval.
+    pub interval: Duration,
+    /// Intervals of silence that make a suspect.
+    pub misses: u32,
+}
+
+impl Timing {
+    /// The deadline D.
+    #[must_use]
+    pub fn deadline(self) -> Duration {
+        self.interval * u64::from(self.misses)
+    }
+}
+
 /// One cluster.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -54,6 +71,8 @@ pub struct Shape {
     pub interval: Duration,
     /// Intervals of silence that make a suspect.
     pub misses: u32,
+    /// Settings that some nodes have instead, or get while they run.
+    pub others: Vec<Timing>,
     /// Largest rate error of a clock, as configured; the clocks stay within it.
     pub rate_ppm: u32,
     /// The services.
@@ -103,6 +122,7 @@ impl Shape {
             links: 2,
             interval: Duration::from_millis(10),
             misses: 3,
+            others: Vec::new(),
             rate_ppm: 1_000,
             services: Vec::new(),
             quality: Quality::GOOD,
@@ -143,10 +163,19 @@ impl Shape {
     pub fn is_address(&self, service: ServiceId) -> bool {
         self.services.iter().any(|s| s.id == service && s.unbound().is_none())
     }
-    /// The deadline D.
+    /// What nodes have that are told nothing else.
+    #[must_use]
+    pub const fn timing(&self) -> Timing {
+        Timing { interval: self.interval, misses: self.misses }
+    }
+    /// Every timing that a node can have.
+    pub fn timings(&self) -> impl Iterator<Item = Timing> {
+        std::iter::once(self.timing()).chain(self.others.iter().copied())
+    }
+    /// The longest deadline D.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.interval * u64::from(self.misses)
+        self.timings().map(Timing::deadline).max().unwrap_or_default()
     }
     /// How many votes decide.
     #[must_use]

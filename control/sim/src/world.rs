@@ -97,7 +97,7 @@ impl World {
         let bound = u64::from(shape.rate_ppm);
         let machines = shape.nodes.iter().map(|node| {
             let clock = draw_clock(&mut dice, bound);
-            (node, Machine::new(node, clock, services))
+            (node, Machine::new(node, clock, shape.timing(), services))
         });
         let machines = machines.collect();
         let mut checkers = Checkers::default();

@@ -23,6 +23,8 @@ pub enum EventKind {
         stint: Stint,
         /// Last beat heard.
         heard: Instant,
+        /// When the silence became too long, by what that beat declared.
+        deadline: Instant,
     },
     /// A suspected peer beats again.
     Trusted {

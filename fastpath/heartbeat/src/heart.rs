@@ -12,8 +12,8 @@ use alloc::collections::VecDeque;
 use base::{Duration, Instant};
 use wire::replay::LINKS_MAX;
 use wire::{
-    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, Obituary, Reject, Seq,
-    Stint,
+    Beat, Echo, EchoBody, Incarnation, Life, LinkId, NODES_MAX, NodeId, NodeSet, Obituary, Reject,
+    Seq, Stint,
 };
 
 /// Actions that wait to be polled: an event for each link of each peer, and some answers.
@@ -61,6 +61,8 @@ pub struct Heartbeat {
     lease: Lease,
     seq: Seq,
     next_beat: Instant,
+    /// After the interval has grown: beats that still follow at the former distance, and that.
+    haste: Option<(u32, Duration)>,
     next_probe: Instant,
     probing: bool,
     progress: (u64, Instant),
@@ -77,9 +79,10 @@ impl Heartbeat {
         Self {
             settings,
             peers: [Peer::new(now); NODES_MAX],
-            lease: Lease::new(settings.lease()),
+            lease: Lease::new(),
             seq: Seq(0),
             next_beat: now,
+            haste: None,
             next_probe: Instant::MAX,
             probing: false,
             progress: (0, now),
@@ -113,15 +116,21 @@ impl Heartbeat {
         peer.newest = seq;
         peer.beats += 1;
         peer.stint = beat.stint;
+        peer.deadline = Some(beat.deadline);
+        let end = now + self.patience(from.node);
         let unbound = self.settings.off("beat-stint");
         let stint = if unbound { board.peer_stint(from.node) } else { beat.stint };
         if may_echo(&self.settings, from, stint, board) {
             // Stored before the frozen word is read again: the answer here, or the next beat, goes without the echo,
-            // or control sees this receipt (PROTOCOL 5.3b).
-            board.set_heard(from.node, now);
+            // or control sees what this beat declares (PROTOCOL 5.3b).
+            board.set_heard(from.node, now, end);
             let incarnation = from.incarnation;
-            peer.echoable = Some(Echoable { seq, incarnation, stint, at: now });
-            if beat.owner && may_echo(&self.settings, from, stint, board) {
+            let echoable = Echoable { seq, incarnation, stint, at: now };
+            self.peers[from.node.index()].echoable = Some(echoable);
+            // An owner is answered at once (PROTOCOL 5.6), and so is a peer whose lease would end before the next own
+            // beats could bring the echo: it beats faster than this node.
+            let hurried = beat.deadline <= self.settings.cadence() * 2;
+            if (beat.owner || hurried) && may_echo(&self.settings, from, stint, board) {
                 let echo = Echo::new(seq, incarnation, Duration::ZERO);
                 let echo = EchoBody { to: from.node, stint: board.stint(), echo };
                 self.push(Action::Answer { to: from.node, link, echo });
@@ -191,6 +200,27 @@ impl Heartbeat {
         self.push(Action::Tell(Event { at: now, kind: EventKind::Stalled { lost } }));
     }
 
+    /// New settings from the next beat on; `me` and `links` stay. The cadence stays: no beat comes later than it would
+    /// have, and when the interval grows the next ones still follow at the former distance. The peers judge by the last
+    /// declaration that they heard, and so may lose as many beats as before without suspecting anybody.
+    ///
+    /// Nodes that are new begin afresh; those that are gone are forgotten.
+    pub fn handle_settings(&mut self, now: Instant, settings: Settings) {
+        let (before, cadence) = (self.settings, self.cadence());
+        let left = self.haste.map_or(0, |(left, _)| left).max(before.misses);
+        self.settings = Settings { me: before.me, links: before.links, ..settings };
+        self.settings.nodes.insert(before.me.node);
+        self.haste = (cadence < self.settings.cadence()).then_some((left, cadence));
+        for index in 0..NODES_MAX {
+            let Some(node) = NodeId::from_index(index) else { continue };
+            if self.settings.nodes.contains(node) != before.nodes.contains(node) {
+                self.peers[index] = Peer::new(now);
+            }
+        }
+        // Control has just spoken; and it may have turned as seldom as the former settings allow.
+        self.progress.1 = self.progress.1.max(now);
+    }
+
     /// Control has ended: the lease too, at once; the peers are told, then this life ends.
     pub fn handle_control_lost(&mut self, now: Instant, board: &Board) {
         if self.ending.is_some() {
@@ -229,7 +259,7 @@ impl Heartbeat {
         self.follow_stint(board);
         let seq = self.next_seq();
         let stint = self.lease.stint;
-        self.lease.sent(seq, stint, now);
+        self.lease.sent(seq, stint, now, self.settings.lease());
         let mut beat = Beat::new(stint, now, self.settings.deadline(), self.settings.interval);
         beat.owner = board.owner();
         beat.probe = core::mem::take(&mut self.probing);
@@ -266,11 +296,10 @@ impl Heartbeat {
         if self.lease.told {
             next = next.min(self.lease.end);
         }
-        let deadline = self.settings.deadline();
         for node in self.others() {
             let peer = &self.peers[node.index()];
             if peer.health == Health::Alive {
-                next = next.min(peer.heard + deadline);
+                next = next.min(peer.heard + self.patience(node));
             }
         }
         Some(next)
@@ -306,6 +335,19 @@ impl Heartbeat {
         nodes.iter()
     }
 
+    /// How long a peer may be silent: as long as it declares, and before its first beat as long as this node would.
+    fn patience(&self, node: NodeId) -> Duration {
+        let declared = self.peers[node.index()].deadline;
+        declared
+            .filter(|_| !self.settings.off("declared-deadline"))
+            .unwrap_or_else(|| self.settings.deadline())
+    }
+
+    /// Distance of the next two beats.
+    fn cadence(&self) -> Duration {
+        self.haste.map_or_else(|| self.settings.cadence(), |(_, cadence)| cadence)
+    }
+
     fn control_deadline(&self) -> Instant {
         self.progress.1 + self.settings.deadline() * CONTROL_DEADLINES
     }
@@ -323,6 +365,7 @@ impl Heartbeat {
             peer.newest = Seq(0);
             peer.echoable = None;
             peer.echoed = None;
+            peer.deadline = None;
             peer.stint = Stint::NONE;
         }
         peer.heard = now;
@@ -395,13 +438,13 @@ impl Heartbeat {
         if echo.incarnation != self.settings.me.incarnation.0 as u16 {
             return;
         }
-        let Some(sent) = self.lease.echoed(echo.seq, self.settings.off("lease-stint")) else {
+        let Some(end) = self.lease.echoed(echo.seq, self.settings.off("lease-stint")) else {
             return;
         };
         let peer = &mut self.peers[from.node.index()];
         match peer.echoed {
-            Some((life, newest)) if life == from.incarnation && newest >= sent => return,
-            _ => peer.echoed = Some((from.incarnation, sent)),
+            Some((life, latest)) if life == from.incarnation && latest >= end => return,
+            _ => peer.echoed = Some((from.incarnation, end)),
         }
         self.renew(now, board);
         self.judge_lease(now, board);
@@ -428,12 +471,33 @@ impl Heartbeat {
         if !stint.is_member() || board.closed() == stint || gone {
             return;
         }
+        // `voters_next` is loaded first: `Board::set_voters_next` says why.
+        let next = board.voters_next();
         let (voters, given) = (board.voters(), board.given());
-        let mut sent = [Instant::ZERO; NODES_MAX];
+        if voters.is_empty() {
+            return;
+        }
+        let mut end = self.supported(voters, given, board);
+        if !next.is_empty() && !self.settings.off("lease-conf") {
+            end = end.min(self.supported(next, given, board));
+        }
+        if end == Instant::MAX {
+            // This node and given votes suffice.
+            end = now + self.settings.lease();
+        }
+        if self.lease.renew(end, (voters, next)) {
+            board.set_lease_end(self.lease.end);
+        }
+    }
+
+    /// Until when the echoes of a majority of `electorate` support a lease; this node's own support and a given vote have
+    /// no end. Each voter's echo bounds its own acknowledgement of a removal by what the echoed beat declared.
+    fn supported(&self, electorate: NodeSet, given: NodeSet, board: &Board) -> Instant {
+        let mut ends = [Instant::ZERO; NODES_MAX];
         let mut count = 0;
-        for node in voters.iter() {
-            let at = if node == self.settings.me.node || given.contains(node) {
-                Some(now)
+        for node in electorate.iter() {
+            let end = if node == self.settings.me.node || given.contains(node) {
+                Some(Instant::MAX)
             } else {
                 let roster = board.roster(node);
                 let echoed = self.peers[node.index()].echoed;
@@ -442,20 +506,14 @@ impl Heartbeat {
                 };
                 echoed.filter(|(life, _)| counts(*life)).map(|e| e.1)
             };
-            if let (Some(at), Some(slot)) = (at, sent.get_mut(count)) {
-                *slot = at;
+            if let (Some(end), Some(slot)) = (end, ends.get_mut(count)) {
+                *slot = end;
                 count += 1;
             }
         }
-        let majority = voters.len() / 2 + 1;
-        if voters.is_empty() || count < majority {
-            return;
-        }
-        let sent = &mut sent[..count];
-        sent.sort_unstable_by(|a, b| b.cmp(a));
-        if self.lease.renew(sent[majority - 1]) {
-            board.set_lease_end(self.lease.end);
-        }
+        let ends = &mut ends[..count];
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.get(electorate.len() / 2).copied().unwrap_or(Instant::ZERO)
     }
 
     /// Tells control when the lease begins and when it has ended.
@@ -470,8 +528,9 @@ impl Heartbeat {
 
     /// Silence on all links makes a suspect; silence on one while another is heard, a link that is down.
     fn accuse(&mut self, now: Instant, board: &Board) {
-        let deadline = self.settings.deadline();
+        let mut slowest = self.settings.deadline();
         for node in self.others() {
+            let deadline = self.patience(node);
             let peer = &mut self.peers[node.index()];
             // Deadlines start afresh when an Admit is applied (PROTOCOL 4): a new life may be admitted
             // before its first beat.
@@ -489,15 +548,18 @@ impl Heartbeat {
             if peer.health == Health::Suspect && peer.accused == incarnation {
                 continue;
             }
-            if now >= peer.heard + deadline {
+            if now < peer.heard + deadline {
+                slowest = slowest.max(deadline);
+            } else {
                 peer.step(HealthEvent::Silence);
                 peer.accused = incarnation;
                 let life = Life { node, incarnation };
                 let heard = peer.heard;
+                let deadline = heard + deadline;
                 // One that never beat is silent in the stint that the log knows.
                 let known = incarnation == board.roster(node) && !peer.stint.is_member();
                 let stint = if known { board.peer_stint(node) } else { peer.stint };
-                self.tell(now, EventKind::Suspected { life, stint, heard });
+                self.tell(now, EventKind::Suspected { life, stint, heard, deadline });
                 continue;
             }
             for link in 0..self.settings.links.min(LINKS_MAX as u8) {
@@ -511,15 +573,18 @@ impl Heartbeat {
                 }
             }
         }
+        board.set_slowest(slowest);
     }
 
     /// The cadence is absolute: a late beat does not move the next one. An owner whose last beat no majority has
     /// echoed by half an interval sends a probe (PROTOCOL 5.6).
     fn beat_if_due(&mut self, now: Instant, board: &Board) {
-        let interval = self.settings.cadence();
+        let interval = self.cadence();
         if now >= self.next_beat {
-            let behind = now.since(self.next_beat).0 / interval.0.max(1);
-            self.next_beat += interval * (behind + 1);
+            self.haste = self.haste.and_then(|(left, at)| Some((left.checked_sub(1)?, at)));
+            let distance = self.cadence();
+            let behind = now.since(self.next_beat).0 / distance.0.max(1);
+            self.next_beat += distance * (behind + 1);
             self.next_probe = if board.owner() { now + interval / 2 } else { Instant::MAX };
             self.push(Action::Beat);
         } else if now >= self.next_probe {

@@ -1,6 +1,6 @@
 //! What is known of one peer.
 
-use base::Instant;
+use base::{Duration, Instant};
 use wire::replay::LINKS_MAX;
 use wire::{Incarnation, Seq, Stint};
 
@@ -71,13 +71,15 @@ pub(crate) struct Peer {
     pub(crate) obituary: (Incarnation, Stint),
     /// Last frame, or the start of this life: deadlines begin afresh. Moved by own stalls (S10).
     pub(crate) heard: Instant,
+    /// What the last beat of its life declares; none before its first.
+    pub(crate) deadline: Option<Duration>,
     /// Beats since the quality of its links was judged.
     pub(crate) beats: u16,
     pub(crate) links: [PeerLink; LINKS_MAX],
     /// Number of its newest beat.
     pub(crate) newest: Seq,
     pub(crate) echoable: Option<Echoable>,
-    /// When the newest own beat that this peer echoed was sent, and by which of its lives.
+    /// Until when a lease can last that rests on own beats which this peer echoed, and by which of its lives.
     pub(crate) echoed: Option<(Incarnation, Instant)>,
 }
 
@@ -91,6 +93,7 @@ impl Peer {
             admitted: Stint::NONE,
             obituary: (Incarnation(0), Stint::NONE),
             heard: start,
+            deadline: None,
             beats: 0,
             links: [PeerLink::new(start); LINKS_MAX],
             newest: Seq(0),

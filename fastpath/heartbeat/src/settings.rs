@@ -26,10 +26,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// D = interval × misses.
+    /// D = interval × misses, in whole microseconds, as beats declare it: the lease must not be longer by the rest.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.interval * u64::from(self.misses)
+        let deadline = self.interval * u64::from(self.misses);
+        Duration::from_micros(deadline.micros())
     }
 
     /// Time between two beats as they are sent: a 64th shorter than the interval. The third beat after one that was heard

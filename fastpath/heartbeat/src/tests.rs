@@ -1,5 +1,7 @@
 //! One test for each rule, by hand on a virtual clock.
 
+mod settings_change;
+
 use crate::{Action, Board, Event, EventKind, Heartbeat, Settings};
 use base::{Duration, Instant};
 use wire::{
@@ -25,19 +27,26 @@ struct One {
     me: u8,
 }
 
+/// Three nodes, the interval in milliseconds, three misses.
+fn settings(me: u8, interval: u64) -> Settings {
+    Settings {
+        me: life(me),
+        interval: Duration::from_millis(interval),
+        misses: 3,
+        rate_ppm: 1_000,
+        margin: Duration::from_micros(50),
+        links: 2,
+        nodes: NodeSet(7),
+        #[cfg(feature = "mutations")]
+        mutations: &[],
+    }
+}
+
 impl One {
     fn new(me: u8) -> Self {
-        let settings = Settings {
-            me: life(me),
-            interval: Duration::from_millis(10),
-            misses: 3,
-            rate_ppm: 1_000,
-            margin: Duration::from_micros(50),
-            links: 2,
-            nodes: NodeSet(7),
-            #[cfg(feature = "mutations")]
-            mutations: &[],
-        };
+        Self::beating(me, 10)
+    }
+    fn beating(me: u8, interval: u64) -> Self {
         let board = Board::default();
         board.set_voters(NodeSet(7));
         for n in 1..=3 {
@@ -45,7 +54,7 @@ impl One {
             board.set_peer_stint(node(n), Stint(u64::from(n) + 1));
         }
         board.set_stint(Stint(u64::from(me) + 1));
-        let mut one = Self { heart: Heartbeat::new(settings, at(0)), board, me };
+        let mut one = Self { heart: Heartbeat::new(settings(me, interval), at(0)), board, me };
         // The memberships are as old as this life, which has not beaten yet.
         one.turn(Instant(at(0).0 - 1));
         one
@@ -170,9 +179,8 @@ fn the_lease_has_ended_before_a_peer_may_acknowledge_the_removal() {
     b.hear(fast(sent), 0, 1, &beat);
     let back = b.beat(fast(sent));
     a.hear(slow(sent), 0, 2, &back);
-    let heard = b.board.freeze(node(1), Stint(2));
-    let deadline = Duration::from_millis(30);
-    let acknowledges = (sent..).step_by(1_000).find(|t| fast(*t) >= heard + deadline).unwrap();
+    let end = b.board.freeze(node(1), Stint(2)).end;
+    let acknowledges = (sent..).step_by(1_000).find(|t| fast(*t) >= end).unwrap();
     assert!(!a.board.lease_holds(slow(acknowledges)), "lease after the acknowledgement");
 }
 
@@ -186,7 +194,7 @@ fn a_frozen_stint_gets_no_echo_and_no_answer() {
     };
     assert_eq!(answers(a.hear(at(0), 0, 2, &beat)), 1);
     assert!(a.beat(at(1)).1.echo(node(2)).is_some());
-    assert_eq!(a.board.freeze(node(2), Stint(3)), at(0));
+    assert_eq!(a.board.freeze(node(2), Stint(3)).heard, at(0));
     let late = b.beat(at(2));
     assert_eq!(answers(a.hear(at(2), 0, 2, &late)), 0);
     assert!(a.beat(at(3)).1.echo(node(2)).is_none());

@@ -55,6 +55,9 @@ pub trait Link: Send {
     /// left.
     fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize;
 
+    /// Says where a peer is from now on, or that it has no address here. Allocates nothing.
+    fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>);
+
     /// Readable when something is waiting.
     fn fd(&self) -> BorrowedFd<'_>;
 

@@ -9,7 +9,7 @@ use crate::link::{Counts, Destination, Link};
 use base::Prng;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use wire::LinkId;
+use wire::{LinkId, NodeId};
 
 /// The environment variable that both daemons read.
 pub const VARIABLE: &str = "NETGUARD_TEST_LOSS";
@@ -182,6 +182,9 @@ impl Link for Lossy {
         let disturbance = &mut self.disturbance;
         self.inner.receive(&mut |from, frame| disturbance.handle(from, frame, each))
     }
+    fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>) {
+        self.inner.set_peer(node, address);
+    }
     fn fd(&self) -> BorrowedFd<'_> {
         self.inner.fd()
     }
@@ -196,7 +199,7 @@ mod tests {
     use crate::link::{Counts, Destination, Link};
     use std::net::SocketAddr;
     use std::os::fd::{AsFd, BorrowedFd};
-    use wire::LinkId;
+    use wire::{LinkId, NodeId};
 
     /// A link that gives out the numbers from 0, one a call.
     struct Numbers {
@@ -216,6 +219,7 @@ mod tests {
             self.next += 1;
             1
         }
+        fn set_peer(&mut self, _: NodeId, _: Option<SocketAddr>) {}
         fn fd(&self) -> BorrowedFd<'_> {
             self.fd.as_fd()
         }

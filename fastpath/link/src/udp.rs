@@ -60,12 +60,6 @@ impl UdpLink {
         Ok(link)
     }
 
-    /// Says where a peer is, or that it has no address here.
-    pub fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>) {
-        self.peers[node.index()] =
-            address.map(|address| options::with_scope(address, self.interface).into());
-    }
-
     /// The bound address; its port is the real one if port 0 was asked for.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -125,6 +119,11 @@ impl Link for UdpLink {
                 0
             }
         }
+    }
+
+    fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>) {
+        self.peers[node.index()] =
+            address.map(|address| options::with_scope(address, self.interface).into());
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -6,7 +6,9 @@ use base::{Duration, Instant};
 use gate::Words;
 use heartbeat::{Action, Event, EventKind, Heartbeat, Settings};
 use link::{BATCH, Counts, Destination, Link};
-use shm::{Counter, LinkCounter, Map, Setup, Side, TraceKind};
+use shm::{ChangeReader, Counter, LinkCounter, LinkSetup, Map, Setup, Side, Took, TraceKind};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use wire::frame::{self, HEADER_LEN};
 use wire::{
     Beat, EchoBody, Header, Kind, Life, LinkId, Nonce, Obituary, Reject, Replay, Seal, Seq,
@@ -20,6 +22,9 @@ pub const FRAME_MAX: usize = HEADER_LEN + wire::beat::BEAT_MAX;
 /// which comes at once.
 const BATCHES_MAX: usize = 16;
 
+/// Most changes taken in one turn; more wait for the next, which comes at once.
+const CHANGES_MAX: usize = 4;
+
 /// A wake-up this late is counted and noted.
 const LATE: Duration = Duration::from_millis(1);
 
@@ -29,12 +34,15 @@ pub struct Engine {
     heartbeat: Heartbeat,
     replay: Box<Replay>,
     links: Vec<Wired>,
+    changes: ChangeReader,
     interval: Duration,
 }
 
 /// A link and its place among what the loop waits for.
 struct Wired {
     link: Box<dyn Link>,
+    /// Where the peers of this link listen.
+    port: u16,
     place: usize,
     /// The last send failed; only the first of a row is noted.
     failing: bool,
@@ -98,8 +106,15 @@ impl Engine {
             replay: Box::new(Replay::new(setup.me.node, setup.nodes)),
             links: links
                 .into_iter()
-                .map(|link| Wired { link, place: usize::MAX, failing: false })
+                .zip(&setup.links)
+                .map(|(link, LinkSetup { port, .. })| Wired {
+                    link,
+                    port: *port,
+                    place: usize::MAX,
+                    failing: false,
+                })
                 .collect(),
+            changes: ChangeReader::new(setup),
             interval: setup.interval,
         }
     }
@@ -127,6 +142,43 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.heartbeat.poll_deadline().unwrap_or(Instant::MAX)
+    }
+
+    /// Takes what control has told over the set-up socket. False = the other end is gone.
+    pub fn follow(&mut self, now: Instant, mut socket: impl Read) -> bool {
+        for _ in 0..CHANGES_MAX {
+            let Self { out, heartbeat, replay, links, changes, interval } = self;
+            let told = match changes.take(&mut socket) {
+                Took::Nothing => break,
+                Took::Closed => return false,
+                Took::Change(told) => told,
+                Took::Bad(field) => {
+                    out.refuse(now, field);
+                    continue;
+                }
+            };
+            let settings = Settings {
+                me: out.me,
+                interval: told.interval(),
+                misses: told.misses(),
+                rate_ppm: told.rate_ppm(),
+                margin: told.margin(),
+                links: links.len() as u8,
+                nodes: told.nodes(),
+            };
+            heartbeat.handle_settings(now, settings);
+            replay.set_configured(told.nodes());
+            for (number, wired) in links.iter_mut().enumerate() {
+                for (node, address) in told.peers(number) {
+                    let address = address.map(|ip| SocketAddr::new(ip, wired.port));
+                    wired.link.set_peer(node, address);
+                }
+            }
+            *interval = told.interval();
+            out.map.counters().count(Side::Fast, Counter::Changes);
+            out.map.trace().note(now, TraceKind::Changed(settings.deadline()));
+        }
+        true
     }
 
     /// Control has ended: the lease too, and the peers are told.
@@ -292,6 +344,21 @@ impl Out {
         }
     }
 
+    /// A change that cannot be believed: that is a fault of control, and has no effect. The first one is told to people.
+    fn refuse(&self, now: Instant, field: &str) {
+        let counters = self.map.counters();
+        if counters.get(Side::Fast, Counter::BadChanges) == 0 {
+            // Not by `eprintln`, which may allocate under a test's capture.
+            let _ = writeln!(
+                io::stderr(),
+                "netguard-fast: netguard-control told a change whose {field} cannot be; it has no effect; this is a fault \
+                 of netguard-control, please report it"
+            );
+        }
+        counters.count(Side::Fast, Counter::BadChanges);
+        self.map.trace().note(now, TraceKind::BadChange);
+    }
+
     /// Puts one event on the ring; control is woken at the end of the turn.
     fn tell(&mut self, event: &Event) {
         self.map.trace().note(event.at, TraceKind::Told(event.kind));
@@ -357,7 +424,7 @@ mod tests {
     use base::{Duration, Instant};
     use heartbeat::{Event, EventKind};
     use link::{Link, UdpLink};
-    use shm::{Core, Counter, Key, LinkSetup, Map, Mode, Setup, Side};
+    use shm::{Change, ChangeWriter, Core, Counter, Key, LinkSetup, Map, Mode, Setup, Side};
     use std::net::{SocketAddr, UdpSocket};
     use wire::{ClusterId, Incarnation, Life, LinkId, NodeId, Nonce, Reject};
 
@@ -381,9 +448,9 @@ mod tests {
         .unwrap()
     }
 
-    fn engine(n: u8, key: u8, link: UdpLink) -> Engine {
+    fn setup(n: u8, key: u8, link: &UdpLink) -> Setup {
         let own = link.local().unwrap();
-        let setup = Setup {
+        Setup {
             me: life(n),
             nonce: Nonce(n.into()),
             cluster: ClusterId(1),
@@ -407,7 +474,11 @@ mod tests {
                 port: own.port(),
                 peers: Vec::new(),
             }],
-        };
+        }
+    }
+
+    fn engine(n: u8, key: u8, link: UdpLink) -> Engine {
+        let setup = setup(n, key, &link);
         let links: Vec<Box<dyn Link>> = vec![Box::new(link)];
         Engine::new(&setup, Map::nameless().unwrap(), EventFd::new().unwrap(), links, None)
     }
@@ -445,6 +516,61 @@ mod tests {
         assert!(!b.turn(woke, woke - lost, &waiter));
         assert_eq!(told(&b), [EventKind::Appeared { life: life(1) }, EventKind::Stalled { lost }]);
         assert_eq!(b.map().counters().get(Side::Fast, Counter::Stalls), 1);
+    }
+
+    /// The bytes of a change for node 2, whose peers are told.
+    fn change(setup: &Setup, interval_ms: u64, peers: &[u8]) -> Vec<u8> {
+        let mut writer = ChangeWriter::new(setup);
+        let told = Change {
+            interval: Duration::from_millis(interval_ms),
+            misses: 3,
+            rate_ppm: 1_000,
+            margin: Duration::from_micros(50),
+            nodes: peers.iter().map(|n| node(*n)).chain([node(2)]).collect(),
+            peers: vec![peers.iter().map(|n| (node(*n), "127.0.0.1".parse().unwrap())).collect()],
+        };
+        writer.push(&told).unwrap();
+        let mut bytes = Vec::new();
+        writer.flush(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn control_changes_interval_and_peers_while_it_runs() {
+        let (mut a, mut b, place) = pair(7);
+        let told_to = setup(2, 7, &open());
+        // Node 1 is gone: its beats are a stranger's.
+        assert!(!b.follow(clock::now(), &*change(&told_to, 1_000, &[3])), "and then the end");
+        turn(&mut a);
+        turn(&mut b);
+        assert_eq!(told(&b), []);
+        assert_eq!(b.map().counters().rejected(Side::Fast, Reject::Stranger), 1);
+        // It is there again, and the interval is another: late by more than half of it is a stall now.
+        b.follow(clock::now(), &*change(&told_to, 100, &[1]));
+        let mut link = open();
+        link.set_peer(node(2), Some(place));
+        turn(&mut engine(1, 7, link));
+        turn(&mut b);
+        assert!(told(&b).contains(&EventKind::Appeared { life: life(1) }));
+        let woke = clock::now();
+        let lost = Duration::from_millis(51);
+        b.turn(woke, woke - lost, &Waiter::default());
+        assert!(told(&b).contains(&EventKind::Stalled { lost }));
+        assert_eq!(b.map().counters().get(Side::Fast, Counter::Changes), 2);
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_is_counted_and_has_no_effect() {
+        let (_, mut b, _) = pair(7);
+        let told_to = setup(2, 7, &open());
+        let mut bad = change(&told_to, 100, &[1]);
+        bad[16..24].fill(0xFF);
+        b.follow(clock::now(), &*bad);
+        let woke = clock::now();
+        b.turn(woke, woke - Duration::from_millis(499), &Waiter::default());
+        assert_eq!(told(&b), [], "its interval is still 1 s");
+        let counted = |counter| b.map().counters().get(Side::Fast, counter);
+        assert_eq!((counted(Counter::BadChanges), counted(Counter::Changes)), (1, 0));
     }
 
     #[test]

@@ -84,6 +84,26 @@ impl AsFd for Signals {
     }
 }
 
+/// What is in a socket, without waiting for more.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<'s>(pub BorrowedFd<'s>);
+
+impl io::Read for Waiting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: the buffer is as long as the length says, alive and ours during the call; MSG_DONTWAIT makes it return
+        // at once.
+        let count = unsafe {
+            libc::recv(
+                self.0.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
+        if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
+    }
+}
+
 /// Most descriptors that are waited for: links, pidfd, lifeline, signals.
 const WAIT_MAX: usize = shm::counters::LINKS_MAX + 3;
 

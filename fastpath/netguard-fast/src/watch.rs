@@ -5,7 +5,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::exit::Exit;
-use crate::kernel::{Signals, Waiter};
+use crate::kernel::{Signals, Waiter, Waiting};
 use base::{Duration, Instant};
 use shm::TraceKind;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,7 +27,8 @@ pub enum Phase {
 
 /// Beats until control ends, stalls, or a signal asks for the end; then gives the obituary.
 ///
-/// `lifeline` hangs up as soon as control dies; its pidfd tells the same, up to 20 ms later.
+/// `lifeline` hangs up as soon as control dies; its pidfd tells the same, up to 20 ms later. Until then it brings what
+/// control changes.
 pub fn run(
     engine: &mut Engine,
     control: &Control,
@@ -56,7 +57,8 @@ pub fn run(
                 phase = Phase::Stopping(woke + STOP_WAIT);
             }
         }
-        if phase != Phase::Gone && (waiter.ready(child_at) || waiter.ready(lifeline_at)) {
+        let hung_up = waiter.ready(lifeline_at) && !engine.follow(woke, Waiting(lifeline));
+        if phase != Phase::Gone && (waiter.ready(child_at) || hung_up) {
             // Readable for good from now on.
             waiter.leave(child_at);
             waiter.leave(lifeline_at);

@@ -8,9 +8,11 @@ use netguard_fast::control::{Control, Places};
 use netguard_fast::engine::{Engine, FRAME_MAX};
 use netguard_fast::kernel::{EventFd, Signals};
 use netguard_fast::watch::{self, Phase};
-use shm::{Core, Counter, Key, LinkSetup, Map, Setup, Side};
+use shm::{Change, ChangeWriter, Core, Counter, Key, LinkSetup, Map, Setup, Side};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -98,11 +100,12 @@ fn setup(n: u8, link: &UdpLink) -> Setup {
     }
 }
 
-fn open() -> UdpLink {
+/// Each node has an address of its own; the port is the same on all.
+fn open(own: SocketAddr) -> UdpLink {
     UdpLink::open(&Settings {
         id: LinkId(0),
         mode: Mode::Unicast,
-        own: "127.0.0.1:0".parse().unwrap(),
+        own,
         interface: 0,
         peers: Vec::new(),
         frame_max: FRAME_MAX,
@@ -123,15 +126,38 @@ fn board(map: &Map) -> Map {
     control
 }
 
+/// A change for node 1, with or without a third node; the interval stays about what it is.
+fn change(interval_ms: u64, third: bool) -> Change {
+    let mut nodes = nodes();
+    let mut peers = vec![(node(2), "127.0.0.2".parse().unwrap())];
+    if third {
+        nodes.insert(node(3));
+        peers.push((node(3), "127.0.0.3".parse().unwrap()));
+    }
+    Change {
+        interval: Duration::from_millis(interval_ms),
+        misses: 10,
+        rate_ppm: 1_000,
+        margin: Duration::from_micros(50),
+        nodes,
+        peers: vec![peers],
+    }
+}
+
 /// Runs one engine in a thread until its control makes no progress any more; a child stands in for
-/// control.
-fn run(n: u8, map: Map, link: UdpLink) -> thread::JoinHandle<Phase> {
+/// control, and `other` is control's end of the set-up socket `own`.
+fn run(
+    n: u8,
+    map: Map,
+    link: UdpLink,
+    (own, other): (UnixStream, UnixStream),
+) -> thread::JoinHandle<Phase> {
     thread::spawn(move || {
         let program = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/child.sh"));
         let place = || "x".into();
         let places =
             Places { config: place(), node: "sleep".into(), run_dir: place(), state_dir: place() };
-        let (events, (own, other)) = (EventFd::new().unwrap(), UnixStream::pair().unwrap());
+        let events = EventFd::new().unwrap();
         let control = Control::start(program, &places, map.as_fd(), &events, &other, None).unwrap();
         let signals = Signals::collect().unwrap();
         let setup = setup(n, &link);
@@ -146,15 +172,36 @@ fn run(n: u8, map: Map, link: UdpLink) -> thread::JoinHandle<Phase> {
 
 #[test]
 fn the_loop_allocates_nothing_while_two_nodes_beat_answer_and_end() {
-    let (mut a, mut b) = (open(), open());
+    let mut a = open("127.0.0.1:0".parse().unwrap());
+    let mut b = open(SocketAddr::new("127.0.0.2".parse().unwrap(), a.local().unwrap().port()));
     a.set_peer(node(2), Some(b.local().unwrap()));
     b.set_peer(node(1), Some(a.local().unwrap()));
     let (map_a, map_b) = (Map::nameless().unwrap(), Map::nameless().unwrap());
     let (control_a, control_b) = (board(&map_a), board(&map_b));
     control_a.board().set_stint(Stint(1));
     control_b.board().set_stint(Stint(2));
-    let (run_a, run_b) = (run(1, map_a, a), run(2, map_b, b));
-    for _ in 0..500 {
+    let pair = || UnixStream::pair().unwrap();
+    let ((own_a, other_a), ends_b) = (pair(), pair());
+    let setup_a = setup(1, &a);
+    let mut tells = other_a.try_clone().unwrap();
+    let run_a = run(1, map_a, a, (own_a, other_a));
+    let run_b = run(2, map_b, b, ends_b);
+    for n in 0..500_u64 {
+        // Other settings and peers, again and again.
+        if n % 50 == 49 {
+            let mut writer = ChangeWriter::new(&setup_a);
+            writer.push(&change(5 + n % 3, n % 100 == 49)).unwrap();
+            writer.flush(&tells).unwrap();
+        }
+        if n == 300 {
+            // And something that cannot be.
+            let mut writer = ChangeWriter::new(&setup_a);
+            writer.push(&change(5, false)).unwrap();
+            let mut bytes = Vec::new();
+            writer.flush(&mut bytes).unwrap();
+            bytes[16..24].fill(0);
+            tells.write_all(&bytes).unwrap();
+        }
         control_a.board().make_progress();
         control_b.board().make_progress();
         thread::sleep(std::time::Duration::from_millis(2));
@@ -173,6 +220,8 @@ fn the_loop_allocates_nothing_while_two_nodes_beat_answer_and_end() {
     assert!(counted(&control_a, Counter::Beats) > 50);
     assert!(counted(&control_b, Counter::Answers) > 50);
     assert_eq!(counted(&control_a, Counter::Obituaries), 3);
+    assert_eq!(counted(&control_a, Counter::Changes), 10);
+    assert_eq!(counted(&control_a, Counter::BadChanges), 1);
     let told: Vec<_> =
         std::iter::from_fn(|| control_b.events().pop()).map(|event| event.kind).collect();
     assert!(told.contains(&EventKind::Appeared { life: life(1) }), "{told:?}");

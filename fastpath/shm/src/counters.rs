@@ -107,6 +107,10 @@ named! {
     StaleAnswered = "stale_answered",
     /// What the heartbeat core wanted done and had no room to say.
     ActionsLost = "actions_lost",
+    /// Changes of settings and peers taken while running.
+    Changes = "changes",
+    /// Changes that could not be believed, and had no effect.
+    BadChanges = "bad_changes",
 }
 
 const _: () = assert!(LinkCounter::ALL.len() <= LINK_WORDS && Counter::ALL.len() <= SCALAR_WORDS);

@@ -25,7 +25,9 @@ const LINK_GOOD: u64 = 13;
 #[must_use]
 pub fn encode(event: &Event) -> [u64; WORDS] {
     let (kind, a, b, c) = match event.kind {
-        EventKind::Suspected { life, stint, heard } => (SUSPECTED, pack(life), stint.0, heard.0),
+        EventKind::Suspected { life, stint, heard, deadline } => {
+            return [event.at.0, SUSPECTED, pack(life), stint.0, heard.0, deadline.0, 0, 0];
+        }
         EventKind::Trusted { life, stint } => (TRUSTED, pack(life), stint.0, 0),
         EventKind::Obituary { life, stint } => (OBITUARY, pack(life), stint.0, 0),
         EventKind::Appeared { life } => (APPEARED, pack(life), 0, 0),
@@ -50,9 +52,14 @@ pub fn encode(event: &Event) -> [u64; WORDS] {
 /// The event of these words; none if they are not an event's.
 #[must_use]
 pub fn decode(words: &[u64; WORDS]) -> Option<Event> {
-    let [at, kind, a, b, c, ..] = *words;
+    let [at, kind, a, b, c, d, ..] = *words;
     let kind = match kind {
-        SUSPECTED => EventKind::Suspected { life: life(a)?, stint: Stint(b), heard: Instant(c) },
+        SUSPECTED => EventKind::Suspected {
+            life: life(a)?,
+            stint: Stint(b),
+            heard: Instant(c),
+            deadline: Instant(d),
+        },
         TRUSTED => EventKind::Trusted { life: life(a)?, stint: Stint(b) },
         OBITUARY => EventKind::Obituary { life: life(a)?, stint: Stint(b) },
         APPEARED => EventKind::Appeared { life: life(a)? },
@@ -109,7 +116,7 @@ mod tests {
         let life = Life { node, incarnation: Incarnation(u32::MAX) };
         let stint = Stint(u64::MAX);
         [
-            EventKind::Suspected { life, stint, heard: Instant(3) },
+            EventKind::Suspected { life, stint, heard: Instant(3), deadline: Instant(4) },
             EventKind::Trusted { life, stint },
             EventKind::Obituary { life, stint },
             EventKind::Appeared { life },

@@ -23,10 +23,11 @@
 //! * [`counters`]: named numbers.
 //! * [`trace`]: what fast did last.
 //! * [`setup`]: what control tells fast once; [`setup_record`]: its bytes.
-//! * [`lifeline`]: the set-up socket afterwards: each hears the other die.
+//! * [`lifeline`]: the set-up socket afterwards: each hears the other die; [`change`]: what control tells fast over it.
 //! * [`error`]: what can go wrong, each with its remedy.
 //! * `memory`: the mapping itself; here and in [`lifeline`] is the unsafe code.
 
+pub mod change;
 pub mod counters;
 pub mod error;
 pub mod event_words;
@@ -41,6 +42,7 @@ pub mod setup;
 pub mod setup_record;
 pub mod trace;
 
+pub use change::{Change, ChangeReader, ChangeWriter, Told, Took};
 pub use counters::{Counter, Counters, LinkCounter, Side};
 pub use error::{MapError, SetupError};
 pub use events::EventRing;

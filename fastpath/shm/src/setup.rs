@@ -10,6 +10,7 @@ use base::Duration;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
+use wire::beat::{DEADLINE_MAX, DEADLINE_MIN};
 use wire::{ClusterId, Life, LinkId, NODES_MAX, NodeId, NodeSet, Nonce};
 
 /// The cluster's secret; never printed.
@@ -133,6 +134,8 @@ impl Setup {
         ensure(self.nodes.contains(self.me.node), "nodes")?;
         ensure((millisecond..=millisecond * 1_000).contains(&self.interval), "interval")?;
         ensure((1..=100).contains(&self.misses), "misses")?;
+        let deadline = self.interval * u64::from(self.misses);
+        ensure((DEADLINE_MIN..=DEADLINE_MAX).contains(&deadline), "deadline")?;
         ensure(self.rate_ppm <= 100_000, "rate_ppm")?;
         ensure(self.margin < self.interval, "margin")?;
         ensure(self.priority <= 99, "priority")?;
@@ -166,22 +169,22 @@ fn cut(error: io::Error) -> SetupError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{Core, Key, LinkSetup, Mode, Setup};
     use crate::error::SetupError;
     use base::Duration;
     use std::net::IpAddr;
     use wire::{ClusterId, Incarnation, Life, NodeId, Nonce};
 
-    fn node(n: u8) -> NodeId {
+    pub(crate) fn node(n: u8) -> NodeId {
         NodeId::new(n).unwrap()
     }
 
-    fn ip(text: &str) -> IpAddr {
+    pub(crate) fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
-    fn sample() -> Setup {
+    pub(crate) fn sample() -> Setup {
         let v4 = |n| (node(n), ip(&format!("10.0.0.{n}")));
         let v6 = |n| (node(n), ip(&format!("fd00::{n}")));
         let link = |mode, own, target, peers| LinkSetup {
@@ -258,6 +261,7 @@ mod tests {
         };
         assert_eq!(refused(|s| s.interval = Duration::from_micros(999)), "interval");
         assert_eq!(refused(|s| s.misses = 0), "misses");
+        assert_eq!(refused(|s| (s.interval, s.misses) = (Duration::from_millis(1), 2)), "deadline");
         assert_eq!(refused(|s| s.links.clear()), "links");
         assert_eq!(refused(|s| s.me.node = node(5)), "nodes");
         assert_eq!(refused(|s| s.me.incarnation = Incarnation(0)), "incarnation");

@@ -19,7 +19,7 @@ const MAGIC: [u8; 8] = *b"NGSETUP\0";
 /// A peer's address; family 0 = the node has none on this link.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Address {
+pub(crate) struct Address {
     bytes: [u8; 16],
     family: u32,
 }
@@ -188,7 +188,7 @@ impl LinkRecord {
 }
 
 impl Address {
-    fn of(address: Option<IpAddr>) -> Self {
+    pub(crate) fn of(address: Option<IpAddr>) -> Self {
         let mut bytes = [0; 16];
         let family = match address {
             None => 0,
@@ -204,7 +204,7 @@ impl Address {
         Self { bytes, family }
     }
 
-    fn read(&self) -> Result<Option<IpAddr>, SetupError> {
+    pub(crate) fn read(&self) -> Result<Option<IpAddr>, SetupError> {
         let [a, b, c, d, ..] = self.bytes;
         match self.family {
             0 => Ok(None),

@@ -25,6 +25,8 @@ const EVENT_LOST: u64 = FIRST + 3;
 const OBITUARY: u64 = FIRST + 4;
 const CONTROL_GONE: u64 = FIRST + 5;
 const STOPPING: u64 = FIRST + 6;
+const CHANGED: u64 = FIRST + 7;
+const BAD_CHANGE: u64 = FIRST + 8;
 
 /// One thing that fast did or saw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +61,10 @@ pub enum TraceKind {
     ControlGone,
     /// Asked to stop.
     Stopping,
+    /// Control told other settings or peers: the deadline of the next beat.
+    Changed(Duration),
+    /// Control told something that cannot be; it has no effect.
+    BadChange,
 }
 
 /// One record.
@@ -138,6 +144,8 @@ fn encode(at: Instant, kind: TraceKind) -> [u64; BODY] {
         TraceKind::Obituary => (OBITUARY, 0, 0),
         TraceKind::ControlGone => (CONTROL_GONE, 0, 0),
         TraceKind::Stopping => (STOPPING, 0, 0),
+        TraceKind::Changed(deadline) => (CHANGED, deadline.0, 0),
+        TraceKind::BadChange => (BAD_CHANGE, 0, 0),
     };
     [at.0, kind, a, b, 0, 0, 0]
 }
@@ -154,6 +162,8 @@ fn decode(words: [u64; BODY]) -> Option<TraceRecord> {
         OBITUARY => TraceKind::Obituary,
         CONTROL_GONE => TraceKind::ControlGone,
         STOPPING => TraceKind::Stopping,
+        CHANGED => TraceKind::Changed(Duration(a)),
+        BAD_CHANGE => TraceKind::BadChange,
         _ => TraceKind::Told(event_words::decode(&[at, kind, a, b, c, d, e, 0])?.kind),
     };
     Some(TraceRecord { at: Instant(at), kind })

@@ -16,6 +16,11 @@ pub const FLAG_OWNER: u16 = 1;
 pub const FLAG_PROBE: u16 = 2;
 const FLAGS: u16 = FLAG_OWNER | FLAG_PROBE;
 
+/// Shortest deadline that a beat may declare.
+pub const DEADLINE_MIN: Duration = Duration::from_millis(3);
+/// Longest deadline that a beat may declare: so long a removal can be held up by a beat that was echoed.
+pub const DEADLINE_MAX: Duration = Duration::from_millis(60_000);
+
 /// Bytes of a beat before its echoes.
 pub const BEAT_HEAD_LEN: usize = 48;
 /// Bytes of one echo.
@@ -180,6 +185,10 @@ impl Beat {
             Duration::from_micros(u64::from(head.deadline_us.get())),
             Duration::from_micros(u64::from(head.interval_us.get())),
         );
+        if !(DEADLINE_MIN..=DEADLINE_MAX).contains(&beat.deadline) || beat.interval > beat.deadline
+        {
+            return Err(Reject::Malformed);
+        }
         beat.owner = flags & FLAG_OWNER != 0;
         beat.probe = flags & FLAG_PROBE != 0;
         for (peer, raw) in present.iter().zip(echoes.chunks_exact(ECHO_LEN)) {

@@ -119,6 +119,12 @@ impl Replay {
         Self { own, configured, peers: [Peer::NEW; NODES_MAX] }
     }
 
+    /// Says who is configured from now on. What was seen of a node is kept: should it be configured again, its former lives
+    /// are as over as before.
+    pub const fn set_configured(&mut self, configured: NodeSet) {
+        self.configured = configured;
+    }
+
     /// Takes an authenticated frame if it is new.
     pub fn take(&mut self, header: &Header) -> Result<(), Reject> {
         let from = header.from;
@@ -223,6 +229,24 @@ mod tests {
         assert_eq!(replay.take(&header(Kind::Beat, 2, 0, 103)), Err(Reject::Impostor), "both");
         assert_eq!(replay.take(&header(Kind::Beat, 3, 0, 1)), Ok(()));
         assert_eq!(replay.highest(node(2)), Incarnation(3));
+    }
+
+    #[test]
+    fn a_node_is_heard_from_the_moment_it_is_configured_and_its_old_lives_stay_over() {
+        let mut replay = replay();
+        let frame = |incarnation, seq| {
+            let from = Life { node: node(9), incarnation: Incarnation(incarnation) };
+            Header { from, ..header(Kind::Beat, incarnation, 0, seq) }
+        };
+        assert_eq!(replay.take(&frame(2, 1)), Err(Reject::Stranger));
+        replay.set_configured(NodeSet(0b1_0000_0111));
+        assert_eq!(replay.take(&frame(2, 2)), Ok(()));
+        replay.set_configured(NodeSet(0b111));
+        assert_eq!(replay.take(&frame(2, 3)), Err(Reject::Stranger));
+        replay.set_configured(NodeSet(0b1_0000_0111));
+        assert_eq!(replay.take(&frame(1, 4)), Err(Reject::Stale));
+        assert_eq!(replay.take(&frame(2, 2)), Err(Reject::Duplicate));
+        assert_eq!(replay.take(&frame(2, 4)), Ok(()));
     }
 
     #[test]

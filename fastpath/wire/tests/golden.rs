@@ -49,8 +49,8 @@ fn beat() -> Beat {
     let mut beat = Beat::new(
         Stint(0x6867_6665_6463_6261),
         Instant(0x7877_7675_7473_7271),
-        Duration::from_micros(0x8483_8281),
-        Duration::from_micros(0x9493_9291),
+        Duration::from_micros(0x0393_8281),
+        Duration::from_micros(0x0293_9291),
     );
     beat.owner = true;
     beat.probe = true;
@@ -210,8 +210,8 @@ const BEAT: &[Row] = &[
     (4, "length", &[136, 0]),
     STINT,
     (72, "sent", &[0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78]),
-    (80, "deadline", &[0x81, 0x82, 0x83, 0x84]),
-    (84, "interval", &[0x91, 0x92, 0x93, 0x94]),
+    (80, "deadline", &[0x81, 0x82, 0x93, 0x03]),
+    (84, "interval", &[0x91, 0x92, 0x93, 0x02]),
     (88, "flags", &[3, 0]),
     (90, "count", &[3, 0]),
     (92, "reserved", &[0; 4]),

@@ -1,7 +1,7 @@
 //! Whatever comes over the network never panics (S9), and what is sent comes back as it went.
 
 use base::{Duration, Instant};
-use ng_wire::beat::{BEAT_HEAD_LEN, BEAT_MAX, ECHO_LEN};
+use ng_wire::beat::{BEAT_HEAD_LEN, BEAT_MAX, DEADLINE_MAX, DEADLINE_MIN, ECHO_LEN};
 use ng_wire::frame::{self, FRAME_MAX, HEADER_LEN};
 use ng_wire::{
     Beat, ClusterId, Echo, EchoBody, Header, Incarnation, Kind, Life, LinkId, NodeId, NodeSet,
@@ -53,12 +53,13 @@ fn any_echo() -> impl Strategy<Value = Echo> {
 }
 
 fn any_beat() -> impl Strategy<Value = Beat> {
-    let times = (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>());
+    let deadlines = 3_000..=60_000_000_u32;
+    let times = (any::<u64>(), any::<u64>(), deadlines, any::<u32>());
     let echoes = btree_map(any_node(), any_echo(), 0..=128);
     (times, any::<bool>(), any::<bool>(), echoes).prop_map(
         |((stint, sent, deadline, interval), owner, probe, echoes)| {
             let micros = |us| Duration::from_micros(u64::from(us));
-            let (deadline, interval) = (micros(deadline), micros(interval));
+            let (deadline, interval) = (micros(deadline), micros(interval % (deadline + 1)));
             let mut beat = Beat::new(Stint(stint), Instant(sent), deadline, interval);
             (beat.owner, beat.probe) = (owner, probe);
             for (node, echo) in echoes {
@@ -176,7 +177,7 @@ proptest! {
     #[test]
     fn an_echo_is_never_said_to_be_held_longer_than_it_was(held in any::<u64>()) {
         let echo = Echo::new(Seq(1), Incarnation(1), Duration(held));
-        let mut beat = Beat::new(Stint(1), Instant(0), Duration::ZERO, Duration::ZERO);
+        let mut beat = Beat::new(Stint(1), Instant(0), DEADLINE_MIN, Duration::ZERO);
         let peer = NodeId::new(7).expect("1..=128");
         beat.set_echo(peer, echo);
         let told = Beat::decode(&encoded(&beat)).expect("a beat").echo(peer).expect("an echo").held;
@@ -185,8 +186,24 @@ proptest! {
 }
 
 #[test]
+fn a_deadline_that_nobody_may_declare_is_malformed() {
+    let (least, most) = (DEADLINE_MIN, DEADLINE_MAX);
+    let us = Duration::from_micros(1);
+    let declared = |deadline, interval| {
+        let beat = Beat::new(Stint(1), Instant(2), deadline, interval);
+        Beat::decode(&encoded(&beat)).map(|beat| beat.deadline)
+    };
+    assert_eq!(declared(least, us), Ok(least));
+    assert_eq!(declared(most, us), Ok(most));
+    assert_eq!(declared(least.saturating_sub(us), us), Err(Reject::Malformed));
+    assert_eq!(declared(most + us, us), Err(Reject::Malformed));
+    assert_eq!(declared(Duration::ZERO, us), Err(Reject::Malformed));
+    assert_eq!(declared(least, least + us), Err(Reject::Malformed), "less than one interval");
+}
+
+#[test]
 fn reserved_bytes_and_unknown_flags_are_malformed_everywhere() {
-    let beat = Beat::new(Stint(1), Instant(2), Duration::ZERO, Duration::ZERO);
+    let beat = Beat::new(Stint(1), Instant(2), DEADLINE_MIN, Duration::ZERO);
     let spoiled = |at: usize, bit: u8| {
         let mut bytes = encoded(&beat);
         bytes[at] |= bit;

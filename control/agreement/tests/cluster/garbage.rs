@@ -1,6 +1,6 @@
 //! Messages that no peer would send: an agreement counts or drops them, and never panics.
 
-use crate::pump::{Cluster, id};
+use crate::pump::{Cluster, D, id};
 use base::{Duration, Instant, Prng};
 use ng_agreement::{Action, Agreement};
 use wire::entry::RemovalCause;
@@ -105,7 +105,7 @@ impl Garbage {
 fn drain(agreement: &mut Agreement, now: Instant) {
     while let Some(action) = agreement.poll_action() {
         match action {
-            Action::Freeze { node, stint } => agreement.handle_frozen(now, node, stint, now),
+            Action::Freeze { node, stint } => agreement.handle_frozen(now, node, stint, now + D),
             Action::StoreEra { era } => agreement.handle_era_stored(now, era),
             _ => {}
         }

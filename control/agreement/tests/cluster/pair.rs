@@ -365,7 +365,7 @@ fn both_said_to_be_off_the_first_goes_on_and_the_other_begins_again() {
         let mut said = Vec::new();
         while let Some(action) = a.poll_action() {
             if let Action::Freeze { node, stint } = action {
-                a.handle_frozen(now, node, stint, now);
+                a.handle_frozen(now, node, stint, now + D);
             }
             said.push(action);
         }

@@ -158,6 +158,7 @@ impl Cluster {
             witnesses: self.witnesses,
             interval: INTERVAL,
             misses: 3,
+            longest: D,
             rate_ppm: 1_000,
             era_promised: self.eras.get(&node).copied().unwrap_or(0),
             level: 1,
@@ -388,8 +389,8 @@ impl Cluster {
                 Action::Freeze { node: victim, stint } => {
                     machine.frozen.insert(victim, stint);
                     // A beat is echoed in the step in which it is heard.
-                    let heard = machine.heard.get(&victim).map_or(Instant::ZERO, |(at, _)| *at);
-                    machine.agreement.handle_frozen(now, victim, stint, heard);
+                    let end = machine.heard.get(&victim).map_or(Instant::ZERO, |(at, _)| *at + D);
+                    machine.agreement.handle_frozen(now, victim, stint, end);
                 }
                 Action::Unfreeze { node: victim } => {
                     machine.frozen.remove(&victim);

@@ -3,6 +3,7 @@
 
 use base::{Duration, Instant};
 use driver::{Done, FencePolicy, Job, Outcome};
+use heartbeat::board::Frozen;
 use heartbeat::{Event, EventKind};
 use membership::Names;
 use ng_node::{
@@ -130,6 +131,7 @@ impl World {
             witnesses: NodeSet::EMPTY,
             interval: INTERVAL,
             misses: 3,
+            longest: D,
             rate_ppm: 1_000,
             era_promised: self.eras.get(&node).copied().unwrap_or(0),
             level: 1,
@@ -357,7 +359,7 @@ impl World {
         for (peer, (at, life)) in heard {
             if now.since(at) >= D && actor.suspects.insert(peer) {
                 let stint = actor.stint_of(peer);
-                let kind = EventKind::Suspected { life, stint, heard: at };
+                let kind = EventKind::Suspected { life, stint, heard: at, deadline: at + D };
                 actor.node.handle_event(now, Event { at: now, kind });
             }
         }
@@ -413,7 +415,7 @@ impl World {
                 let actor = self.actor(node);
                 actor.frozen.insert(peer, stint);
                 let heard = actor.heard.get(&peer).map_or(Instant::ZERO, |(at, _)| *at);
-                actor.node.handle_frozen(now, peer, stint, heard);
+                actor.node.handle_frozen(now, peer, stint, Frozen { heard, end: heard + D });
             }
             Action::Unfreeze { node: peer } => {
                 self.actor(node).frozen.remove(&peer);

@@ -8,7 +8,7 @@
 
 use super::Violation;
 use crate::clock::Real;
-use crate::shape::Shape;
+use crate::shape::{Shape, Timing};
 use base::Duration;
 use services::Reason;
 use services::reason::Trigger;
@@ -57,10 +57,17 @@ impl Stall {
 #[derive(Debug, Default)]
 pub struct Needless {
     nodes: usize,
+    /// The longest interval, and the shortest.
     interval: Duration,
+    quickest: Duration,
+    /// The longest deadline.
     deadline: Duration,
-    /// The deadline as a clock that runs fast may show it.
+    /// The shortest deadline, as a clock that runs fast may show it.
     shortest: Duration,
+    /// A fast path that does not run for that long may be missed.
+    long: Duration,
+    /// So may a control process.
+    patience: Duration,
     hearing: BTreeMap<(NodeId, NodeId), Hearing>,
     fast: BTreeMap<NodeId, Stall>,
     control: BTreeMap<NodeId, Stall>,
@@ -81,10 +88,15 @@ pub struct Needless {
 impl Needless {
     /// Says what the cluster is.
     pub fn configure(&mut self, shape: &Shape) {
-        (self.nodes, self.interval) = (shape.nodes.len(), shape.interval);
-        self.deadline = shape.deadline();
-        let faster = self.deadline.0 * 2 * u64::from(shape.rate_ppm) / 1_000_000;
-        self.shortest = self.deadline.saturating_sub(Duration(faster));
+        (self.nodes, self.deadline) = (shape.nodes.len(), shape.deadline());
+        let least = |of: fn(Timing) -> Duration| shape.timings().map(of).min().unwrap_or_default();
+        self.interval = shape.timings().map(|t| t.interval).max().unwrap_or_default();
+        self.quickest = least(|t| t.interval);
+        let deadline = least(Timing::deadline);
+        let faster = deadline.0 * 2 * u64::from(shape.rate_ppm) / 1_000_000;
+        self.shortest = deadline.saturating_sub(Duration(faster));
+        self.long = least(|t| t.deadline().saturating_sub(t.interval * 2));
+        self.patience = deadline * 2;
     }
 
     // What the world did.
@@ -98,8 +110,8 @@ impl Needless {
     pub fn stalls(&mut self, now: Real, node: NodeId, which: Stream, until: Real) {
         // Others are patient with control for three deadlines; it may have been slow before.
         let (of, long) = match which {
-            Stream::Fast => (&mut self.fast, self.deadline.saturating_sub(self.interval * 2)),
-            Stream::Control => (&mut self.control, self.deadline * 2),
+            Stream::Fast => (&mut self.fast, self.long),
+            Stream::Control => (&mut self.control, self.patience),
         };
         of.entry(node).or_default().note(now, until, long);
         self.trouble = until.max(self.trouble);
@@ -113,7 +125,7 @@ impl Needless {
         to: NodeId,
         takes: Option<Duration>,
     ) {
-        let in_time = takes.is_some_and(|takes| takes <= self.interval / 2);
+        let in_time = takes.is_some_and(|takes| takes <= self.quickest / 2);
         if stream == Stream::Control {
             let missed = self.missed.entry((from, to)).or_default();
             *missed = if in_time { 0 } else { *missed + 1 };

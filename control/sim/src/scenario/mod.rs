@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! nodes 3                     configuration first: nodes, links, witness, interval, misses, loss,
-//!                             slow drivers TIME, latency, again (time until daemons are started
-//!                             again), seed; catches RULE…: it fails when that rule is off
+//!                             timing INTERVAL MISSES (others that nodes may get), slow drivers TIME,
+//!                             latency, again (time until daemons are started again), seed; catches RULE…: it fails when that rule is off
 //! service vip lease 1 2 3     name, policy, nodes in order of preference; `fail-back` may follow
 //! start 1 2 3                 or restart
 //! settle                      everybody that is up is a member, every service runs
@@ -12,6 +12,7 @@
 //! cut old                     power off; also: kill NODE [fast|control|both], leave NODE
 //! pause fast 2 50ms           or control, or both
 //! partition 1 | 2 3           also: oneway [fast|control] 1 -> 2 3, link 0 down [NODE], heal
+//! settings 2 100ms 3          before its start or while it runs
 //! move vip 2                  also: clear vip at 1, confirm 2 off at 1
 //! run 100ms
 //! mark                        removals are counted from here; `settle` does the same

@@ -1,7 +1,7 @@
 //! Lines into steps.
 
 use crate::faults::Which;
-use crate::shape::Shape;
+use crate::shape::{Shape, Timing};
 use base::Duration;
 use driver::FencePolicy;
 use services::Placement;
@@ -100,6 +100,8 @@ pub enum Step {
     ConfirmOff(Who, Who),
     /// The operator has failed nodes of a service tried again: an entry, if nothing else.
     Clear(String, Who),
+    /// A node, running or not, gets a timing that the configuration names.
+    Settings(Who, Timing),
     /// Time passes.
     Run(Duration),
     /// Something is seen, within a time.
@@ -154,6 +156,7 @@ impl Scenario {
             ["links", n] => shape.links = count(n)?,
             ["misses", n] => shape.misses = u32::from(count(n)?),
             ["interval", span] => shape.interval = duration(span)?,
+            ["timing", span, n] => shape.others.push(timing(span, n)?),
             ["witness", n] => shape.witnesses.insert(node(n)?),
             ["seed", n] => self.seed = n.parse().map_err(|_| format!("{n} is no number"))?,
             ["catches", rules @ ..] => self.catches = rules.iter().map(|r| (*r).into()).collect(),
@@ -213,6 +216,7 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["confirm", n, "off", "at", at] => Step::ConfirmOff(who(n), who(at)),
         ["clear", service, "at", n] => Step::Clear((*service).into(), who(n)),
         ["move", service, n] => Step::Move((*service).into(), who(n)),
+        ["settings", n, span, misses] => Step::Settings(who(n), timing(span, misses)?),
         ["run", span] => Step::Run(duration(span)?),
         ["expect", what @ .., "within", span] => Step::Expect(seen(what)?, duration(span)?),
         ["expect", what @ ..] => Step::Expect(seen(what)?, Duration::ZERO),
@@ -291,6 +295,10 @@ fn percent(word: &str) -> Result<u64, String> {
     let number = word.strip_suffix('%').and_then(|w| w.parse::<f64>().ok());
     let number = number.filter(|n| (0.0..=100.0).contains(n));
     number.map(|n| (n * 10_000.0) as u64).ok_or_else(|| format!("{word} is no share: 1%"))
+}
+
+fn timing(span: &str, misses: &str) -> Result<Timing, String> {
+    Ok(Timing { interval: duration(span)?, misses: u32::from(count(misses)?) })
 }
 
 fn duration(word: &str) -> Result<Duration, String> {
