@@ -117,6 +117,9 @@ impl Cluster {
         if let Some(loss) = &self.spec.loss {
             command.env("NETGUARD_TEST_LOSS", loss);
         }
+        if self.spec.rehearsed {
+            command.env("NETGUARD_TEST_CONFIGURE", files.rehearsal());
+        }
         Ok(command)
     }
 
@@ -227,6 +230,22 @@ impl Cluster {
     pub fn lease_end(&self, node: u8) -> Instant {
         let map = ReadMap::open(&self.files(node).map());
         map.map_or(Instant::ZERO, |it| it.board().lease_end())
+    }
+
+    /// Gives a node alone another interval while it runs, and waits until its fast path has it.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    pub fn rehearse(&self, node: u8, interval: &str, misses: u32) -> Result<()> {
+        let taken = || self.counters(node).get("fast.changes").copied().unwrap_or(0);
+        let (before, path) = (taken(), self.files(node).rehearsal());
+        let spec = Spec { interval: interval.into(), misses, ..self.spec.clone() };
+        let written = path.with_extension("new");
+        std::fs::write(&written, spec.text(&self.key)).context(written.display().to_string())?;
+        std::fs::rename(&written, &path).context(path.display().to_string())?;
+        wait_until("the other settings to be taken", Duration::from_millis(3_000), || {
+            if taken() > before { Ok(()) } else { Err(format!("{} has not", node_name(node))) }
+        })
     }
 
     /// Runs `ng` on a node, and returns what it printed and its exit code.

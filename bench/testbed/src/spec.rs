@@ -37,6 +37,8 @@ pub struct Spec {
     pub services: Vec<String>,
     /// More sections for the end of the file.
     pub more: String,
+    /// Settings can change on one node alone while it runs (`Cluster::rehearse`).
+    pub rehearsed: bool,
 }
 
 impl Default for Spec {
@@ -54,6 +56,7 @@ impl Default for Spec {
             witnesses: Vec::new(),
             services: Vec::new(),
             more: String::new(),
+            rehearsed: false,
         }
     }
 }
@@ -157,6 +160,12 @@ impl NodeFiles {
             run_dir: dir.join("run"),
             state_dir: dir.join("state"),
         }
+    }
+
+    /// Where a test puts other settings for a node that runs.
+    #[must_use]
+    pub fn rehearsal(&self) -> PathBuf {
+        self.config.with_file_name("rehearsal.toml")
     }
 
     /// The shared map.

@@ -15,6 +15,7 @@ mod draw;
 mod evidence;
 mod frames;
 mod gate;
+mod intervals;
 mod links;
 mod load;
 mod partitions;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         frames::TESTS,
         starts::TESTS,
         load::TESTS,
+        intervals::TESTS,
     ];
     let tests: Vec<&Test> = groups.into_iter().flatten().collect();
     suite::run(&tests, &filters, topology::possible().err().as_deref(), &programs)
