@@ -84,9 +84,11 @@ impl Agreement {
     /// R-FRESH and R-COLD-WAIT: no entry of the own log, committed or not, gives this life a vote, and every lease
     /// that an earlier life of this node echoed has ended.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        let seat = self.latest.seat(self.me.node);
+        let log = if self.off("fresh-by-commit") { &self.committed } else { &self.latest };
+        let seat = log.seat(self.me.node);
+        let unknown = seat.is_none_or(|seat| seat.incarnation != self.me.incarnation);
         self.settings.voters.contains(self.me.node)
-            && seat.is_none_or(|seat| seat.incarnation != self.me.incarnation)
+            && (unknown || self.off("cold-voters"))
             && now >= self.started + self.settings.cold_wait()
     }
 
@@ -103,7 +105,16 @@ impl Agreement {
         if self.is_fresh(now) {
             fresh.insert(self.me.node);
         }
+        if self.off("cold-voters") {
+            let there = self.spoke.iter().filter(|(_, at)| now.since(**at) <= self.deadline());
+            there.for_each(|(node, _)| fresh.insert(*node));
+        }
         fresh
+    }
+
+    /// How many fresh lives begin an era.
+    fn cold_majority(&self) -> usize {
+        majority(self.settings.voters) - usize::from(self.off("cold-majority"))
     }
 
     /// As learner: begins an era when that is due. Looked at with every input; Joins come every interval.
@@ -119,14 +130,14 @@ impl Agreement {
             return;
         }
         let fresh = self.fresh_lives(now);
-        if fresh.len() < majority(self.settings.voters) {
+        if fresh.len() < self.cold_majority() {
             self.cold.since = None;
         }
         match &self.cold.phase {
             Phase::Standing { term, promised, since } => {
                 let (term, since) = (*term, *since);
                 let have: NodeSet = promised.keys().copied().collect();
-                let enough = have.len() >= majority(self.settings.voters);
+                let enough = have.len() >= self.cold_majority();
                 let all = fresh.iter().all(|node| have.contains(node));
                 if enough && (all || now.since(since) >= self.slowest()) {
                     self.begin_era(now, term);
@@ -137,7 +148,7 @@ impl Agreement {
             Phase::Promised { since, .. } if now.since(*since) >= self.cold_patience() => {
                 self.cold.phase = Phase::Idle;
             }
-            Phase::Idle if fresh.len() >= majority(self.settings.voters) => {
+            Phase::Idle if fresh.len() >= self.cold_majority() => {
                 self.consider_standing(now, fresh);
             }
             _ => {}
@@ -166,6 +177,11 @@ impl Agreement {
         self.store_era(Term { era, counter: 0, life: self.me });
     }
 
+    /// Only who has no vote helps to begin an era.
+    fn may_begin(&self) -> bool {
+        self.status == Status::Learner || self.off("cold-voters") && self.status != Status::Primary
+    }
+
     fn store_era(&mut self, term: Term) {
         self.cold.phase = Phase::Storing(term);
         self.actions.push_back(Action::StoreEra { era: term.era });
@@ -186,12 +202,14 @@ impl Agreement {
     }
 
     fn promise_era(&mut self, now: Instant, term: Term) {
-        if !self.is_fresh(now) || self.status != Status::Learner {
+        if !self.is_fresh(now) || !self.may_begin() {
             self.cold.phase = Phase::Idle;
             return;
         }
         self.voted = true;
-        self.forget_era(term.era);
+        if term.life == self.me || !self.off("cold-binds") {
+            self.forget_era(term.era);
+        }
         if term.life == self.me {
             let promised = BTreeMap::from([(self.me.node, self.me.incarnation)]);
             self.cold.phase = Phase::Standing { term, promised, since: now };
@@ -207,17 +225,17 @@ impl Agreement {
     }
 
     pub(crate) fn on_cold_request(&mut self, now: Instant, from: Life, term: Term) {
-        if from != term.life || term.counter != 0 || self.status != Status::Learner {
+        if from != term.life || term.counter != 0 || !self.may_begin() {
             return;
         }
+        let again = self.off("era-twice") && term.era == self.cold.promised;
         match &self.cold.phase {
             // Asked again: the promise was lost.
             Phase::Promised { term: promised, .. } if *promised == term => {
                 self.send(Destination::Node(from.node), Message::ColdPromise { term });
             }
             Phase::Idle
-                if term.era > self.cold.promised
-                    && term.era > self.term.era
+                if (again || term.era > self.cold.promised && term.era > self.term.era)
                     && self.is_fresh(now)
                     && self.hears_no_primary(now) =>
             {

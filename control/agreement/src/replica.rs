@@ -196,7 +196,7 @@ impl Agreement {
             return false;
         }
         match self.highest.get(&from.node) {
-            Some(highest) if *highest > from.incarnation => {
+            Some(highest) if *highest > from.incarnation && !self.off("life-frame") => {
                 let message = Message::Stale { node: from.node, highest: *highest };
                 self.send(Destination::Node(from.node), message);
                 false
@@ -266,7 +266,12 @@ impl Agreement {
             match self.status {
                 Status::Primary => self.lead(now),
                 Status::Candidate => self.try_office(now),
-                Status::Follower | Status::Silent => self.consider_change(now),
+                Status::Follower | Status::Silent => {
+                    self.consider_change(now);
+                    if self.off("cold-voters") {
+                        self.cold_start(now);
+                    }
+                }
                 Status::Learner => self.cold_start(now),
             }
             if self.status != Status::Primary {

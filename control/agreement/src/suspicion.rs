@@ -6,6 +6,7 @@
 
 use crate::api::{Destination, Status};
 use crate::replica::Agreement;
+use crate::roster::Seat;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use base::Instant;
@@ -128,7 +129,8 @@ impl Agreement {
             .suspicions
             .peers
             .iter()
-            .filter(|(_, peer)| self.committed.votes(peer.life) && now.since(peer.at) <= valid)
+            .filter(|(_, peer)| self.counts(&self.committed, peer.life))
+            .filter(|(_, peer)| now.since(peer.at) <= valid)
             .filter(|(_, peer)| names(&peer.set))
             .map(|(node, _)| *node)
             .collect();
@@ -148,9 +150,11 @@ impl Agreement {
     /// nothing can be agreed.
     pub(crate) fn unsuspected_voters(&self, now: Instant) -> NodeSet {
         let given = self.given(now, &self.committed);
-        let lives = self.committed.seats().map(|(node, seat)| seat.life(node));
+        let whoever = self.off("incarnation-vote");
+        let life = |node, seat: Seat| if whoever { self.newest(node) } else { seat.life(node) };
+        let lives = self.committed.seats().map(|(node, seat)| life(node, seat));
         lives
-            .filter(|life| self.committed.votes(*life))
+            .filter(|life| self.counts(&self.committed, *life))
             .filter(|life| *life == self.me || !self.suspects_life(now, *life))
             .map(|life| life.node)
             .chain(given.iter())

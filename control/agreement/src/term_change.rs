@@ -171,7 +171,9 @@ impl Agreement {
 
     pub(crate) fn on_promise_request(&mut self, now: Instant, from: Life, term: Term) {
         let ended = self.has_obituary(from, self.committed.stint(from));
-        if from != term.life || self.term.era != term.era || !self.votes() || ended {
+        let blank = self.off("incarnation-vote") && self.term == Term::NONE;
+        let other_era = self.term.era != term.era && !blank;
+        if from != term.life || other_era || !self.votes() || ended {
             return;
         }
         if term == self.term && self.status == Status::Silent {
@@ -190,7 +192,8 @@ impl Agreement {
         match self.status {
             Status::Silent | Status::Candidate => true,
             Status::Follower => asker == self.term.life || self.suspects_life(now, self.term.life),
-            Status::Primary | Status::Learner => false,
+            Status::Learner => self.off("incarnation-vote"),
+            Status::Primary => false,
         }
     }
 
@@ -304,7 +307,8 @@ impl Agreement {
     fn promises_suffice(&self, now: Instant) -> bool {
         let promises = &self.change.promises;
         if self.off("promise-roster") {
-            return promises.complete().count() + 1 >= self.committed.majority();
+            let given = self.given(now, &self.committed).len();
+            return promises.complete().count() + 1 + given >= self.committed.majority();
         }
         let enough = |roster: &Roster| {
             let mut votes = self.given(now, roster);
@@ -313,7 +317,7 @@ impl Agreement {
             if roster.votes(self.me) || self.off("evidence-member") {
                 votes.insert(self.me.node);
             }
-            votes.len() >= roster.majority()
+            votes.len() + usize::from(self.off("promise-majority")) >= roster.majority()
         };
         enough(&self.committed)
             && every_later(&self.committed, self.log.after(self.commit), enough)
@@ -382,7 +386,8 @@ impl Agreement {
         let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
         let living = seats.filter(|l| self.committed.votes(*l) && !self.is_over(*l)).count();
         let given = self.given(self.settled, &self.committed).len();
-        self.commit > Op::ZERO && living + given < self.committed.majority()
+        let whoever = self.off("incarnation-vote");
+        self.commit > Op::ZERO && living + given < self.committed.majority() && !whoever
     }
 
     /// Nodes that promised the own candidacy, for the operator.

@@ -286,6 +286,12 @@ impl Node {
         &self.planner
     }
 
+    /// Membership by the committed log.
+    #[must_use]
+    pub const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
     /// The agreement.
     #[must_use]
     pub const fn agreement(&self) -> &Agreement {

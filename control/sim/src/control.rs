@@ -87,6 +87,8 @@ pub struct Control {
     leaving: Option<Instant>,
     patience: Duration,
     stale_told: BTreeMap<NodeId, Instant>,
+    /// R-LIFE is off, here too.
+    believes_the_dead: bool,
 }
 
 impl Control {
@@ -95,6 +97,10 @@ impl Control {
     pub fn new(settings: node::Settings, turn: Duration, patience: Duration, now: Instant) -> Self {
         let me = settings.agreement.me;
         let nodes = settings.names.nodes().collect();
+        #[cfg(feature = "mutations")]
+        let believes_the_dead = settings.agreement.mutations.contains(&"life-frame");
+        #[cfg(not(feature = "mutations"))]
+        let believes_the_dead = false;
         Self {
             node: Node::new(settings, now),
             me,
@@ -115,6 +121,7 @@ impl Control {
             leaving: None,
             patience,
             stale_told: BTreeMap::new(),
+            believes_the_dead,
         }
     }
 
@@ -276,6 +283,9 @@ impl Control {
                 let (life, stint) = (header.from, obituary.stint);
                 let kind = EventKind::Obituary { life, stint };
                 self.node.handle_event(now, Event { at: now, kind });
+            }
+            (Err(Reject::Stale), Body::Agreement(message)) if self.believes_the_dead => {
+                self.node.handle_message(now, header.from, Rc::unwrap_or_clone(message));
             }
             (Err(Reject::Stale), _) => self.answer_stale(now, header.from.node, out),
             _ => {}

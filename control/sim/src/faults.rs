@@ -320,6 +320,15 @@ impl World {
         }
     }
 
+    /// The faults that [`World::heal`] ended may come again.
+    pub fn trouble_again(&mut self) {
+        self.tell(|| "the links and drivers are as bad as before".into());
+        self.healed_at = Real(0);
+        self.network.quality = self.shape.quality;
+        self.manners = self.shape.manners;
+        self.interrupts = self.shape.interrupts > 0;
+    }
+
     /// Machines whose drivers are stuck, or whose daemons are on their way out.
     #[must_use]
     pub fn ailing(&self) -> Vec<NodeId> {

@@ -14,16 +14,19 @@
 //! * [`checkers`]: what must hold.
 //! * [`seed`]: one seed from start to verdict.
 //! * [`scenario`]: written schedules.
+//! * [`large`]: the largest cluster, and what it costs; [`costs`] counts it.
 #![forbid(unsafe_code)]
 
 pub mod checkers;
 pub mod clock;
 pub mod control;
+pub mod costs;
 pub mod draw;
 pub mod drivers;
 pub mod fast;
 pub mod faults;
 pub mod gate;
+pub mod large;
 pub mod life;
 pub mod look;
 pub mod machine;

@@ -131,7 +131,7 @@ impl World {
         let forget = shape.sabotage == Some(Sabotage::ForgetEra);
         let agreement = agreement::Settings {
             me: life,
-            voters: shape.nodes,
+            voters: shape.voters,
             witnesses: shape.witnesses,
             interval: timing.interval,
             misses: timing.misses,

@@ -24,6 +24,11 @@ impl World {
         if era != seen.era {
             (seen.era, seen.commit) = (era, 0);
         }
+        let leads = agreement.status() == Status::Primary;
+        let new_term = leads && seen.primary_in != Some((term.era, term.counter));
+        if seen.commit >= agreement.commit().0 && !new_term {
+            return;
+        }
         let fenced = |(_, entry): &(Op, &Entry)| matches!(entry.kind, EntryKind::Fenced { .. });
         let fenced = log.after(Op::ZERO).filter(fenced).collect();
         let by = log::Committer { life, era, term, fenced };
@@ -57,12 +62,12 @@ impl World {
                 }
             }
         }
-        if agreement.status() == Status::Primary
-            && seen.primary_in != Some((term.era, term.counter))
-            && found.is_ok()
-        {
+        if new_term && found.is_ok() {
             seen.primary_in = Some((term.era, term.counter));
+            let promised = checkers.promise.promised_to(term);
             found = checkers.log.became_primary(life, term, |op| log.get(op));
+            let by = log::Elected { life, term, commit: agreement.commit() };
+            found = found.and_then(|()| checkers.log.elected(&by, &promised));
             news.push((Op::ZERO, EntryKind::Noop));
         }
         self.keep(found);

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
+use ng_sim::large;
 use ng_sim::scenario::{Scenario, play};
 use ng_sim::seed::{self, Options, Report};
 use ng_sim::shape::Sabotage;
@@ -24,6 +25,9 @@ struct Arguments {
     /// Nodes per cluster; drawn if not given.
     #[arg(long)]
     nodes: Option<u8>,
+    /// Hours of its own time that each cluster lives, with faults spread over them.
+    #[arg(long)]
+    hours: Option<f64>,
     /// Goes on after a seed has failed.
     #[arg(long)]
     keep_going: bool,
@@ -46,6 +50,21 @@ struct Arguments {
     /// Plays this schedule instead.
     #[arg(long)]
     scenario: Option<PathBuf>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// The largest cluster: what a beat, a change of the view and an admission of many cost.
+    Large {
+        /// Nodes.
+        #[arg(long, default_value_t = 128)]
+        nodes: u8,
+        /// Of these, how many vote.
+        #[arg(long, default_value_t = 7)]
+        voters: u8,
+    },
 }
 
 /// Between two lines of progress.
@@ -55,6 +74,21 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let told: Option<fn(&str)> =
         if arguments.verbose { Some(|line| println!("{line}")) } else { None };
+    if let Some(What::Large { nodes, voters }) = arguments.what {
+        let told = |phase: &large::Phase| {
+            println!("{}", large::line(phase, nodes));
+            if arguments.messages {
+                println!("{:#?}", phase.costs.traffic);
+            }
+        };
+        return Ok(match large::run(nodes, voters, told) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(found) => {
+                println!("FAILED: {found}");
+                ExitCode::FAILURE
+            }
+        });
+    }
     if let Some(path) = &arguments.scenario {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let mut scenario = Scenario::parse(&text)
@@ -78,7 +112,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let messages = arguments.messages;
     let (sabotage, mutations) = (arguments.sabotage, rules(&arguments));
-    let options = Options { nodes: arguments.nodes, sabotage, mutations, told, messages };
+    let span = arguments.hours.map(|hours| Duration::from_secs_f64(hours.max(0.0) * 3_600.0));
+    let span = span.map(|span| base::Duration(span.as_nanos() as u64));
+    let options = Options { nodes: arguments.nodes, sabotage, mutations, span, told, messages };
     Ok(if run(&arguments, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -97,6 +133,7 @@ struct Sum {
     entries: u64,
     removals: u64,
     cold: u64,
+    rounds: u64,
     helped: u64,
     slowest: (u64, u64),
     line_at: Option<Instant>,
@@ -111,17 +148,23 @@ impl Sum {
         self.entries += report.entries;
         self.removals += report.removals;
         self.cold += u64::from(report.era > 1);
+        self.rounds += report.rounds;
         self.helped += u64::from(report.helped);
         self.slowest = self.slowest.max((report.recovered, report.seed));
     }
     fn line(&self, began: Instant) -> String {
         format!(
-            "{} seeds, {} failed; {} s of cluster time, {} M steps, {} entries, {} removals, \
+            "{} seeds, {} failed; {} s of cluster time{}, {} M steps, {} entries, {} removals, \
              {} with another cold start, {} after an operator's restart; \
              slowest recovery {}.{} deadlines (seed {}); {:.1} s",
             self.seeds,
             self.failed,
             self.lasted_ms / 1_000,
+            if self.rounds == 0 {
+                String::new()
+            } else {
+                format!(" with {} times of trouble", self.rounds)
+            },
             self.planned / 1_000_000,
             self.entries,
             self.removals,
@@ -155,7 +198,7 @@ fn run(arguments: &Arguments, options: &Options) -> bool {
                         println!("seed {} FAILED: {found}", report.seed);
                         println!(
                             "  replay: {}{}",
-                            seed::replay_line(report.seed, arguments.nodes),
+                            seed::replay_line(report.seed, arguments.nodes, arguments.hours),
                             commit()
                         );
                         stop.store(!arguments.keep_going, Ordering::Relaxed);

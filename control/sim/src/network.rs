@@ -51,13 +51,23 @@ pub struct Wall {
     pub share_ppm: u64,
     /// They are not lost, but come up to so much later; zero = lost.
     pub held: Duration,
+    /// And at least so much later, if they are held.
+    pub held_least: Duration,
 }
 
 impl Wall {
     /// Nothing gets through.
     #[must_use]
     pub const fn whole(links: u8, from: NodeSet, to: NodeSet) -> Self {
-        Self { links, from, to, only: None, share_ppm: ALL, held: Duration::ZERO }
+        Self {
+            links,
+            from,
+            to,
+            only: None,
+            share_ppm: ALL,
+            held: Duration::ZERO,
+            held_least: Duration::ZERO,
+        }
     }
 }
 
@@ -129,7 +139,7 @@ impl Network {
                 if wall.held == Duration::ZERO {
                     return [None, None];
                 }
-                held = held.max(Duration(dice.below(wall.held.0)));
+                held = held.max(wall.held_least + Duration(dice.below(wall.held.0)));
             }
         }
         let quality = self.quality;

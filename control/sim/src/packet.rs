@@ -35,7 +35,9 @@ impl Body {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// Its bytes, without the header.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Beat(beat) => {
                 let mut buffer = [0; BEAT_MAX];

@@ -23,6 +23,8 @@ pub struct Options {
     pub sabotage: Option<Sabotage>,
     /// Rules of the agreement that are switched off.
     pub mutations: Vec<&'static str>,
+    /// So much of the cluster's own time, with faults spread over it.
+    pub span: Option<Duration>,
     /// A line for each thing that happens goes there.
     pub told: Option<fn(&str)>,
     /// Messages of the agreement are told too.
@@ -42,6 +44,8 @@ pub struct Report {
     pub entries: u64,
     /// Eras begun.
     pub era: u32,
+    /// Times that faults began and were over again.
+    pub rounds: u64,
     /// Members removed.
     pub removals: u64,
     /// How long the cluster took to be well after its faults had ended, in tenths of a deadline.
@@ -55,11 +59,14 @@ pub struct Report {
 /// Deadlines within which a cluster without faults has to be well (I11).
 const DEADLINES: u64 = 20;
 
+/// About so often faults come in a long seed.
+const ROUNDS: u64 = 60;
+
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Report {
     let mut dice = Prng::new(seed ^ 0x5EED_0F5E_ED00);
-    let quiet = dice.chance(1, 6);
+    let quiet = dice.chance(1, 6) && options.span.is_none();
     let shape = draw_shape(&mut dice, options, quiet);
     let mut world = World::new(shape, dice.next_u64());
     (world.told, world.messages) = (options.told, options.messages);
@@ -69,7 +76,12 @@ pub fn run(seed: u64, options: &Options) -> Report {
         world.set_timing(node, timing);
     }
     world.tell(|| format!("seed {seed}: quiet {quiet}, {:?}", world.shape));
-    let run = || if quiet { live_quietly(&mut world) } else { suffer(&mut world, &mut dice) };
+    let mut rounds = 0;
+    let run = || match options.span {
+        Some(span) => endure(&mut world, &mut dice, span, &mut rounds),
+        None if quiet => live_quietly(&mut world),
+        None => suffer(&mut world, &mut dice),
+    };
     let found = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.err(),
         Err(panic) => Some(Violation { rule: "no panic", text: words(panic.as_ref()) }),
@@ -81,6 +93,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         planned: world.planned(),
         entries: log.length(log.era()),
         era: log.era(),
+        rounds,
         removals: log.removals(),
         recovered: world.recovered,
         helped: world.helped,
@@ -217,6 +230,13 @@ fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     if dice.chance(3, 4) {
         world.run(deadline * 10)?;
     }
+    trouble(world, dice)
+}
+
+/// Faults for a while, then none; in the end all is well.
+fn trouble(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
+    let deadline = world.shape.deadline();
+    let nodes: Vec<_> = world.shape.nodes.iter().collect();
     let weights = Weights::draw(dice);
     let gap = deadline.0 * [1, 2, 4, 8][dice.below(4) as usize];
     let until = world.now.after(deadline * (10 + dice.below(30)));
@@ -247,6 +267,34 @@ fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     }
     recover(world)?;
     calm(world)
+}
+
+/// Long: faults come and go, and in between it only has to stay as it is.
+fn endure(
+    world: &mut World,
+    dice: &mut Prng,
+    span: Duration,
+    rounds: &mut u64,
+) -> Result<(), Violation> {
+    for node in world.shape.nodes.iter().collect::<Vec<_>>() {
+        world.start(node);
+    }
+    recover(world)?;
+    let calm_max = span.0 / ROUNDS;
+    while world.now.0 < span.0 {
+        let removals = world.checkers.log.removals();
+        world.run(Duration(dice.below(2 * calm_max)))?;
+        if world.checkers.log.removals() > removals {
+            return Violation::found(
+                "no needless failover",
+                "a member was removed without a fault",
+            );
+        }
+        world.trouble_again();
+        trouble(world, dice)?;
+        *rounds += 1;
+    }
+    Ok(())
 }
 
 /// Waits until the machines are up, and then for what I11 promises.
@@ -333,7 +381,9 @@ fn calm(world: &mut World) -> Result<(), Violation> {
 
 /// The line that replays a seed.
 #[must_use]
-pub fn replay_line(seed: u64, nodes: Option<u8>) -> String {
-    let nodes = nodes.map(|n| format!(" -- --nodes {n}")).unwrap_or_default();
-    format!("cargo xtask sim --seeds 1 --from {seed}{nodes}")
+pub fn replay_line(seed: u64, nodes: Option<u8>, hours: Option<f64>) -> String {
+    let nodes = nodes.map(|n| format!(" --nodes {n}")).unwrap_or_default();
+    let more = nodes + &hours.map(|hours| format!(" --hours {hours}")).unwrap_or_default();
+    let more = if more.is_empty() { more } else { format!(" --{more}") };
+    format!("cargo xtask sim --seeds 1 --from {seed}{more}")
 }

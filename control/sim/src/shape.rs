@@ -63,6 +63,8 @@ impl Timing {
 pub struct Shape {
     /// The configured nodes.
     pub nodes: NodeSet,
+    /// Those of them whose votes count.
+    pub voters: NodeSet,
     /// Those of them that own nothing.
     pub witnesses: NodeSet,
     /// Links.
@@ -118,6 +120,7 @@ impl Shape {
     pub fn calm(n: u8) -> Self {
         Self {
             nodes: (1..=n).map(id).collect(),
+            voters: (1..=n).map(id).collect(),
             witnesses: NodeSet::EMPTY,
             links: 2,
             interval: Duration::from_millis(10),
@@ -180,7 +183,7 @@ impl Shape {
     /// How many votes decide.
     #[must_use]
     pub const fn majority(&self) -> usize {
-        self.nodes.len() / 2 + 1
+        self.voters.len() / 2 + 1
     }
     /// The names of the nodes.
     #[must_use]

@@ -3,6 +3,7 @@
 use crate::checkers::Violation;
 use crate::clock::Real;
 use crate::control::{Control, ControlOut};
+use crate::costs::Stopwatch;
 use crate::drivers;
 use crate::fast::{Fast, FastOut};
 use crate::gate::Gate;
@@ -100,8 +101,12 @@ impl World {
         }
         let mut out = Vec::new();
         let interrupt = interruption(&mut self.dice, per_thousand);
+        let watch = self.costs.as_ref().map(|_| Stopwatch::start());
         let turn = process.actor.turn(clock.local(at), (&board, &gate), &mut out, interrupt);
         let next = process.next_turn(at, clock.real(process.actor.deadline()));
+        if let (Some(costs), Some(watch)) = (&mut self.costs, watch) {
+            costs.turned(life, Stream::Fast, watch);
+        }
         for out in out {
             self.fast_out(life, out);
         }
@@ -165,8 +170,12 @@ impl World {
         }
         let mut out = Vec::new();
         let interrupt = interruption(&mut self.dice, per_thousand);
+        let watch = self.costs.as_ref().map(|_| Stopwatch::start());
         let turn = process.actor.turn(clock.local(at), (&board, &gate), &mut out, interrupt);
         let next = process.next_turn(at, clock.real(process.actor.deadline()));
+        if let (Some(costs), Some(watch)) = (&mut self.costs, watch) {
+            costs.turned(life, Stream::Control, watch);
+        }
         self.look_at_log(life);
         for out in out {
             self.control_out(life, out);
@@ -286,6 +295,9 @@ impl World {
             (link, Packet::new(header, body, self.shape.sealed))
         };
         let packets: Vec<(u8, Packet)> = links.map(packet).collect();
+        if let Some(costs) = &mut self.costs {
+            costs.sent(from, body, to.len(), packets.len());
+        }
         for node in to.iter().copied().filter(|n| *n != from.node) {
             let mut soonest: Option<Duration> = None;
             for (link, packet) in &packets {

@@ -3,6 +3,7 @@
 
 use crate::checkers::{Checkers, Violation};
 use crate::clock::{Clock, Real};
+use crate::costs::Costs;
 use crate::drivers::Manners;
 use crate::faults::Fault;
 use crate::machine::Machine;
@@ -81,6 +82,8 @@ pub struct World {
     pub helped: bool,
     /// Messages of the agreement are told too.
     pub messages: bool,
+    /// What all that is sent amounts to, and what the turns cost; counted if somebody wants to know.
+    pub costs: Option<Box<Costs>>,
     /// When the faults ended: none strikes from then on, whatever was planned.
     pub healed_at: Real,
     pub(crate) queue: Queue<What>,
@@ -101,7 +104,7 @@ impl World {
         });
         let machines = machines.collect();
         let mut checkers = Checkers::default();
-        checkers.log.configure(shape.nodes);
+        checkers.log.configure(shape.voters);
         checkers.needless.configure(&shape);
         let mut queue = Queue::new();
         queue.push(Real(0).after(shape.observe), What::Ask);
@@ -120,6 +123,7 @@ impl World {
             recovered: 0,
             helped: false,
             messages: false,
+            costs: None,
             healed_at: Real(0),
             queue,
             broken: None,

@@ -15,8 +15,16 @@ const TWO_OWNERS: &[&str] = &[
     "S2b shut before the next",
     "S2b shut before the removal",
 ];
-const TWO_LOGS: &[&str] =
-    &["I1 agreement", "I2 survival", "I3 one order", "I9 one era", "I10 quorum"];
+const TWO_LOGS: &[&str] = &[
+    "I1 agreement",
+    "I2 survival",
+    "I3 one order",
+    "I7 one promise",
+    "I7 one primary",
+    "I8 voter life",
+    "I9 one era",
+    "I10 quorum",
+];
 const NEEDLESS: &[&str] = &["no needless move"];
 
 /// Seeds within which each must be seen.
@@ -103,6 +111,20 @@ mod rules {
     #[test]
     fn a_vote_without_one_of_its_rules_is_seen() {
         for rule in ["incarnation-vote", "admit-by-old-roster"] {
+            must_find(&without(&[rule]), TWO_LOGS);
+        }
+    }
+
+    #[test]
+    fn a_commit_or_a_promise_without_one_of_its_rules_is_seen() {
+        for rule in ["promise-binds", "commit-majority", "promise-majority", "select-term"] {
+            must_find(&without(&[rule]), TWO_LOGS);
+        }
+    }
+
+    #[test]
+    fn a_cold_start_without_one_of_its_rules_is_seen() {
+        for rule in ["cold-majority", "cold-binds", "cold-voters", "era-twice"] {
             must_find(&without(&[rule]), TWO_LOGS);
         }
     }

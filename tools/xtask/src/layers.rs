@@ -53,6 +53,8 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         ],
     ),
     ("control/sim", Program, CORES),
+    // It feeds every decoder, those of the edges too.
+    ("control/proof", Program, PROOF),
     (
         "tools/ng",
         Program,
@@ -147,6 +149,21 @@ const CORES: &[&str] = &[
     "control/driver",
     "control/services",
     "control/node",
+];
+
+/// What takes bytes or entries from outside.
+const PROOF: &[&str] = &[
+    "fastpath/base",
+    "fastpath/wire",
+    "fastpath/heartbeat",
+    "fastpath/shm",
+    "control/agreement",
+    "control/membership",
+    "control/driver",
+    "control/services",
+    "control/node",
+    "control/config",
+    "control/api",
 ];
 
 /// Outside crates that a core may use: they do no I/O.

@@ -1,6 +1,7 @@
 //! I1: no op has two different committed entries in one era, at any node. I2: a new primary's log
-//! has every entry committed in terms up to its own. I10: no commit without a majority of slots,
-//! each by its roster life in force.
+//! has every entry committed in terms up to its own. I8: it was promised by roster lives. I9: no
+//! commit in an era after a later one has begun. I10: no commit without a majority of slots, each by
+//! its roster life in force.
 //!
 //! The first commit that is seen anywhere makes the committed log; everything else is compared with
 //! it.
@@ -8,7 +9,7 @@
 use super::Violation;
 use super::evidence::given;
 use super::promise::Promises;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term};
 
 /// Who holds a slot's vote, and the stint, by a prefix of the log.
@@ -73,6 +74,17 @@ pub struct Committer<'a> {
     pub fenced: Vec<(Op, &'a Entry)>,
 }
 
+/// A node that has become primary.
+#[derive(Clone, Copy, Debug)]
+pub struct Elected {
+    /// Which life.
+    pub life: Life,
+    /// Of which term.
+    pub term: Term,
+    /// Committed in its log before it led.
+    pub commit: Op,
+}
+
 #[derive(Clone, Debug)]
 struct Committed {
     entry: Entry,
@@ -112,6 +124,7 @@ impl CommittedLog {
         promises: &Promises,
     ) -> Result<bool, Violation> {
         let Committer { life, era, term, .. } = *by;
+        let newest = self.era();
         let record = self.eras.entry(era).or_default();
         if record.seats.is_empty() {
             record.seats.push(Seats::default());
@@ -130,6 +143,10 @@ impl CommittedLog {
         if index != record.entries.len() {
             let text = format!("era {era}: {life:?} commits {op:?} out of order");
             return Violation::found("I1 agreement", text);
+        }
+        if era < newest {
+            let text = format!("{life:?} commits {op:?} of era {era}: era {newest} has begun");
+            return Violation::found("I9 one era", text);
         }
         if let EntryKind::Cold { admits, .. } = entry.kind {
             record.batch = 1 + u64::from(admits);
@@ -176,6 +193,28 @@ impl CommittedLog {
         }
         let text = format!("era {era}, {op:?} is committed with {have} of {need} votes: {known:?}");
         Violation::found("I10 quorum", text)
+    }
+
+    /// I8, of promises: a term is led by promises of a majority of the slots in force at the commit
+    /// that the candidate learned, each by its roster life; an era by a majority of the voters.
+    pub fn elected(&self, by: &Elected, promised: &BTreeSet<Life>) -> Result<(), Violation> {
+        let Elected { life, term, commit } = *by;
+        let seats = self.seats_at(term.era, commit);
+        let begins = term.counter == 0;
+        let counts = |life: &Life| {
+            self.voters.contains(life.node)
+                && (begins || seats.is_some_and(|seats| seats.votes(*life)))
+        };
+        let mut lives = promised.clone();
+        lives.insert(life);
+        let nodes: NodeSet = lives.iter().filter(|l| counts(l)).map(|life| life.node).collect();
+        // One of two may have evidence instead (R-FENCE): what it says is checked where it commits.
+        let need = if self.voters.len() == 2 && !begins { 1 } else { self.voters.len() / 2 + 1 };
+        if nodes.len() >= need {
+            return Ok(());
+        }
+        let text = format!("{life:?} leads {term:?} from {commit:?} by {nodes:?}, needs {need}");
+        Violation::found("I8 voter life", text)
     }
 
     /// A node has become primary of `term`; `entry` reads its log.
@@ -276,8 +315,9 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::testing::{begun, by, entry, life, term};
+    use super::{Committer, Elected};
     use crate::shape::id;
-    use wire::{EntryKind, Incarnation, Op};
+    use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Term};
 
     #[test]
     fn two_entries_at_one_op_are_seen() {
@@ -292,6 +332,34 @@ mod tests {
     #[test]
     fn a_commit_with_one_vote_of_three_is_seen() {
         assert_eq!(begun(&[]).unwrap_err().rule, "I10 quorum");
+    }
+
+    #[test]
+    fn a_primary_by_lives_that_do_not_vote_is_seen() {
+        let (log, _) = begun(&[2]).unwrap();
+        let later = |n| Life { incarnation: Incarnation(2), ..life(n) };
+        let elected = |promised: &[Life]| {
+            let by = Elected { life: life(1), term: term(2), commit: Op(4) };
+            log.elected(&by, &promised.iter().copied().collect())
+        };
+        assert_eq!(elected(&[life(3)]), Ok(()));
+        assert_eq!(elected(&[later(3), later(2)]).unwrap_err().rule, "I8 voter life");
+    }
+
+    #[test]
+    fn a_commit_in_an_era_that_is_over_is_seen() {
+        let (mut log, mut promises) = begun(&[2]).unwrap();
+        let term = Term { era: 2, ..term(0) };
+        promises.sent(life(2), &Message::PrepareOk { term, op: Op(5) }).unwrap();
+        let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
+        let kinds = [EntryKind::Cold { era: 2, admits: 2 }, admit(1), admit(2)];
+        for (op, kind) in (1..).map(Op).zip(kinds) {
+            let by = Committer { era: 2, term, ..by(1) };
+            let entry = Entry { term, level: 1, kind };
+            assert_eq!(log.committed(&by, op, &entry, &promises), Ok(true));
+        }
+        let found = log.committed(&by(1), Op(5), &entry(EntryKind::Noop), &promises);
+        assert_eq!(found.unwrap_err().rule, "I9 one era");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What must hold, judged only by what comes out of the nodes. Nothing here knows how the cores
 //! work.
 //!
-//! * [`log`]: I1 agreement, I2 survival, I10 quorum, and the roster that the committed log implies.
+//! * [`log`]: I1 agreement, I2 survival, I8 voter life, I9 one era, I10 quorum, and the roster that the
+//!   committed log implies.
 //! * [`views`]: I3 one order of views, and one state of the planner per log position (S1).
 //! * [`promise`]: I7 one promise, one primary per term.
 //! * [`lease`]: I4 whoever holds a lease is a member by the committed log (S2).

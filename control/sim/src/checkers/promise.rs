@@ -8,10 +8,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use wire::codec::Writer;
 use wire::{Entry, Incarnation, Life, Message, NodeId, Op, Term};
 
+/// Terms whose promises are remembered: a candidate takes office in one of the latest or never.
+const PROMISERS_MAX: usize = 256;
+
 /// What the lives have promised and acknowledged, by what they sent.
 #[derive(Debug, Default)]
 pub struct Promises {
     promised: BTreeMap<Life, Term>,
+    /// Who promised the latest terms, those of an era included.
+    promisers: BTreeMap<Term, BTreeSet<Life>>,
     /// Promises to begin an era bind until the candidate gives it up, or its life is over: then it
     /// never leads it.
     eras: BTreeMap<Life, BTreeSet<Term>>,
@@ -32,8 +37,10 @@ impl Promises {
             Message::Promise { term, .. } => {
                 self.check_promise(by, *term, "promises")?;
                 self.promised.insert(by, *term);
+                self.note_promise(by, *term);
             }
             Message::ColdPromise { term } => {
+                self.note_promise(by, *term);
                 self.eras.entry(by).or_default().insert(*term);
             }
             Message::ColdRelease { term } if by == term.life => {
@@ -64,6 +71,18 @@ impl Promises {
             _ => {}
         }
         Ok(())
+    }
+
+    fn note_promise(&mut self, by: Life, term: Term) {
+        self.promisers.entry(term).or_default().insert(by);
+        if self.promisers.len() > PROMISERS_MAX {
+            self.promisers.pop_first();
+        }
+    }
+    /// The lives that promised a term.
+    #[must_use]
+    pub fn promised_to(&self, term: Term) -> BTreeSet<Life> {
+        self.promisers.get(&term).cloned().unwrap_or_default()
     }
 
     fn check_entries(
@@ -121,8 +140,10 @@ impl Promises {
         counts: impl Fn(Life) -> bool,
     ) -> usize {
         let same = |term: &&Term| term.era == least.era;
-        let terms: BTreeSet<Term> =
-            self.acknowledged.keys().chain(&self.led).chain([&own]).filter(same).copied().collect();
+        let acknowledged = self.acknowledged.range(least..).map(|(term, _)| term);
+        let led = self.led.range(least..).take_while(same);
+        let known = acknowledged.take_while(same).chain(led);
+        let terms: BTreeSet<Term> = known.chain([&own]).copied().collect();
         let votes = |term: Term| {
             let acks = self.acknowledged.get(&term).into_iter().flatten();
             let lives: BTreeSet<Life> = acks
@@ -132,7 +153,12 @@ impl Promises {
                 .collect();
             lives.into_iter().filter(|life| counts(*life)).count()
         };
-        terms.into_iter().filter(|term| *term >= least).map(votes).max().unwrap_or(0)
+        terms
+            .into_iter()
+            .filter(|t| *t >= least && t.era == least.era)
+            .map(votes)
+            .max()
+            .unwrap_or(0)
     }
 }
 

@@ -4,7 +4,8 @@
 //! ```text
 //! nodes 3                     configuration first: nodes, links, witness, interval, misses, loss,
 //!                             timing INTERVAL MISSES (others that nodes may get), slow drivers TIME,
-//!                             latency, again (time until daemons are started again), seed; catches RULE…: it fails when that rule is off
+//!                             latency, again (time until daemons are started again), seed; catches
+//!                             RULE…: it fails when that rule is off, or all that `+` joins
 //! service vip lease 1 2 3     name, policy, nodes in order of preference; `fail-back` may follow
 //! start 1 2 3                 or restart
 //! settle                      everybody that is up is a member, every service runs
@@ -14,13 +15,16 @@
 //! partition 1 | 2 3           also: oneway [fast|control] 1 -> 2 3, link 0 down [NODE], heal
 //! settings 2 100ms 3          before its start or while it runs
 //! move vip 2                  also: clear vip at 1, confirm 2 off at 1
+//! hold control 1 -> 2 400ms   frames are not lost, but come so much later, until `heal`
 //! run 100ms
-//! mark                        removals are counted from here; `settle` does the same
+//! mark                        removals are counted from here, and `kept` is about what is committed
+//!                             now; `settle` does the same
 //! expect owner vip 2 within 40ms
 //! ```
 //!
 //! What can be expected: `owner S N`, `no owner S`, `member N`, `removed N`, `no removal`,
 //! `removals COUNT`, `primary N`, `no lease`, `no quorum`, `learned N` (has the log and no vote),
+//! `kept` (there is a primary, and it has committed all that had been at the mark),
 //! `answer S N` and `silence S` (what the observer outside hears).
 //!
 //! * [`parse`]: lines into steps, with errors that name the line.

@@ -60,6 +60,9 @@ pub enum Seen {
     NoQuorum,
     /// The node has the committed log, and no vote of its own by it yet.
     Learned(Who),
+    /// There is a primary, and it has committed, in the same era, what was committed at the last
+    /// `mark` or `settle`.
+    Kept,
     /// The observer hears that node, and no other.
     Answer(String, Who),
     /// The observer hears nobody.
@@ -89,6 +92,8 @@ pub enum Step {
     Partition(Vec<Who>, Vec<Who>),
     /// The second does not hear the first, or one process of it does not.
     OneWay(Vec<Who>, Vec<Who>, Option<Stream>),
+    /// The second hears the first so much later, or one process of it does.
+    Hold(Vec<Who>, Vec<Who>, Option<Stream>, Duration),
     /// A link is down, for all or for one.
     LinkDown(u8, Option<Who>),
     /// All walls come down.
@@ -202,13 +207,14 @@ fn step(words: &[&str]) -> Result<Step, String> {
             Step::Partition(a, b)
         }
         ["oneway", rest @ ..] => {
-            let (only, rest) = match rest {
-                ["fast", rest @ ..] => (Some(Stream::Fast), rest),
-                ["control", rest @ ..] => (Some(Stream::Control), rest),
-                rest => (None, rest),
-            };
+            let (only, rest) = stream(rest);
             let (a, b) = sides(rest, "->")?;
             Step::OneWay(a, b, only)
+        }
+        ["hold", rest @ .., span] => {
+            let (only, rest) = stream(rest);
+            let (a, b) = sides(rest, "->")?;
+            Step::Hold(a, b, only, duration(span)?)
         }
         ["link", link, "down"] => Step::LinkDown(digit(link)?, None),
         ["link", link, "down", n] => Step::LinkDown(digit(link)?, Some(who(n))),
@@ -235,6 +241,7 @@ fn seen(words: &[&str]) -> Result<Seen, String> {
         ["no", "lease"] => Seen::NoLease,
         ["no", "quorum"] => Seen::NoQuorum,
         ["primary", n] => Seen::Primary(who(n)),
+        ["kept"] => Seen::Kept,
         ["learned", n] => Seen::Learned(who(n)),
         ["answer", service, n] => Seen::Answer((*service).into(), who(n)),
         ["silence", service] => Seen::Silence((*service).into()),
@@ -268,6 +275,15 @@ fn sides(words: &[&str], between: &str) -> Result<(Vec<Who>, Vec<Who>), String> 
     let at = words.iter().position(|w| *w == between);
     let at = at.ok_or_else(|| format!("the sides are parted by `{between}`"))?;
     Ok((nodes(&words[..at])?, nodes(&words[at + 1..])?))
+}
+
+/// Whose frames: of one process, if it is named.
+fn stream<'a, 'b>(words: &'a [&'b str]) -> (Option<Stream>, &'a [&'b str]) {
+    match words {
+        ["fast", rest @ ..] => (Some(Stream::Fast), rest),
+        ["control", rest @ ..] => (Some(Stream::Control), rest),
+        rest => (None, rest),
+    }
 }
 
 fn which(word: &str) -> Result<Which, String> {

@@ -10,7 +10,7 @@ use agreement::Status;
 use base::Duration;
 use node::Command;
 use std::collections::BTreeMap;
-use wire::{NodeId, NodeSet, ServiceId, Stream};
+use wire::{NodeId, NodeSet, Op, ServiceId, Stream};
 
 /// How closely an expectation is timed.
 const STEP: Duration = Duration::from_micros(250);
@@ -21,7 +21,7 @@ const SETTLE: u64 = 40;
 pub fn play(scenario: &Scenario, told: Option<fn(&str)>) -> Result<(), String> {
     let mut world = World::new(scenario.shape.clone(), scenario.seed);
     world.told = told;
-    let mut player = Player { world, names: BTreeMap::new(), removals: 0 };
+    let mut player = Player { world, names: BTreeMap::new(), removals: 0, kept: (0, Op::ZERO) };
     for (line, step) in &scenario.steps {
         player.world.tell(|| format!("line {line}: {step:?}"));
         player.step(step).map_err(|what| format!("line {line}: {what}"))?;
@@ -33,6 +33,8 @@ struct Player {
     world: World,
     names: BTreeMap<String, NodeId>,
     removals: u64,
+    /// Era and last op that were committed at the last mark.
+    kept: (u32, Op),
 }
 
 impl Player {
@@ -44,7 +46,7 @@ impl Player {
                 }
             }
             Step::Settle => self.settle()?,
-            Step::Mark => self.removals = self.world.checkers.log.removals(),
+            Step::Mark => self.mark(),
             Step::Let(name, who) => {
                 let node = self.one(who)?;
                 self.names.insert(name.clone(), node);
@@ -75,6 +77,13 @@ impl Player {
                 self.wall(b, a, None)?;
             }
             Step::OneWay(a, b, only) => self.wall(a, b, *only)?,
+            Step::Hold(a, b, only, span) => {
+                let (from, to) = (self.all(a)?, self.all(b)?);
+                let wall = Wall::whole(self.world.network.every_link(), from, to);
+                let held = Duration::from_micros(1);
+                let wall = Wall { only: *only, held, held_least: *span, ..wall };
+                self.world.network.build(wall);
+            }
             Step::LinkDown(link, who) => self.link_down(*link, who.as_ref())?,
             Step::Heal => self.world.network.tear_all(),
             Step::Move(service, who) => {
@@ -105,13 +114,19 @@ impl Player {
         Ok(())
     }
 
+    fn mark(&mut self) {
+        let log = &self.world.checkers.log;
+        self.removals = log.removals();
+        self.kept = (log.era(), Op(log.length(log.era())));
+    }
+
     fn settle(&mut self) -> Result<(), String> {
         let span = self.world.shape.deadline() * SETTLE;
         let done = self.world.run_while(span, STEP, |w| {
             let wanted = |m: &Machine| !m.wanted || m.is_up();
             w.machines.values().all(wanted) && progress::missing(w, false).is_none()
         });
-        self.removals = self.world.checkers.log.removals();
+        self.mark();
         match done.map_err(|v| v.to_string())? {
             Some(_) => Ok(()),
             None => {
@@ -149,6 +164,7 @@ impl Player {
             Seen::Primary(who) => Fact::Primary(self.one(who)?),
             Seen::NoQuorum => Fact::NoQuorum,
             Seen::Learned(who) => Fact::Learned(self.one(who)?),
+            Seen::Kept => Fact::Kept(self.kept.0, self.kept.1),
             Seen::Answer(service, who) => {
                 Fact::Answer(self.service(service)?, Some(self.one(who)?))
             }
@@ -212,6 +228,7 @@ enum Fact {
     Primary(NodeId),
     NoQuorum,
     Learned(NodeId),
+    Kept(u32, Op),
     Answer(ServiceId, Option<NodeId>),
 }
 
@@ -235,6 +252,7 @@ impl Fact {
             Self::NoLease => machines.all(|m| m.lease(world.now).is_none()),
             Self::Primary(node) => primary(world) == Some(node),
             Self::Learned(node) => has_learned(world, node),
+            Self::Kept(era, op) => world.machines.values().any(|m| has_kept(m, era, op)),
             Self::Answer(service, node) => progress::answering(world, service) == node,
             Self::NoQuorum => {
                 let has = |m: &Machine| m.control().is_some_and(|c| c.node.quorum().held);
@@ -242,6 +260,15 @@ impl Fact {
             }
         }
     }
+}
+
+/// True if this machine leads and has committed `op` of that era: which entry stands there is I1's.
+fn has_kept(machine: &Machine, era: u32, op: Op) -> bool {
+    machine.control().is_some_and(|control| {
+        let agreement = control.node.agreement();
+        let leads = agreement.status() == Status::Primary && agreement.term().era == era;
+        leads && agreement.commit() >= op
+    })
 }
 
 /// True if the node knows all that is committed and has no vote by it.

@@ -1,0 +1,283 @@
+//! Entries through the committed path of several nodes: agreement, membership, planner. The entries
+//! are arbitrary; a primary that says so makes them agreed, whatever they are. Each node gets them in
+//! batches of its own, at times of its own, some twice, with its own timers and its own lease in
+//! between. At every position of the log that two nodes have both applied, their state is the same.
+
+use crate::arbitrary;
+use crate::choices::Choices;
+use base::{Duration, Instant, Prng};
+use driver::FencePolicy;
+use membership::{LeftCause, Names};
+use node::{Action, Node};
+use services::{Placement, ResourceSpec, ServiceSpec};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use wire::{
+    Entry, EntryKind, Incarnation, Life, Message, NODES_MAX, NodeId, NodeSet, Op, ServiceId, Term,
+};
+
+/// Longest log of one era.
+const LOG_MAX: u64 = 40;
+/// Who leads; no entry ends this life.
+const PRIMARY: u8 = 6;
+/// Who applies: a voter, a witness, and a node without a vote.
+const APPLIERS: [u8; 3] = [2, 3, 5];
+const VOTERS: [u8; 4] = [1, 2, 3, 6];
+
+/// A node of a test.
+///
+/// # Panics
+/// If there can be no such node: the numbers are ours.
+#[must_use]
+pub fn id(n: u8) -> NodeId {
+    NodeId::new(n).expect("a number of 1 to 128")
+}
+
+/// Settings of one life in a cluster of six nodes, four of them voters, and three services.
+#[must_use]
+pub fn settings(me: Life) -> node::Settings {
+    let service = |n: u16, fence, placement, nodes: &[u8]| ServiceSpec {
+        id: ServiceId(n),
+        name: format!("s{n}"),
+        nodes: nodes.iter().copied().map(id).collect(),
+        placement,
+        fence,
+        resources: vec![ResourceSpec {
+            name: "r".into(),
+            kind: "k".into(),
+            lease_bound: fence == FencePolicy::Lease,
+        }],
+    };
+    node::Settings {
+        agreement: agreement::Settings {
+            me,
+            voters: VOTERS.into_iter().map(id).collect(),
+            witnesses: [id(3)].into_iter().collect(),
+            interval: Duration::from_millis(10),
+            misses: 3,
+            rate_ppm: 1_000,
+            era_promised: 0,
+            level: 1,
+            #[cfg(feature = "mutations")]
+            mutations: Vec::new(),
+        },
+        services: vec![
+            service(0, FencePolicy::Lease, Placement::FailBack, &[2, 1, 5]),
+            service(1, FencePolicy::Fenced, Placement::Sticky, &[1, 2, 4]),
+            service(2, FencePolicy::Lease, Placement::Sticky, &[5, 4, 2, 1]),
+        ],
+        names: Names::new((1..=6).map(|n| (id(n), format!("n{n}")))),
+    }
+}
+
+/// The state that the committed entries have made, in words. Whom a view calls gone because their era
+/// ended is no part of it: only who had seen that era can say it.
+fn state(node: &Node) -> String {
+    let (membership, planner) = (node.membership(), node.planner());
+    let view = membership.view();
+    let left: Vec<_> = view.left.iter().filter(|l| l.cause != LeftCause::EraEnded).collect();
+    let nodes: Vec<_> = (0..NODES_MAX)
+        .filter_map(NodeId::from_index)
+        .map(|n| (membership.admission(n), membership.removal(n), membership.fence(n)))
+        .enumerate()
+        .filter(|(_, known)| *known != (None, None, None))
+        .collect();
+    let (number, forming) = (view.number, membership.is_forming());
+    format!(
+        "{number:?} {:?} {:?} {left:?} {forming} {nodes:?} {planner:?}",
+        view.members, view.joined
+    )
+}
+
+/// The same as one number.
+#[must_use]
+pub fn state_hash(node: &Node) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state(node).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What each position of the log means, by the first node that came there.
+#[derive(Debug, Default)]
+struct Truth(BTreeMap<(u32, Op), (Life, u64)>);
+
+struct Applier {
+    life: Life,
+    node: Node,
+    now: Instant,
+    /// Own timing and batches: not the entries' choices, so that a smaller case keeps them.
+    dice: Prng,
+    frozen: Vec<(NodeId, wire::Stint)>,
+}
+
+impl Applier {
+    fn new(n: u8, dice: &mut Prng) -> Self {
+        let life = Life { node: id(n), incarnation: Incarnation(u32::MAX - u32::from(n)) };
+        let now = Instant(1_000_000_000 + dice.below(1 << 40));
+        let node = Node::new(settings(life), now);
+        Self { life, node, now, dice: Prng::new(dice.next_u64()), frozen: Vec::new() }
+    }
+
+    /// Performs what it wants, or a part of it later.
+    fn perform(&mut self) {
+        let mut eras = Vec::new();
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Freeze { node, stint } => self.frozen.push((node, stint)),
+                Action::StoreEra { era } => eras.push(era),
+                _ => {}
+            }
+        }
+        if self.dice.chance(2, 3) {
+            for (node, stint) in std::mem::take(&mut self.frozen) {
+                self.node.handle_frozen(self.now, node, stint, self.now);
+            }
+        }
+        for era in eras {
+            self.node.handle_era_stored(self.now, era);
+        }
+        while self.node.poll_action().is_some() {}
+    }
+
+    /// Something of its own happens.
+    fn live(&mut self) {
+        self.now = self.now + Duration(self.dice.below(20_000_000));
+        match self.dice.below(4) {
+            0 => self.node.handle_timeout(self.now),
+            1 => self.node.handle_lease(self.now, self.now + Duration(self.dice.below(30_000_000))),
+            _ => return,
+        }
+        self.perform();
+    }
+
+    /// One Prepare, as the wire carries it.
+    fn hear(&mut self, from: Life, message: &Message) -> Result<(), String> {
+        let mut bytes = wire::codec::Writer::new();
+        message.encode(&mut bytes);
+        let message = Message::decode(&bytes.0).map_err(|e| format!("{message:?}: {e}"))?;
+        self.node.handle_message(self.now, from, message);
+        self.perform();
+        Ok(())
+    }
+
+    fn compare(&self, truth: &mut Truth) -> Result<(), String> {
+        let agreement = self.node.agreement();
+        let at = (agreement.term().era, agreement.commit());
+        if at.1 == Op::ZERO {
+            return Ok(());
+        }
+        let mine = (self.life, state_hash(&self.node));
+        let first = *truth.0.entry(at).or_insert(mine);
+        if first.1 == mine.1 {
+            return Ok(());
+        }
+        let (era, op) = at;
+        let state = state(&self.node);
+        Err(format!("{:?} after era {era}, {op:?} differs from {:?}: {state}", self.life, first.0))
+    }
+}
+
+/// Reads the input as eras of entries and applies them.
+pub fn check(input: &[u8]) -> Result<(), String> {
+    let mut c = Choices::new(input);
+    let mut dice = Prng::new(c.below(1 << 16));
+    let mut appliers: Vec<Applier> =
+        APPLIERS.into_iter().map(|n| Applier::new(n, &mut dice)).collect();
+    let mut truth = Truth::default();
+    let mut eras: Vec<(u32, Vec<Entry>)> = Vec::new();
+    for _ in 0..=c.below(3) {
+        let last = eras.last().map_or(0, |(era, _)| *era);
+        // Now and then an era that is over, or one far away.
+        let era = if c.chance(1, 8) { c.edge(32) as u32 } else { last.saturating_add(1) };
+        let log = log(&mut c, era, eras.is_empty());
+        eras.push((era, log));
+    }
+    for (era, log) in &eras {
+        for applier in &mut appliers {
+            tell(applier, *era, log, &mut truth)?;
+        }
+    }
+    Ok(())
+}
+
+/// The log of one era. It begins with `Cold`, which makes every node forget the era before; only of
+/// the first one that is known the beginning may be anything.
+fn log(c: &mut Choices<'_>, era: u32, first: bool) -> Vec<Entry> {
+    let count = 1 + c.below(LOG_MAX);
+    let plain = Term { era, counter: 0, life: primary() };
+    let mut log = Vec::new();
+    if !(first && c.chance(1, 6)) {
+        let admits: NodeSet = (0..c.below(5)).map(|_| arbitrary::node(c)).collect();
+        let cold = EntryKind::Cold { era, admits: admits.len() as u8 };
+        let admit = |node| EntryKind::Admit { node, incarnation: Incarnation(1) };
+        for kind in [cold].into_iter().chain(admits.iter().map(admit)) {
+            log.push(Entry { term: plain, level: 1, kind });
+        }
+    }
+    while (log.len() as u64) < count {
+        let mut entry = arbitrary::entry(c, era, log.len() as u64 + 1);
+        if log.is_empty() {
+            // Whose log it is, is in its first entry.
+            entry.term.era = era;
+        }
+        log.push(entry);
+    }
+    log
+}
+
+fn primary() -> Life {
+    Life { node: id(PRIMARY), incarnation: Incarnation(u32::MAX) }
+}
+
+/// Gives one node the log of an era, in pieces.
+fn tell(applier: &mut Applier, era: u32, log: &[Entry], truth: &mut Truth) -> Result<(), String> {
+    let term = Term { era, counter: 1, life: primary() };
+    let mut sent = 0;
+    while sent < log.len() {
+        // Sometimes a piece comes again, or only commits what is there.
+        let from = sent - applier.dice.below(4.min(sent as u64 + 1)) as usize;
+        let end = (from + 1 + applier.dice.below(5) as usize).min(log.len());
+        let commit = end as u64 - applier.dice.below(3).min(end as u64);
+        let prev_term = from.checked_sub(1).map_or(Term::NONE, |last| log[last].term);
+        let message = Message::Prepare {
+            term,
+            prev_op: Op(from as u64),
+            prev_term,
+            entries: log[from..end].to_vec(),
+            commit: Op(commit),
+            release: Op::ZERO,
+            held: Op::ZERO,
+        };
+        applier.hear(term.life, &message)?;
+        applier.compare(truth)?;
+        applier.live();
+        applier.compare(truth)?;
+        sent = sent.max(end);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Applier, Truth, id, primary, tell};
+    use base::Prng;
+    use wire::{Entry, EntryKind, Incarnation, Op, Term};
+
+    /// If the nodes did not take what they are told, the comparison would compare nothing.
+    #[test]
+    fn what_the_nodes_are_told_is_applied() {
+        let mut dice = Prng::new(3);
+        let mut applier = Applier::new(5, &mut dice);
+        let term = Term { era: 1, counter: 0, life: primary() };
+        let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
+        let kinds = [EntryKind::Cold { era: 1, admits: 2 }, admit(1), admit(2), admit(4)];
+        let mut log: Vec<Entry> =
+            kinds.into_iter().map(|kind| Entry { term, level: 1, kind }).collect();
+        log.extend((0..20).map(|_| Entry { term, level: 1, kind: EntryKind::Noop }));
+        let mut truth = Truth::default();
+        tell(&mut applier, 1, &log, &mut truth).unwrap();
+        assert!(applier.node.agreement().commit() >= Op(20));
+        assert_eq!(applier.node.membership().view().members.len(), 3);
+        assert!(truth.0.len() > 5, "{truth:?}");
+    }
+}

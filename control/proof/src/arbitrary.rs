@@ -1,0 +1,228 @@
+//! Values of the wire, by choices. What they say need not make sense; what cannot be said on the wire
+//! does not come.
+
+use crate::choices::Choices;
+use base::{Duration, Instant};
+use services::{Body, Report};
+use wire::entry::{FenceProof, RemovalCause};
+use wire::message::{Order, Suspicion};
+use wire::{
+    Beat, ClientId, Echo, EchoBody, Entry, EntryKind, Generation, Incarnation, Life, Message,
+    NodeId, Obituary, Op, Seq, ServiceId, Stint, Term,
+};
+
+/// The nodes that are spoken of most.
+const NODES_NEAR: u64 = 6;
+const CAUSES: &[RemovalCause] = &[
+    RemovalCause::Silent,
+    RemovalCause::Obituary,
+    RemovalCause::Progress,
+    RemovalCause::Superseded,
+    RemovalCause::Operator,
+];
+
+/// A node: mostly one of the first few.
+///
+/// # Panics
+/// Never: the number is one that a node can have.
+pub fn node(c: &mut Choices<'_>) -> NodeId {
+    let near = if c.chance(1, 8) { 128 } else { NODES_NEAR };
+    let number = 1 + c.below(near) as u8;
+    NodeId::new(number).expect("a number of 1 to 128")
+}
+
+/// A life.
+pub fn life(c: &mut Choices<'_>) -> Life {
+    Life { node: node(c), incarnation: incarnation(c) }
+}
+
+/// A life's number: mostly a small one.
+pub fn incarnation(c: &mut Choices<'_>) -> Incarnation {
+    Incarnation(if c.chance(1, 8) { c.edge(32) as u32 } else { 1 + c.below(4) as u32 })
+}
+
+/// A term; `era` is the likely one.
+pub fn term(c: &mut Choices<'_>, era: u32) -> Term {
+    let era = if c.chance(1, 8) { c.edge(32) as u32 } else { era };
+    let counter = if c.chance(1, 8) { c.edge(32) as u32 } else { c.below(6) as u32 };
+    Term { era, counter, life: life(c) }
+}
+
+/// A position: mostly near `about`.
+pub fn op(c: &mut Choices<'_>, about: u64) -> Op {
+    if c.chance(1, 8) {
+        return Op(c.edge(64));
+    }
+    Op(about.saturating_add(c.below(5)).saturating_sub(2))
+}
+
+/// A stint: mostly of a position near `about`.
+pub fn stint(c: &mut Choices<'_>, era: u32, about: u64) -> Stint {
+    if c.chance(1, 6) { Stint(c.edge(64)) } else { Stint::of(era, op(c, about)) }
+}
+
+/// A request to the planner.
+pub fn body(c: &mut Choices<'_>) -> Body {
+    let service = ServiceId(if c.chance(1, 8) { c.edge(16) as u16 } else { c.below(4) as u16 });
+    let generation = Generation(if c.chance(1, 4) { c.edge(64) } else { c.below(5) });
+    match c.below(8) {
+        0 => Body::Move { service, to: node(c) },
+        1 => Body::ClearFailures { service },
+        2 => Body::FailBack { service, generation, to: node(c) },
+        3 => Body::Leave { life: life(c) },
+        4 => Body::Clean { life: life(c) },
+        5 => Body::Gate { life: life(c), whole: c.chance(1, 2) },
+        _ => Body::Outcome { service, generation, report: report(c) },
+    }
+}
+
+fn report(c: &mut Choices<'_>) -> Report {
+    match c.below(5) {
+        0 => Report::Started,
+        1 => Report::Stopped,
+        2 => Report::Failed(c.text(60)),
+        3 => Report::Stuck(c.text(60)),
+        _ => Report::Died(c.text(60)),
+    }
+}
+
+/// What an entry at `at` of `era` says, if it says anything.
+pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
+    match c.below(12) {
+        0 => EntryKind::Noop,
+        1 | 2 => {
+            let Life { node, incarnation } = life(c);
+            EntryKind::Admit { node, incarnation }
+        }
+        3 | 4 => {
+            let Life { node, incarnation } = life(c);
+            let about = at.saturating_sub(c.below(8));
+            let stint = stint(c, era, about);
+            let cause = c.pick(CAUSES).unwrap_or(RemovalCause::Silent);
+            EntryKind::Remove { node, incarnation, stint, cause }
+        }
+        5 => {
+            let Life { node, incarnation } = life(c);
+            let proof = c.pick(&[FenceProof::Operator, FenceProof::NewLife]);
+            let proof = proof.unwrap_or(FenceProof::Operator);
+            EntryKind::Fenced { node, incarnation, proof }
+        }
+        6 if c.chance(1, 4) => EntryKind::Cold { era, admits: c.below(129) as u8 },
+        7 => {
+            let (client, seq) = (ClientId(c.edge(64)), Seq(c.edge(64)));
+            EntryKind::Request { client, seq, body: c.bytes(40) }
+        }
+        _ => {
+            let by = life(c);
+            let client =
+                if c.chance(1, 6) { ClientId(c.edge(64)) } else { services::client_of(by) };
+            let seq = Seq(if c.chance(1, 6) { c.edge(64) } else { at.saturating_add(c.below(4)) });
+            let mut body = body(c).encode();
+            if c.chance(1, 8) {
+                body.truncate(c.below(body.len() as u64) as usize);
+            }
+            EntryKind::Request { client, seq, body }
+        }
+    }
+}
+
+/// An entry at `at`.
+pub fn entry(c: &mut Choices<'_>, era: u32, at: u64) -> Entry {
+    let level = if c.chance(1, 10) { c.edge(16) as u16 } else { 1 };
+    Entry { term: term(c, era), level, kind: kind(c, era, at) }
+}
+
+fn entries(c: &mut Choices<'_>, era: u32, after: Op) -> Vec<Entry> {
+    let count = c.below(7);
+    (0..count).map(|i| entry(c, era, after.0.saturating_add(1 + i))).collect()
+}
+
+/// A message of the agreement, of a cluster whose log is about `about` long.
+pub fn message(c: &mut Choices<'_>, era: u32, about: u64) -> Message {
+    let term = term(c, era);
+    let prev_op = op(c, about);
+    match c.below(18) {
+        0..=3 => Message::Prepare {
+            term,
+            prev_op,
+            prev_term: self::term(c, era),
+            entries: entries(c, era, prev_op),
+            commit: op(c, about),
+            release: op(c, about),
+            held: op(c, about),
+        },
+        4 => Message::PrepareOk { term, op: prev_op },
+        5 => Message::Reject { term },
+        6 => Message::Fetch { term, from: prev_op },
+        7 => {
+            let count = c.below(4);
+            let mut suspicion = || Suspicion {
+                life: life(c),
+                stint: stint(c, era, about),
+                obituary: c.chance(1, 3),
+            };
+            let set = (0..count).map(|_| suspicion()).collect();
+            Message::Suspect { term, number: c.edge(64), set }
+        }
+        8 => Message::PromiseRequest { term },
+        9 | 10 => Message::Promise {
+            term,
+            commit: op(c, about),
+            last_op: op(c, about),
+            last_term: self::term(c, era),
+            prev_op,
+            prev_term: self::term(c, era),
+            tail: entries(c, era, prev_op),
+        },
+        11 => Message::Join { removed_at: prev_op, op: op(c, about), fresh: c.chance(1, 2), era },
+        12 => Message::Stale { node: node(c), highest: incarnation(c) },
+        13 => {
+            let (client, seq, first) = (ClientId(c.edge(64)), Seq(c.edge(64)), Seq(c.edge(64)));
+            Message::Request { client, seq, first, body: body(c).encode() }
+        }
+        14 => match c.below(3) {
+            0 => Message::ColdRequest { term },
+            1 => Message::ColdPromise { term },
+            _ => Message::ColdRelease { term },
+        },
+        15 => {
+            let order = if c.chance(1, 2) { Order::Fenced } else { Order::Remove };
+            Message::Order { life: life(c), order }
+        }
+        16 => Message::Ended { life: life(c) },
+        _ => Message::Committed {
+            prev_op,
+            prev_term: self::term(c, era),
+            entries: entries(c, era, prev_op),
+        },
+    }
+}
+
+/// An echo that the wire can say: held in units of 4 µs.
+pub fn echo(c: &mut Choices<'_>) -> Echo {
+    let held = Duration::from_micros(c.edge(16) * 4);
+    Echo::new(Seq(c.edge(64)), Incarnation(c.edge(32) as u32), held)
+}
+
+/// A beat.
+pub fn beat(c: &mut Choices<'_>) -> Beat {
+    let micros = |c: &mut Choices<'_>| Duration::from_micros(c.edge(32));
+    let (deadline, interval) = (micros(c), micros(c));
+    let mut beat = Beat::new(Stint(c.edge(64)), Instant(c.edge(64)), deadline, interval);
+    (beat.owner, beat.probe) = (c.chance(1, 2), c.chance(1, 2));
+    for _ in 0..c.below(9) {
+        let (node, echo) = (node(c), echo(c));
+        beat.set_echo(node, echo);
+    }
+    beat
+}
+
+/// An answer to a beat.
+pub fn echo_body(c: &mut Choices<'_>) -> EchoBody {
+    EchoBody { to: node(c), stint: Stint(c.edge(64)), echo: echo(c) }
+}
+
+/// The last frame of a stint.
+pub fn obituary(c: &mut Choices<'_>) -> Obituary {
+    Obituary { stint: Stint(c.edge(64)) }
+}
