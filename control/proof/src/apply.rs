@@ -141,7 +141,7 @@ impl Applier {
 
     /// Something of its own happens.
     fn live(&mut self) {
-        self.now = self.now + Duration(self.dice.below(20_000_000));
+        self.now += Duration(self.dice.below(20_000_000));
         match self.dice.below(4) {
             0 => self.node.handle_timeout(self.now),
             1 => self.node.handle_lease(self.now, self.now + Duration(self.dice.below(30_000_000))),
