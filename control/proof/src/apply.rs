@@ -7,6 +7,7 @@ use crate::arbitrary;
 use crate::choices::Choices;
 use base::{Duration, Instant, Prng};
 use driver::FencePolicy;
+use heartbeat::board::Frozen;
 use membership::{LeftCause, Names};
 use node::{Action, Node};
 use services::{Placement, ResourceSpec, ServiceSpec};
@@ -56,6 +57,7 @@ pub fn settings(me: Life) -> node::Settings {
             interval: Duration::from_millis(10),
             misses: 3,
             rate_ppm: 1_000,
+            longest: Duration::from_millis(30),
             era_promised: 0,
             level: 1,
             #[cfg(feature = "mutations")]
@@ -130,7 +132,8 @@ impl Applier {
         }
         if self.dice.chance(2, 3) {
             for (node, stint) in std::mem::take(&mut self.frozen) {
-                self.node.handle_frozen(self.now, node, stint, self.now);
+                let frozen = Frozen { heard: self.now, end: self.now };
+                self.node.handle_frozen(self.now, node, stint, frozen);
             }
         }
         for era in eras {

@@ -310,7 +310,12 @@ fn event_sample(c: &mut Choices<'_>) -> Vec<u8> {
     let (life, stint, node) = (arbitrary::life(c), wire::Stint(c.edge(64)), arbitrary::node(c));
     let link = LinkId(c.byte());
     let kind = match c.below(9) {
-        0 => EventKind::Suspected { life, stint, heard: Instant(c.edge(64)) },
+        0 => EventKind::Suspected {
+            life,
+            stint,
+            heard: Instant(c.edge(64)),
+            deadline: Instant(c.edge(64)),
+        },
         1 => EventKind::Trusted { life, stint },
         2 => EventKind::Obituary { life, stint },
         3 => EventKind::Appeared { life },

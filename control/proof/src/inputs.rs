@@ -7,6 +7,7 @@ use crate::arbitrary;
 use crate::choices::Choices;
 use base::{Duration, Instant};
 use driver::{Done, Outcome};
+use heartbeat::board::Frozen;
 use heartbeat::{Event, EventKind};
 use node::{Action, Command, GateState, Node};
 use wire::{Generation, Incarnation, Life, Op, ServiceId, Stint};
@@ -46,7 +47,12 @@ fn step(c: &mut Choices<'_>, node: &mut Node, now: Instant) {
         }
         6 => {
             let kind = match c.below(6) {
-                0 => EventKind::Suspected { life, stint, heard: Instant(c.edge(64)) },
+                0 => EventKind::Suspected {
+                    life,
+                    stint,
+                    heard: Instant(c.edge(64)),
+                    deadline: Instant(c.edge(64)),
+                },
                 1 => EventKind::Trusted { life, stint },
                 2 => EventKind::Obituary { life, stint },
                 3 => EventKind::Appeared { life },
@@ -94,7 +100,8 @@ fn perform(c: &mut Choices<'_>, node: &mut Node, now: Instant) -> Result<(), Str
             Some(Action::Freeze { node: of, stint }) => {
                 let heard = if c.chance(1, 6) { Instant(c.edge(64) >> 1) } else { now };
                 let stint = if c.chance(1, 10) { Stint(c.edge(64)) } else { stint };
-                node.handle_frozen(now, of, stint, heard);
+                let end = if c.chance(1, 6) { Instant(c.edge(64) >> 1) } else { now };
+                node.handle_frozen(now, of, stint, Frozen { heard, end });
             }
             Some(Action::StoreEra { era }) => {
                 if !c.chance(1, 6) {

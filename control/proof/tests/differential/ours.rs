@@ -56,6 +56,7 @@ impl Cluster {
                 interval: Duration::from_millis(INTERVAL),
                 misses: 3,
                 rate_ppm: 1_000,
+                longest: Duration::from_millis(DEADLINE),
                 era_promised: 0,
                 level: 1,
                 #[cfg(feature = "mutations")]
@@ -149,7 +150,7 @@ impl Server {
             }
             Action::Freeze { node, stint } => {
                 let heard = self.heard.get(&node.get()).copied().unwrap_or(0);
-                self.engine.handle_frozen(at(now), node, stint, at(heard));
+                self.engine.handle_frozen(at(now), node, stint, at(heard + DEADLINE));
             }
             Action::StoreEra { era } => self.engine.handle_era_stored(at(now), era),
             Action::Committed { entry, .. } => {
