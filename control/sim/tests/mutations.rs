@@ -82,7 +82,7 @@ fn a_removal_without_a_reason_is_seen() {
 /// Rules that the cores can switch off.
 #[cfg(feature = "mutations")]
 mod rules {
-    use super::{Options, TWO_LOGS, TWO_OWNERS, first_found, must_find};
+    use super::{NEEDLESS, Options, TWO_LOGS, TWO_OWNERS, first_found, must_find};
 
     const EVIDENCE: &[&str] =
         &["R-FENCE evidence is true", "I1 agreement", "I2 survival", "I10 quorum"];
@@ -104,6 +104,8 @@ mod rules {
         ] {
             must_find(&without(&[rule]), TWO_OWNERS);
         }
+        // Or a member is called silent by the wrong deadline, which is seen as well.
+        must_find(&without(&["declared-deadline"]), &[TWO_OWNERS, NEEDLESS].concat());
         // Either alone suffices (R-JOIN, R-STINT).
         must_find(&without(&["join-removed-at", "beat-stint"]), TWO_OWNERS);
     }
