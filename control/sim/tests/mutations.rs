@@ -101,10 +101,11 @@ mod rules {
             "echo-voter",
             "margin",
             "primary-ack",
+            "declared-seal",
         ] {
             must_find(&without(&[rule]), TWO_OWNERS);
         }
-        // Or a member is called silent by the wrong deadline, which is seen as well.
+        // With the silence judged by the wrong deadline, too, a removal without a reason may be seen first.
         must_find(&without(&["declared-deadline"]), &[TWO_OWNERS, NEEDLESS].concat());
         // Either alone suffices (R-JOIN, R-STINT).
         must_find(&without(&["join-removed-at", "beat-stint"]), TWO_OWNERS);
