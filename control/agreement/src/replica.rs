@@ -45,6 +45,8 @@ pub struct Agreement {
     /// When the newest life of each node last sent a message.
     pub(crate) spoke: BTreeMap<NodeId, Instant>,
     pub(crate) seals: Seals,
+    /// When the last seal of a committed removal was over.
+    pub(crate) sealed: Instant,
     /// Lives that the operator said are off, not heard since (R-FENCE).
     pub(crate) said_off: BTreeMap<NodeId, Life>,
     pub(crate) suspicions: Suspicions,
@@ -92,6 +94,7 @@ impl Agreement {
             highest: BTreeMap::from([(me.node, me.incarnation)]),
             spoke: BTreeMap::new(),
             seals: Seals::default(),
+            sealed: Instant::ZERO,
             said_off: BTreeMap::new(),
             suspicions: Suspicions::default(),
             change: Change::default(),
@@ -475,7 +478,7 @@ impl Agreement {
             self.commit = op;
             published |= self.committed.apply(op, &entry);
             self.requests.committed(op, &mut entry);
-            self.seals.forget(op);
+            self.forget_seal(op);
             if entry.term == self.term {
                 self.change.attempt = 0;
             }

@@ -32,10 +32,6 @@ impl Seals {
     pub(crate) fn are_answered(&self, me: Life) -> bool {
         self.0.values().all(|seal| seal.end.is_some() || seal.life == me)
     }
-    /// A removal is committed: its stint is over for everybody.
-    pub(crate) fn forget(&mut self, op: Op) {
-        self.0.remove(&op);
-    }
 }
 
 impl Agreement {
@@ -102,10 +98,18 @@ impl Agreement {
         seal.end.map(|end| end.max(afresh))
     }
 
-    /// When the last removal that is not known to be committed may be acknowledged here: about when it may elsewhere. Who
-    /// has not acknowledged before owes nothing (R-PROGRESS).
+    /// When the last removal may be acknowledged here, or could be: about when it may elsewhere. Who has not acknowledged
+    /// before owes nothing (R-PROGRESS).
     pub(crate) fn last_seal_end(&self) -> Instant {
-        self.seals.0.values().filter_map(|s| self.seal_end(s)).max().unwrap_or(Instant::ZERO)
+        let open = self.seals.0.values().filter_map(|seal| self.seal_end(seal));
+        open.fold(self.sealed, Instant::max)
+    }
+
+    /// A removal is committed: its stint is over for everybody. Who waited for it acknowledges from now on.
+    pub(crate) fn forget_seal(&mut self, op: Op) {
+        if let Some(end) = self.seals.0.remove(&op).and_then(|seal| self.seal_end(&seal)) {
+            self.sealed = self.sealed.max(end.min(self.settled));
+        }
     }
 
     /// When the next removal may be acknowledged.

@@ -82,6 +82,8 @@ pub(crate) struct Cluster {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// Directed links that carry no beats.
     pub(crate) deaf: BTreeSet<(NodeId, NodeId)>,
+    /// What the beats of some nodes declared once, where it is longer than D: removing them waits as long.
+    pub(crate) declared: BTreeMap<NodeId, Duration>,
     /// Time of one hop.
     pub(crate) hop: Duration,
     pub(crate) loss_percent: u64,
@@ -110,6 +112,7 @@ impl Cluster {
             packets: Vec::new(),
             cut: BTreeSet::new(),
             deaf: BTreeSet::new(),
+            declared: BTreeMap::new(),
             hop: STEP,
             loss_percent: 0,
             duplicate_percent: 0,
@@ -389,7 +392,9 @@ impl Cluster {
                 Action::Freeze { node: victim, stint } => {
                     machine.frozen.insert(victim, stint);
                     // A beat is echoed in the step in which it is heard.
-                    let end = machine.heard.get(&victim).map_or(Instant::ZERO, |(at, _)| *at + D);
+                    let deadline = self.declared.get(&victim).copied().unwrap_or(D);
+                    let heard = machine.heard.get(&victim);
+                    let end = heard.map_or(Instant::ZERO, |(at, _)| *at + deadline);
                     machine.agreement.handle_frozen(now, victim, stint, end);
                 }
                 Action::Unfreeze { node: victim } => {

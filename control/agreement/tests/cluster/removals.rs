@@ -191,3 +191,18 @@ fn the_operators_word_is_not_taken_while_a_new_life_of_the_node_speaks() {
     c.run(2 * D.millis() + 1);
     assert_eq!(answer(&mut c), Ok(()), "it is silent again");
 }
+
+/// A node declared a deadline of ten, made it short again, and died: all call it silent soon, and its removal waits until the
+/// lease can have ended that its earlier beats carried. Nobody is removed for not acknowledging meanwhile.
+#[test]
+fn who_waits_for_a_longer_lease_owes_no_acknowledgement() {
+    let mut c = Cluster::running(5);
+    c.declared.insert(id(3), D * 10);
+    let victim = c.life(3);
+    c.kill(3);
+    let took = c.until("n3 is removed", 1_000, |c| c.knows_removed(1, victim));
+    assert!(took >= D * 9, "R-ACK: {took}");
+    c.run(200);
+    let removals = c.truth.iter().filter(|e| matches!(e.kind, EntryKind::Remove { .. })).count();
+    assert_eq!(removals, 1, "{}", c.describe());
+}
