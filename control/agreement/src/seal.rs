@@ -2,8 +2,8 @@
 //!
 //! On appending `Remove{n,i,stint}` the fast path is told to echo that stint no more, and answers with the moment until
 //! which a lease can last that rests on what it echoed before: each beat declares its deadline, and the latest sum of
-//! receipt and deadline counts. The entry is acknowledged only when that has passed. An obituary of exactly that stint, or a frame of a newer life of the
-//! node, says the same sooner. The own removal closes the own lease at once (R-SELF).
+//! receipt and deadline counts. The entry is acknowledged only when that has passed. An obituary of exactly that stint, or
+//! a frame of a newer life of the node, says the same sooner. The own removal closes the own lease at once (R-SELF).
 
 use crate::api::Action;
 use crate::replica::Agreement;
