@@ -151,8 +151,10 @@ mod rules {
     /// * `barrier`: two majorities of a pair differ only when votes are configured anew, which is not
     ///   there yet.
     ///
-    /// `learner-echo`, `afresh` and `select-term` need a schedule: `scenarios/learner-echoes-nothing.txt`,
-    /// `scenarios/deadlines-begin-afresh.txt` and `scenarios/select-by-term.txt`.
+    /// Others need a schedule. `learner-echo`, `afresh` and `select-term` have one in `scenarios`;
+    /// `own-term-commit`, `promise-roster`, `select-term` and `admit-by-old-roster` in
+    /// `agreement/tests/cluster/scripts.rs`; `era-twice`, `fresh-by-commit` and `cold-binds` in
+    /// `agreement/tests/cluster/eras.rs`.
     #[test]
     fn a_rule_that_is_doubled_is_not_missed_alone() {
         for rule in [

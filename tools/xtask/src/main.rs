@@ -1,10 +1,11 @@
-//! Developer commands: `cargo xtask demo | test | check | sim | bench | lab`.
+//! Developer commands: `cargo xtask demo | test | check | sim | fuzz | bench | lab`.
 //!
 //! They only call what a person could call by hand, and print each command line before it runs.
 
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod lab;
 mod layers;
 mod machine;
@@ -31,6 +32,8 @@ enum Command {
     Check(check::Arguments),
     /// The deterministic simulator: `--seeds N --from S`.
     Sim(test::SimArguments),
+    /// Arbitrary input for every decoder and for `apply`: `--minutes N --from SEED`.
+    Fuzz(fuzz::Arguments),
     /// Measurements: `bench failover --trials N [--json]`, `bench lab --trials N`.
     Bench(bench::Arguments),
     /// Real kernels, disks and power on this machine: `lab up | down | run | shell | report …`.
@@ -43,6 +46,7 @@ fn main() {
         Command::Test(arguments) => test::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Sim(arguments) => test::sim(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
     };

@@ -82,6 +82,11 @@ fn simulator() -> Result<()> {
     let mut schedules = cargo(&list);
     schedules.args(["--features", "mutations"]);
     run_command(schedules)?;
+    // Schedules that only single messages can say, with their rules on and off.
+    let list = ["test", "--release", "--locked", "--quiet", "--package", "ng-agreement"];
+    let mut scripts = cargo(&list);
+    scripts.args(["--features", "mutations", "--test", "cluster"]);
+    run_command(scripts)?;
     sim(&SimArguments { seeds: 300, from: 1, more: vec![] })
 }
 

@@ -1,6 +1,7 @@
 //! Three to five agreements in one test, under a virtual clock.
 
 mod changes;
+mod eras;
 mod faults;
 mod garbage;
 mod normal;
