@@ -1,14 +1,12 @@
 //! What goes in and comes out.
 
-#[cfg(feature = "mutations")]
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::Duration;
 use wire::{Entry, Incarnation, Life, Message, NodeId, NodeSet, Op, Stint};
 
 use crate::roster::Roster;
 
-/// Most entries that the log may hold in memory; above it new requests are refused.
-pub const LOG_MAX: u64 = 1 << 20;
 /// Most own requests that wait for their commit.
 pub const OUTSTANDING_MAX: usize = 64;
 /// A joining life is admitted when it is at most this many entries behind.
@@ -36,9 +34,44 @@ pub struct Settings {
     pub era_promised: u32,
     /// Feature level of the entries this release makes.
     pub level: u16,
+    /// Bounds of the log and its snapshots.
+    pub limits: Limits,
     /// Rules that are switched off to see the checkers bite. Empty in the product.
     #[cfg(feature = "mutations")]
     pub mutations: Vec<&'static str>,
+}
+
+/// Bounds of the log and its snapshots, equal on all nodes: equal logs then give equal snapshots.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Limits {
+    /// A snapshot is made when the committed op is a multiple of this.
+    pub snapshot_every: u64,
+    /// And when the entries committed since the last one have so many bytes.
+    pub snapshot_bytes: usize,
+    /// Entries kept for those that fall behind, besides what a member lacks.
+    pub kept: u64,
+    /// Bytes of entries kept so.
+    pub kept_bytes: usize,
+    /// Largest slice of a snapshot in bytes, at most what one message carries.
+    pub slice: usize,
+    /// Entries that may wait for their commit; then requests are refused.
+    pub waiting: u64,
+    /// Bytes of entries that may wait so.
+    pub waiting_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            snapshot_every: 4_096,
+            snapshot_bytes: 8 << 20,
+            kept: 65_536,
+            kept_bytes: 64 << 20,
+            slice: wire::message::SLICE_MAX,
+            waiting: 4_096,
+            waiting_bytes: 8 << 20,
+        }
+    }
 }
 
 impl Settings {
@@ -114,12 +147,27 @@ pub enum Action {
         /// The era.
         era: u32,
     },
-    /// An entry is committed; each once, in order, from op 1 of each era.
+    /// An entry is committed; each once, in order, from op 1 of each era, but for those that an
+    /// [`Action::Install`] stands for.
     Committed {
         /// Where.
         op: Op,
         /// What. A repeated request appears as Noop: it is applied once.
         entry: Entry,
+    },
+    /// Right after [`Action::Committed`] of `op`: encode the state as it is now, and answer with
+    /// [`crate::Agreement::handle_snapshot`] before the next action.
+    Snapshot {
+        /// The last op that is in it.
+        op: Op,
+    },
+    /// The state after `op` comes from a snapshot: it takes the place of everything so far, also of another era's. The
+    /// next [`Action::Committed`] is that of the op that follows.
+    Install {
+        /// The last op that is in it.
+        op: Op,
+        /// The slices as a replica gave them to [`crate::Agreement::handle_snapshot`].
+        slices: Vec<Arc<[u8]>>,
     },
     /// Voters, lives and stints by the committed log have changed.
     Publish(Roster),
@@ -150,8 +198,8 @@ pub enum Refusal {
     TooLarge,
     /// Too many requests of this node wait already.
     TooMany,
-    /// The log is at its bound.
-    LogFull,
+    /// Too much waits for its commit already: the cluster has no quorum, or is slower than its writers.
+    Busy,
 }
 
 impl core::fmt::Display for Refusal {
@@ -161,8 +209,8 @@ impl core::fmt::Display for Refusal {
             Self::TooMany => {
                 "64 requests of this node wait already; the cluster has no quorum or is slow"
             }
-            Self::LogFull => {
-                "the agreed log is at its bound; restart the nodes one after the other"
+            Self::Busy => {
+                "too many entries wait to be agreed already; the cluster has no quorum or is slow"
             }
         })
     }

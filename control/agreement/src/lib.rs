@@ -10,6 +10,7 @@
 //! * [`api`]: settings, actions, refusals, what it waits for.
 //! * [`replica`]: the state of one life, and where its inputs go.
 //! * [`log`], [`roster`]: entries; who votes and who is a member, derived from them.
+//! * `snapshot`, `transfer`: what is instead of the entries that are not kept, and how it comes to who lacks it.
 //! * `replicate`: Prepare, PrepareOk, commit, retransmission, progress.
 //! * `seal`: R-ACK and R-SELF.
 //! * `suspicion`: sets of suspicions and what they cause.
@@ -17,7 +18,7 @@
 //! * `cold_start`: the first entry of an era.
 //! * `fence`: a pair that goes on alone by evidence (R-FENCE).
 //! * `admission`: joining and returning.
-//! * `requests`: numbered requests, applied once; the operator's orders.
+//! * `requests`, `clients`: numbered requests, applied once; the operator's orders.
 //! * `timers`: everything that waits for a moment.
 //! * `report`: what it tells about itself.
 #![cfg_attr(not(test), no_std)]
@@ -31,6 +32,7 @@ pub mod replica;
 pub mod roster;
 
 mod admission;
+mod clients;
 mod cold_start;
 mod fence;
 mod promises;
@@ -38,10 +40,13 @@ mod replicate;
 mod report;
 mod requests;
 mod seal;
+mod snapshot;
 mod suspicion;
 mod term_change;
 mod timers;
+mod transfer;
 
-pub use api::{Action, Destination, FenceRefused, Refusal, Settings, Status, Waiting};
+pub use api::{Action, Destination, FenceRefused, Limits, Refusal, Settings, Status, Waiting};
 pub use replica::Agreement;
 pub use roster::{Roster, Seat, Void};
+pub use snapshot::Snapshot;

@@ -123,6 +123,11 @@ impl Promises {
         missing
     }
 
+    /// The own log has changed: whoever was asked for what it lacks is asked again.
+    pub(crate) fn ask_anew(&mut self) {
+        self.by.values_mut().for_each(|promised| promised.asked = false);
+    }
+
     /// First op that is missing of each promise, seen from a candidate that has committed up to `commit`.
     pub(crate) fn missing(&self, commit: Op) -> Vec<(NodeId, Op)> {
         let from = |p: &Promised| {

@@ -10,11 +10,13 @@ use crate::cold_start::Cold;
 use crate::log::Log;
 use crate::replicate::Office;
 use crate::requests::Requests;
-use crate::roster::{Roster, batch_end, roster_at};
+use crate::roster::{Roster, roster_at};
 use crate::seal::Seals;
+use crate::snapshot::Snapshots;
 use crate::suspicion::Suspicions;
 use crate::term_change::Change;
 use crate::timers::{Timer, Timers};
+use crate::transfer::Pull;
 use alloc::collections::{BTreeMap, VecDeque};
 use base::{Duration, Instant};
 use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, Op, Term};
@@ -32,6 +34,12 @@ pub struct Agreement {
     /// Highest term promised or followed.
     pub(crate) term: Term,
     pub(crate) log: Log,
+    /// Bytes of the entries above the commit.
+    pub(crate) tail_bytes: usize,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) pull: Option<Pull>,
+    /// Op of the last snapshot that was installed.
+    pub(crate) installed: Op,
     pub(crate) commit: Op,
     pub(crate) release: Op,
     /// Known equal to the log of this term's primary up to here.
@@ -86,6 +94,10 @@ impl Agreement {
             status: Status::Learner,
             term: Term::NONE,
             log: Log::default(),
+            tail_bytes: 0,
+            snapshots: Snapshots::default(),
+            pull: None,
+            installed: Op::ZERO,
             commit: Op::ZERO,
             release: Op::ZERO,
             matched: Op::ZERO,
@@ -163,6 +175,15 @@ impl Agreement {
                 self.on_committed(now, from, (prev_op, prev_term), entries);
             }
             Message::Order { life, order } => self.on_order(now, life, order),
+            Message::Offer { op, op_term, heads, slices, bytes: _ } => {
+                self.on_offer(now, from, (op, op_term), heads, slices);
+            }
+            Message::FetchSlice { op, op_term, index } => {
+                self.on_fetch_slice(now, from, (op, op_term), index);
+            }
+            Message::Slice { op, op_term, index, bytes } => {
+                self.on_slice(now, (op, op_term), index, bytes);
+            }
             // Taken before, also from a life that was said to be off itself.
             Message::Ended { .. } => {}
         }
@@ -387,8 +408,9 @@ impl Agreement {
     }
 
     /// Era of the own log, if it has one.
-    pub(crate) fn era(&self) -> Option<u32> {
-        self.log.get(Op(1)).map(|entry| entry.term.era)
+    #[must_use]
+    pub fn era(&self) -> Option<u32> {
+        self.log.era()
     }
 
     /// Appends one entry; freezes and closes what it ends, before anything about it is sent (R-ACK 1, R-SELF).
@@ -406,6 +428,7 @@ impl Agreement {
             _ => None,
         };
         self.requests.appended(&entry);
+        self.tail_bytes = self.tail_bytes.saturating_add(entry.size());
         let op = self.log.push(entry);
         if let Some(entry) = self.log.get(op) {
             self.latest.apply(op, entry);
@@ -422,9 +445,12 @@ impl Agreement {
             self.fault();
             return;
         }
-        if self.log.truncate(op).is_empty() {
+        let cut = self.log.cut_tail(op);
+        if cut.is_empty() {
             return;
         }
+        let cut: usize = cut.iter().map(Entry::size).sum();
+        self.tail_bytes = self.tail_bytes.saturating_sub(cut);
         self.latest = roster_at(&self.committed, &self.log, op);
         self.requests.truncated(self.log.after(self.commit).map(|(_, entry)| entry));
         self.unseal_after(op);
@@ -441,6 +467,10 @@ impl Agreement {
         let mut op = prev;
         for entry in entries {
             op = op.next();
+            if op < self.log.base() {
+                // Committed here; at the base the terms are compared.
+                continue;
+            }
             match self.log.term_at(op) {
                 Some(term) if term == entry.term => {}
                 Some(_) if op <= self.commit || op <= self.matched => {
@@ -466,7 +496,7 @@ impl Agreement {
     /// Commits up to `target`: each entry once, in order. The batch that begins an era commits whole or not at all.
     pub(crate) fn commit_to(&mut self, target: Op) {
         let target = target.min(self.log.op());
-        if target <= self.commit || target < batch_end(&self.log) {
+        if target <= self.commit || target < self.log.batch_end() {
             return;
         }
         let (mut published, mut reflex) = (false, None);
@@ -475,6 +505,8 @@ impl Agreement {
             let Some(entry) = self.log.get(op) else { break };
             let was_member = self.is_member();
             let mut entry = entry.clone();
+            let size = entry.size();
+            self.tail_bytes = self.tail_bytes.saturating_sub(size);
             self.commit = op;
             published |= self.committed.apply(op, &entry);
             self.requests.committed(op, &mut entry);
@@ -488,6 +520,7 @@ impl Agreement {
                 reflex = None;
             }
             self.actions.push_back(Action::Committed { op, entry });
+            self.consider_snapshot(op, size, target);
         }
         if published {
             self.actions.push_back(Action::Publish(self.committed.clone()));
@@ -509,6 +542,12 @@ impl Agreement {
         let known = self.log.op() != Op::ZERO;
         self.seals = Seals::default();
         self.log = Log::default();
+        self.tail_bytes = 0;
+        if !self.off("install-era") {
+            self.snapshots = Snapshots::default();
+        }
+        self.pull = None;
+        self.installed = Op::ZERO;
         (self.commit, self.release) = (Op::ZERO, Op::ZERO);
         self.committed = Roster::empty(self.settings.voters);
         self.latest = self.committed.clone();

@@ -3,7 +3,7 @@
 use crate::api::{Destination, Status, StatusEvent};
 use crate::log::Log;
 use crate::replica::Agreement;
-use crate::roster::{Roster, batch_end, roster_at};
+use crate::roster::{Roster, roster_at};
 use crate::suspicion::PROGRESS;
 use crate::timers::Timer;
 use alloc::collections::BTreeMap;
@@ -95,12 +95,17 @@ impl Agreement {
             self.timers.clear(Timer::Lull);
         }
         let (prev_op, prev_term) = prev;
-        if self.log.term_at(prev_op) != Some(prev_term) {
+        let news = !entries.is_empty();
+        let end = Op(prev_op.0.saturating_add(entries.len() as u64));
+        if end < self.log.base() {
+            // All of it is committed here, and nothing of it can be compared: the primary's next Prepare begins higher.
+            return;
+        }
+        let known = prev_op < self.log.base() || self.log.term_at(prev_op) == Some(prev_term);
+        if !known {
             self.fetch(from.node);
             return;
         }
-        let news = !entries.is_empty();
-        let end = Op(prev_op.0.saturating_add(entries.len() as u64));
         if !self.adopt(now, prev_op, entries) {
             return;
         }
@@ -130,7 +135,9 @@ impl Agreement {
             self.heard_primary = Some(now);
         }
         let Some(first) = entries.first().filter(|_| prev_op == Op::ZERO) else {
-            self.send(Destination::Node(from.node), Message::Fetch { term, from: Op(1) });
+            if !self.is_pulling() {
+                self.send(Destination::Node(from.node), Message::Fetch { term, from: Op(1) });
+            }
             return false;
         };
         if self.cold.was_released_from(first.term) && self.may_be_named_in(entries) {
@@ -150,7 +157,7 @@ impl Agreement {
         entries.iter().for_each(|entry| {
             log.push(entry.clone());
         });
-        let end = batch_end(&log);
+        let end = log.batch_end();
         let whole = end > Op::ZERO && log.op() >= end;
         !whole || roster_at(&Roster::empty(self.settings.voters), &log, end).votes(self.me)
     }
@@ -158,17 +165,29 @@ impl Agreement {
     /// Asks for what lies after the last entry known to be right.
     fn fetch(&mut self, from: NodeId) {
         let first = self.commit.max(self.matched).next();
+        if self.is_pulling() {
+            return;
+        }
         self.send(Destination::Node(from), Message::Fetch { term: self.term, from: first });
     }
 
     /// The primary says nothing: others may have its entries, or know that they are committed.
     pub(crate) fn fetch_elsewhere(&mut self) {
+        if self.is_pulling() {
+            return;
+        }
         let first = self.commit.next();
         self.send(Destination::All, Message::Fetch { term: self.term, from: first });
     }
 
     pub(crate) fn on_fetch(&mut self, from: Life, term: Term, first: Op) {
         let after = Op(first.0.saturating_sub(1));
+        if after < self.log.base() {
+            if term.era <= self.term.era || self.off("install-era") {
+                self.offer(from.node);
+            }
+            return;
+        }
         if self.status == Status::Silent && term == self.term && term.life == from {
             self.send_promise(after);
             return;
@@ -213,11 +232,17 @@ impl Agreement {
             return;
         }
         let passive = matches!(self.status, Status::Learner | Status::Follower | Status::Silent);
-        let known = self.log.op() > Op::ZERO && self.log.term_at(prev_op) == Some(prev_term);
-        let era = self.era();
-        if !passive || !known || entries.iter().any(|entry| Some(entry.term.era) != era) {
+        let era = entries.first().map(|entry| entry.term.era);
+        if !passive || entries.iter().any(|entry| Some(entry.term.era) != era) {
             return;
         }
+        if self.era() != era && !self.begins_committed_era(prev_op, &entries) {
+            return;
+        }
+        if self.log.term_at(prev_op) != Some(prev_term) {
+            return;
+        }
+        let before = self.commit;
         let end = Op(prev_op.0.saturating_add(entries.len() as u64));
         let differs = |(op, entry): &(u64, &Entry)| {
             self.log.term_at(Op(*op)).is_some_and(|term| term != entry.term)
@@ -229,6 +254,36 @@ impl Agreement {
         if self.adopt(now, prev_op, entries) {
             self.commit_to(end);
         }
+        if self.commit > before && self.hears_no_primary(now) {
+            // There may be more where this came from.
+            self.fetch(from.node);
+        }
+    }
+
+    /// A learner that was told nothing yet takes the committed beginning of an era, batch and all: its primary may have
+    /// admitted this life in it and be gone, and then its vote may be just the one that the next primary needs.
+    fn begins_committed_era(&mut self, prev_op: Op, entries: &[Entry]) -> bool {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return false };
+        let era = first.term.era;
+        let newer = era >= self.term.era && self.era().is_none_or(|own| own < era);
+        let batch = match first.kind {
+            EntryKind::Cold { admits, .. } => 1 + usize::from(admits),
+            _ => usize::MAX,
+        };
+        if self.status != Status::Learner || prev_op != Op::ZERO || !newer || entries.len() < batch
+        {
+            return false;
+        }
+        if self.cold.was_released_from(first.term) && self.may_be_named_in(entries) {
+            self.renumber(self.me.incarnation);
+            return false;
+        }
+        self.cold.follow();
+        if self.log.op() > Op::ZERO {
+            self.forget_era(era);
+        }
+        self.enter(last.term);
+        true
     }
 
     /// Sends what lies after `after`, in as many Prepares as it takes, at most `burst`. Returns how far it came.
@@ -318,7 +373,7 @@ impl Agreement {
 
     /// Sends what is new to all: entries, or a bare Prepare for a new commit.
     pub(crate) fn broadcast(&mut self) {
-        let (sent, op) = (self.office.sent, self.log.op());
+        let (sent, op) = (self.office.sent.max(self.log.base()), self.log.op());
         if sent < op {
             self.office.sent = self.send_entries(Destination::All, sent, op, BURST);
             self.office.announced = self.commit;
@@ -346,6 +401,8 @@ impl Agreement {
                 *life != self.me && (stint.is_member() || !self.suspects_life(now, *life))
             })
             .map(|(life, _)| (life.node, self.matched_by(life).max(self.office.base)))
+            // Who lacks what is below asks for it, and is offered a snapshot.
+            .map(|(node, matched)| (node, matched.max(self.log.base())))
             .filter(|(_, matched)| *matched < op)
             .collect();
         let interval = self.settings.interval;
@@ -450,7 +507,7 @@ impl Agreement {
 
     /// How far the log is held by enough: each op by the roster in force at it, the last one of the own term.
     fn held_up_to(&self, enough: impl Fn(&Roster, Op) -> bool) -> Op {
-        let batch = batch_end(&self.log);
+        let batch = self.log.batch_end();
         let mut roster = self.committed.clone();
         self.give_early(&mut roster);
         let mut target = self.commit;

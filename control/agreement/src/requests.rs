@@ -3,7 +3,8 @@
 //! A client numbers its requests from 1 without gaps. The primary takes them in that order only; what comes too early is
 //! dropped, because the sender repeats it.
 
-use crate::api::{Destination, LOG_MAX, OUTSTANDING_MAX, Refusal, Status};
+use crate::api::{Destination, OUTSTANDING_MAX, Refusal, Status};
+use crate::clients::Clients;
 use crate::replica::Agreement;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -12,22 +13,10 @@ use wire::entry::{BODY_MAX, FenceProof};
 use wire::message::Order;
 use wire::{ClientId, Entry, EntryKind, Life, Message, NodeId, Op, Seq, Term};
 
-/// Most clients remembered; the one that was silent longest is forgotten first. A life is one client.
-const CLIENTS_MAX: usize = 4_096;
 /// Most orders of the operator that wait.
 const ORDERS_MAX: usize = 16;
 /// How long an order is repeated before it is dropped.
 const ORDER_PATIENCE: Duration = Duration::from_millis(2_000);
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Client {
-    /// Highest number committed.
-    applied: Seq,
-    /// Highest number in the log.
-    appended: Seq,
-    /// Where it last said something.
-    at: Op,
-}
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Outstanding {
@@ -50,7 +39,9 @@ struct PendingOrder {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Requests {
     outstanding: VecDeque<Outstanding>,
-    clients: BTreeMap<ClientId, Client>,
+    clients: Clients,
+    /// Highest number that stands in the log uncommitted, of each client that has one there.
+    appended: BTreeMap<ClientId, Seq>,
     orders: Vec<PendingOrder>,
 }
 
@@ -58,16 +49,14 @@ impl Requests {
     /// An entry stands in the log.
     pub(crate) fn appended(&mut self, entry: &Entry) {
         if let EntryKind::Request { client, seq, .. } = entry.kind {
-            let known = self.client(client);
-            known.appended = known.appended.max(seq);
+            let known = self.appended.entry(client).or_default();
+            *known = seq.max(*known);
         }
     }
 
     /// The log was cut; `tail` is what it still holds uncommitted.
     pub(crate) fn truncated<'a>(&mut self, tail: impl Iterator<Item = &'a Entry>) {
-        for known in self.clients.values_mut() {
-            known.appended = known.applied;
-        }
+        self.appended.clear();
         tail.for_each(|entry| self.appended(entry));
     }
 
@@ -75,12 +64,11 @@ impl Requests {
     pub(crate) fn committed(&mut self, op: Op, entry: &mut Entry) {
         match entry.kind {
             EntryKind::Request { client, seq, .. } => {
-                let known = self.client(client);
-                known.at = op;
-                if seq <= known.applied {
+                if !self.clients.apply(op, client, seq) {
                     entry.kind = EntryKind::Noop;
-                } else {
-                    known.applied = seq;
+                }
+                if self.appended.get(&client).is_some_and(|last| *last <= seq) {
+                    self.appended.remove(&client);
                 }
                 self.outstanding.retain(|o| o.client != client || o.seq > seq);
             }
@@ -98,7 +86,8 @@ impl Requests {
 
     /// The log begins anew; what is outstanding is asked again.
     pub(crate) fn new_era(&mut self) {
-        self.clients.clear();
+        self.clients = Clients::default();
+        self.appended.clear();
         self.resend();
     }
 
@@ -117,26 +106,29 @@ impl Requests {
         self.orders.iter().any(|o| o.life == life && o.order == Order::Remove)
     }
 
-    fn client(&mut self, client: ClientId) -> &mut Client {
-        if self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&client) {
-            let oldest = self.clients.iter().min_by_key(|(_, known)| known.at);
-            if let Some(oldest) = oldest.map(|(id, _)| *id) {
-                self.clients.remove(&oldest);
-            }
-        }
-        let new = Client { applied: Seq(0), appended: Seq(0), at: Op::ZERO };
-        self.clients.entry(client).or_insert(new)
+    /// What is applied of each client.
+    pub(crate) const fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// A snapshot takes the place of the log, with this table.
+    pub(crate) fn installed(&mut self, clients: Clients) {
+        self.outstanding.retain(|o| o.seq > clients.applied(o.client));
+        self.clients = clients;
+        self.appended.clear();
+        self.resend();
     }
 
     /// True if `seq` is the next of its client, whose requests before `first` are done with.
     fn is_next(&self, client: ClientId, seq: Seq, first: Seq) -> bool {
-        let known = self.clients.get(&client).map_or(0, |known| known.appended.0);
-        let done = known.max(first.0.saturating_sub(1));
+        let known = self.appended.get(&client).copied().unwrap_or_default();
+        let known = known.max(self.clients.applied(client));
+        let done = known.0.max(first.0.saturating_sub(1));
         seq.0 == done.saturating_add(1)
     }
 
     fn is_applied(&self, client: ClientId, seq: Seq) -> bool {
-        self.clients.get(&client).is_some_and(|known| seq <= known.applied)
+        seq <= self.clients.applied(client)
     }
 
     fn first_of(&self, client: ClientId) -> Seq {
@@ -161,8 +153,8 @@ impl Agreement {
         if known || self.has_ended() || self.requests.is_applied(client, seq) {
             return Ok(());
         }
-        if self.log.op().0 >= LOG_MAX {
-            return Err(Refusal::LogFull);
+        if self.is_busy() {
+            return Err(Refusal::Busy);
         }
         if self.requests.outstanding.len() >= OUTSTANDING_MAX {
             return Err(Refusal::TooMany);
@@ -170,6 +162,21 @@ impl Agreement {
         self.requests.outstanding.push_back(Outstanding { client, seq, body, told: None });
         self.settle(now);
         Ok(())
+    }
+
+    /// Highest number applied of a client, by the committed log; 0 if none is known.
+    #[must_use]
+    pub fn applied(&self, client: ClientId) -> Seq {
+        self.requests.clients.applied(client)
+    }
+
+    /// True while so much waits for its commit that requests are refused ([`Refusal::Busy`]). What the agreement itself
+    /// proposes is not: removals and admissions are few, and without them nothing would ever commit again.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let limits = &self.settings.limits;
+        let waiting = self.log.op().0.saturating_sub(self.commit.0);
+        waiting >= limits.waiting || self.tail_bytes >= limits.waiting_bytes
     }
 
     /// The operator wants a member out.
@@ -224,10 +231,7 @@ impl Agreement {
         (client, seq, first): (ClientId, Seq, Seq),
         body: Vec<u8>,
     ) {
-        if self.log.op().0 < LOG_MAX
-            && body.len() <= BODY_MAX
-            && self.requests.is_next(client, seq, first)
-        {
+        if !self.is_busy() && body.len() <= BODY_MAX && self.requests.is_next(client, seq, first) {
             let kind = EntryKind::Request { client, seq, body };
             self.propose(now, kind);
         }

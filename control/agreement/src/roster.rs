@@ -1,6 +1,7 @@
 //! Who votes and who is a member, derived from a prefix of the log (PROTOCOL 1.2).
 
 use alloc::collections::BTreeMap;
+use wire::codec::{Malformed, Reader, Writer};
 use wire::entry::FenceProof;
 use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint};
 
@@ -93,6 +94,39 @@ impl Roster {
         gives
     }
 
+    /// Appends its bytes: voters; count and seats, count and given votes, each by node.
+    pub(crate) fn encode(&self, to: &mut Writer) {
+        to.nodes(self.voters);
+        to.u8(self.seats.len() as u8);
+        for (node, seat) in &self.seats {
+            to.life(seat.life(*node));
+            to.stint(seat.stint);
+            to.op(seat.removed_at);
+        }
+        to.u8(self.voids.len() as u8);
+        for (node, void) in &self.voids {
+            to.node(*node);
+            to.op(void.op);
+            to.u8(void.proof.number());
+        }
+    }
+
+    /// Takes one that was derived up to `op`.
+    pub(crate) fn decode(from: &mut Reader<'_>, op: Op) -> Result<Self, Malformed> {
+        let mut roster = Self { op, ..Self::empty(from.nodes()?) };
+        for _ in 0..from.u8()? {
+            let Life { node, incarnation } = from.life()?;
+            let (stint, removed_at) = (from.stint()?, from.op()?);
+            roster.seats.insert(node, Seat { incarnation, stint, removed_at });
+        }
+        for _ in 0..from.u8()? {
+            let (node, op) = (from.node()?, from.op()?);
+            let proof = FenceProof::from_number(from.u8()?)?;
+            roster.voids.insert(node, Void { op, proof });
+        }
+        Ok(roster)
+    }
+
     /// The seat of a node.
     #[must_use]
     pub fn seat(&self, node: NodeId) -> Option<Seat> {
@@ -150,15 +184,7 @@ pub(crate) const fn majority(voters: NodeSet) -> usize {
     voters.len() / 2 + 1
 }
 
-/// Last op of the batch that begins an era (Cold and its Admits); 0 if the log does not begin with one.
-pub(crate) fn batch_end(log: &Log) -> Op {
-    match log.get(Op(1)).map(|entry| &entry.kind) {
-        Some(EntryKind::Cold { admits, .. }) => Op(1 + u64::from(*admits)),
-        _ => Op::ZERO,
-    }
-}
-
-/// The roster after `op`, from one at or before it.
+/// The roster after `op`, from one at or before it; all entries in between are in memory.
 pub(crate) fn roster_at(base: &Roster, log: &Log, op: Op) -> Roster {
     let mut roster = base.clone();
     for (at, entry) in log.after(base.op).take_while(|(at, _)| *at <= op) {

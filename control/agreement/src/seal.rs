@@ -7,6 +7,7 @@
 
 use crate::api::Action;
 use crate::replica::Agreement;
+use crate::roster::Roster;
 use alloc::collections::BTreeMap;
 use base::Instant;
 use wire::{Life, NodeId, Op, Stint};
@@ -65,6 +66,20 @@ impl Agreement {
     /// R-ACK 3: what was truncated can never commit any more; echoing resumes.
     pub(crate) fn unseal_after(&mut self, op: Op) {
         for (_, seal) in self.seals.0.split_off(&op.next()) {
+            self.actions.push_back(if seal.life == self.me {
+                Action::ReopenLease
+            } else {
+                Action::Unfreeze { node: seal.life.node }
+            });
+        }
+    }
+
+    /// A snapshot takes the place of the log: a removal that its roster knows is committed, every other one never was.
+    pub(crate) fn unseal_for(&mut self, roster: &Roster) {
+        for (_, seal) in core::mem::take(&mut self.seals.0) {
+            if roster.stint(seal.life) != seal.stint {
+                continue;
+            }
             self.actions.push_back(if seal.life == self.me {
                 Action::ReopenLease
             } else {

@@ -346,7 +346,7 @@ impl Agreement {
     /// The first entry of the term removes whom a majority names (the last primary included); before it stands the
     /// evidence that the term rests on, if it does.
     fn take_office(&mut self, now: Instant) {
-        let base = self.change.promises.lowest_commit();
+        let base = self.change.promises.lowest_commit().max(self.log.base());
         self.change.leave();
         self.turn(StatusEvent::Win);
         self.office = Office::new(base);

@@ -21,9 +21,13 @@ pub(crate) enum Timer {
     Lull,
     /// A removal may be acknowledged (R-ACK 2).
     Seal,
+    /// Slices of a snapshot that did not come are asked for again.
+    Pull,
+    /// The beginning of the log may be forgotten.
+    Trim,
 }
 
-const COUNT: usize = 7;
+const COUNT: usize = 9;
 
 /// One moment for each [`Timer`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -82,6 +86,12 @@ impl Agreement {
         if self.timers.take(Timer::Lull, now) {
             self.fetch_elsewhere();
         }
+        if self.timers.take(Timer::Pull, now) {
+            self.pull_again(now);
+        }
+        if self.timers.take(Timer::Trim, now) {
+            self.trim_log(now);
+        }
         // What may be acknowledged now is what `settle` looks at next.
         self.timers.take(Timer::Seal, now);
     }
@@ -91,9 +101,11 @@ impl Agreement {
         let (interval, deadline) = (self.settings.interval, self.deadline());
         let change = self.patience();
         let open_change = matches!(self.status, Status::Silent | Status::Candidate) && self.votes();
-        // Who promised another's term may be the one that does not know how far the log is committed.
+        // Who promised another's term may be the one that does not know how far the log is committed; and a learner of an era
+        // may have been admitted without knowing it, by a primary that is gone.
         let following = match self.status {
-            Status::Follower | Status::Learner => self.heard_primary.is_some(),
+            Status::Follower => self.heard_primary.is_some(),
+            Status::Learner => self.heard_primary.is_some() || self.term.era > 0,
             Status::Silent => true,
             Status::Candidate | Status::Primary => false,
         };
@@ -104,6 +116,8 @@ impl Agreement {
             (Timer::Suspect, interval, !self.suspicions.is_quiet()),
             (Timer::Resend, deadline, self.requests.is_waiting()),
             (Timer::Lull, self.slowest(), following),
+            (Timer::Pull, interval, self.is_pulling()),
+            (Timer::Trim, deadline, self.may_trim()),
         ];
         for (timer, after, wanted) in table {
             match (wanted, self.timers.get(timer)) {

@@ -42,16 +42,16 @@ pub struct Fence {
 }
 
 /// Membership by the committed log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Membership {
-    view: View,
-    admitted: BTreeMap<NodeId, Admission>,
-    removed: BTreeMap<NodeId, Removal>,
-    fenced: BTreeMap<NodeId, Fence>,
+    pub(crate) view: View,
+    pub(crate) admitted: BTreeMap<NodeId, Admission>,
+    pub(crate) removed: BTreeMap<NodeId, Removal>,
+    pub(crate) fenced: BTreeMap<NodeId, Fence>,
     /// What was said about members: proof only if the next entry removes them.
-    asserted: BTreeMap<NodeId, Fence>,
+    pub(crate) asserted: BTreeMap<NodeId, Fence>,
     /// Admits of the era's first batch that are still to come.
-    forming: u8,
+    pub(crate) forming: u8,
 }
 
 impl Membership {

@@ -3,6 +3,7 @@
 //! * [`view`]: the numbered set of members, who came and who went with it, and why.
 //! * [`history`]: the state machine that committed entries feed; also what it knows of lives that
 //!   ended.
+//! * `snapshot`: all of it as bytes.
 //! * [`quorum`]: votes as an operator counts them, and the sentence that explains them.
 //! * [`names`]: configured names, so that sentences speak of `n1` and not of node 1.
 #![cfg_attr(not(test), no_std)]
@@ -14,6 +15,8 @@ pub mod history;
 pub mod names;
 pub mod quorum;
 pub mod view;
+
+mod snapshot;
 
 pub use history::{Admission, Fence, Membership, Removal};
 pub use names::Names;

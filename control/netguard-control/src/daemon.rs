@@ -276,6 +276,7 @@ impl Daemon {
         let failure = match end {
             MustEnd::Superseded(highest) => Failure::Superseded { highest: highest.0 },
             MustEnd::SaidOff => Failure::SaidOff,
+            MustEnd::Unreadable(op) => Failure::Unreadable { op: op.0 },
             MustEnd::Renumbered(above) => Failure::Renumbered { highest: above.0 },
         };
         if !matches!(run.ending, Some((End::Failed(_), _))) {

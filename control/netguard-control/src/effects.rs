@@ -19,7 +19,7 @@ use node::{Action, CommandDone, CommandRefused, Node};
 use shm::{Change, ChangeWriter, Counter, Map, Setup, SetupError, Side};
 use std::io;
 use std::os::unix::net::UnixStream;
-use wire::{Incarnation, Life, NODES_MAX, NodeId, ServiceId, Stint};
+use wire::{Incarnation, Life, NODES_MAX, NodeId, Op, ServiceId, Stint};
 
 /// Actions performed per cycle; what is left comes with the next, which follows at once.
 const ACTIONS_MAX: usize = 4_096;
@@ -110,6 +110,8 @@ pub enum MustEnd {
     Superseded(Incarnation),
     /// This life was said to be off (R-FENCE).
     SaidOff,
+    /// The agreed state at this op cannot be read by this release.
+    Unreadable(Op),
     /// The next life has to take a number above this one.
     Renumbered(Incarnation),
 }
@@ -155,6 +157,7 @@ impl Effects {
             Action::Publish(roster) => self.publish(&roster),
             Action::Superseded { highest } => performed.end = Some(MustEnd::Superseded(highest)),
             Action::SaidOff => performed.end = Some(MustEnd::SaidOff),
+            Action::Unreadable { op } => performed.end = Some(MustEnd::Unreadable(op)),
             Action::Renumber { above } => {
                 self.store(Order::HigherThan(above.0));
                 performed.end = Some(MustEnd::Renumbered(above));

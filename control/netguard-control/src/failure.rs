@@ -91,6 +91,15 @@ pub enum Failure {
          as a new one when it is started again"
     )]
     SaidOff,
+    /// Another release wrote the agreed state.
+    #[error(
+        "the agreed state of the cluster (at entry {op}) cannot be read by this release: update this \
+         node, then start it again"
+    )]
+    Unreadable {
+        /// Where in the log.
+        op: u64,
+    },
     /// The state directory is behind what the cluster knows (R-RENUMBER).
     #[error(
         "the cluster knows life {highest} of this node, the state directory was behind; it is \
@@ -128,6 +137,7 @@ impl Failure {
             | Self::NotHere { .. }
             | Self::Faults(_)
             | Self::Link(OpenError::NotLocal { .. } | OpenError::Mismatch { .. })
+            | Self::Unreadable { .. }
             | Self::NotInherited { .. } => 2,
             Self::Link(OpenError::InUse { .. }) => 3,
             Self::Link(OpenError::Forbidden { .. }) => 4,

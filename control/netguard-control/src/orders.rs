@@ -134,6 +134,11 @@ fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
         CommandRefused::UnknownNode(_) => {
             (ErrorCode::UnknownNode, "`ng members` lists the nodes".into())
         }
+        CommandRefused::NotTaken(_) => (
+            ErrorCode::Busy,
+            "try again in a moment; `ng status` says whether there is a quorum".into(),
+        ),
+        CommandRefused::Unknown => (ErrorCode::Timeout, "look at `ng status`".into()),
         CommandRefused::Busy => (ErrorCode::Busy, "try again in a moment".into()),
         CommandRefused::Timeout => (ErrorCode::Timeout, "look at `ng status`".into()),
         CommandRefused::Service(planner) => match planner {

@@ -309,6 +309,7 @@ pub fn node_settings(identity: &Identity, me: Life, era_promised: u32) -> node::
             rate_ppm: RATE_PPM,
             era_promised,
             level: LEVEL,
+            limits: agreement::Limits::default(),
         },
         services: specs(identity),
         names: Names::new(identity.config.nodes.iter().filter_map(named)),

@@ -4,7 +4,7 @@ use crate::command::{CommandDone, CommandRefused};
 use agreement::{Destination, Roster};
 use driver::Job;
 use membership::View;
-use wire::{Generation, Incarnation, Message, NodeId, ServiceId, Stint};
+use wire::{Generation, Incarnation, Message, NodeId, Op, ServiceId, Stint};
 
 /// One thing to do.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,6 +51,12 @@ pub enum Action {
     /// This life was said to be off, and the other of a pair went on alone (R-FENCE): what runs here was told to stop;
     /// leave when it has, and begin again.
     SaidOff,
+    /// The agreed state at this op cannot be read here: another release wrote it. What runs here was told to stop; leave
+    /// when it has.
+    Unreadable {
+        /// The last op that is in it.
+        op: Op,
+    },
     /// This life never voted, and a higher number of its node is known: begin again above it
     /// (R-RENUMBER).
     Renumber {

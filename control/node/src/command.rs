@@ -74,6 +74,13 @@ pub enum CommandRefused {
     /// No such node is configured.
     #[error("there is no such node")]
     UnknownNode(NodeId),
+    /// The agreement does not take it: more than it may hold waits to be agreed already.
+    #[error("{0}")]
+    NotTaken(agreement::Refusal),
+    /// It was agreed while this node was behind and was brought up to date by a snapshot, which does not say what came of
+    /// each order.
+    #[error("it was agreed, and this node did not see what came of it")]
+    Unknown,
     /// Too many orders wait already.
     #[error("too many orders wait already")]
     Busy,

@@ -5,6 +5,7 @@
 //! * [`action`], [`command`]: what comes out; what the operator asks.
 //! * `confirm`: the operator's word that a node is off.
 //! * [`node`]: the state of one life, and where its inputs go.
+//! * `snapshot`: what follows from committed entries, as bytes.
 //! * [`gate`]: the kernel gate, as far as decisions need it.
 //! * [`here`]: what runs on this node, driven towards what the log says.
 //! * [`lease`]: the right to act, as control sees it.
@@ -34,6 +35,7 @@ pub mod status;
 pub mod timeline;
 
 mod confirm;
+mod snapshot;
 
 pub use action::Action;
 pub use agreement::{Destination, Roster};

@@ -22,6 +22,7 @@ use heartbeat::board::Frozen;
 use heartbeat::{Event, EventKind};
 use membership::{Member, Membership, Names};
 use services::{Accepted, Applied, Body, Phase, Planner, ServiceSpec, ServiceState, Why};
+use wire::message::SLICE_MAX;
 use wire::{
     Entry, EntryKind, Generation, Life, Message, NodeId, NodeSet, Op, Seq, ServiceId, Stint,
 };
@@ -58,20 +59,24 @@ pub struct Node {
     pub(crate) gate: GateWatch,
     pub(crate) peers: Peers,
     pub(crate) requests: Requests,
-    timelines: Timelines,
+    pub(crate) timelines: Timelines,
     fail_back: FailBack,
     /// When this node saw each service's phase and generation begin.
     pub(crate) since: BTreeMap<ServiceId, ((Phase, Generation), Instant)>,
-    actions: VecDeque<Action>,
+    pub(crate) actions: VecDeque<Action>,
     owner: bool,
     leaving: Option<Instant>,
     /// It leaves without waiting for others any more.
     hasty: bool,
-    ended: bool,
+    pub(crate) ended: bool,
     /// The stint in which this life said that it is clean.
     said_clean: Stint,
     /// The stint in which this life said that it leaves.
     said_leave: Stint,
+    /// Era and number of the last view that was told.
+    pub(crate) told: (u32, Op),
+    /// Largest slice of a snapshot in bytes.
+    pub(crate) slice: usize,
 }
 
 impl Node {
@@ -81,6 +86,7 @@ impl Node {
         let Settings { agreement, services, names } = settings;
         let (me, deadline) = (agreement.me, agreement.deadline());
         let (voters, witnesses) = (agreement.voters, agreement.witnesses);
+        let slice = agreement.limits.slice.clamp(1, SLICE_MAX);
         let mut node = Self {
             me,
             names,
@@ -105,6 +111,8 @@ impl Node {
             ended: false,
             said_clean: Stint::NONE,
             said_leave: Stint::NONE,
+            told: (0, Op::ZERO),
+            slice,
         };
         node.settle(now);
         node
@@ -350,6 +358,8 @@ impl Node {
                     self.actions.push_back(Action::StoreEra { era });
                 }
                 agreement::Action::Committed { op, entry } => self.commit(now, op, &entry),
+                agreement::Action::Snapshot { op } => self.take_snapshot(now, op),
+                agreement::Action::Install { op, slices } => self.install(now, op, &slices),
                 agreement::Action::Publish(roster) => {
                     self.actions.push_back(Action::Publish(roster));
                 }
@@ -381,15 +391,14 @@ impl Node {
         self.follow(now);
     }
 
-    fn commit(&mut self, now: Instant, op: Op, entry: &Entry) {
+    pub(crate) fn commit(&mut self, now: Instant, op: Op, entry: &Entry) {
         let before = self.membership.view().nodes();
         let owned = match entry.kind {
             EntryKind::Remove { node, .. } if before.contains(node) => self.owned_by(node),
             _ => Vec::new(),
         };
-        if let Some(view) = self.membership.apply(op, entry) {
-            let view = view.clone();
-            self.actions.push_back(Action::ViewChanged(view));
+        if self.membership.apply(op, entry).is_some() {
+            self.tell_view();
         }
         let applied = self.planner.apply(op, entry, &self.membership);
         if let EntryKind::Remove { node, .. } = entry.kind
@@ -409,7 +418,7 @@ impl Node {
         owned.map(|(spec, state)| (spec.id, state.generation)).collect()
     }
 
-    fn note_change(&mut self, now: Instant, id: ServiceId) {
+    pub(crate) fn note_change(&mut self, now: Instant, id: ServiceId) {
         let Some((spec, state)) = self.planner.service(id) else { return };
         self.timelines.planned(now, spec, state);
         let key = (state.phase, state.generation);
@@ -447,7 +456,7 @@ impl Node {
     }
 
     /// Drives what runs here towards what the log says.
-    fn follow(&mut self, now: Instant) {
+    pub(crate) fn follow(&mut self, now: Instant) {
         let member = self.own_member();
         let held = self.lease.observe(now, member.map(|m| m.stint).unwrap_or_default());
         // Who leaves says so in each stint (it may be removed and admitted while it goes), so that it gets nothing more. It
@@ -562,6 +571,9 @@ impl Node {
         if !quorum.held {
             return Err(CommandRefused::NoQuorum { why: quorum.why });
         }
+        if self.agreement.is_busy() {
+            return Err(CommandRefused::NotTaken(agreement::Refusal::Busy));
+        }
         match command {
             Command::Move { service, to } => {
                 self.planner.check_move(service, to, &self.membership)?;
@@ -575,7 +587,7 @@ impl Node {
         }
     }
 
-    fn reply(&mut self, tag: u64, result: Result<CommandDone, CommandRefused>) {
+    pub(crate) fn reply(&mut self, tag: u64, result: Result<CommandDone, CommandRefused>) {
         self.actions.push_back(Action::Reply { tag, result });
     }
 }

@@ -97,6 +97,12 @@ impl Requests {
         let done = self.numbered.remove(&seq)?;
         done.map(|caller| caller.tag)
     }
+    /// A snapshot says that all of this life's requests up to `applied` are: the tags of those that wait for them.
+    pub fn installed(&mut self, applied: Seq) -> Vec<u64> {
+        let later = self.numbered.split_off(&Seq(applied.0.saturating_add(1)));
+        let done = core::mem::replace(&mut self.numbered, later);
+        done.into_values().flatten().map(|caller| caller.tag).collect()
+    }
     /// A fence entry is committed: the tags of those that wait for it.
     pub fn fenced(&mut self, node: NodeId) -> Vec<u64> {
         let tags = self.fences.iter().filter(|(n, _)| *n == node).map(|(_, c)| c.tag).collect();

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use base::Instant;
 use driver::Evidence;
 use heartbeat::board::Frozen;
-use membership::{Member, Removal};
+use membership::{Member, Membership, Removal};
 use services::{Phase, ServiceSpec, ServiceState};
 use wire::entry::RemovalCause;
 use wire::{Generation, Life, NodeId, Op, ServiceId, Stint};
@@ -146,6 +146,24 @@ impl Timelines {
             self.agreed.pop_front();
         }
         self.agreed.push_back(record);
+    }
+    /// A snapshot was installed: what was under way about lives that are no members any more was agreed meanwhile, as far
+    /// as it still says so, or is over.
+    pub fn installed(&mut self, now: Instant, membership: &Membership) {
+        let gone = |r: &&Failover| !membership.view().has(Member { life: r.life, stint: r.stint });
+        let gone: Vec<Member> = self
+            .open
+            .values()
+            .filter(gone)
+            .map(|r| Member { life: r.life, stint: r.stint })
+            .collect();
+        for member in gone {
+            let removal = membership.removal(member.life.node).filter(|r| r.member == member);
+            match removal {
+                Some(removal) => self.removed(now, &removal, core::iter::empty()),
+                None => self.unfrozen(member.life.node),
+            }
+        }
     }
     /// A service's state changed: its next generation belongs to the latest timeline that waits
     /// for it.

@@ -7,6 +7,7 @@
 //! * [`state`]: what the log says about one service.
 //! * [`plan`]: the decision, a pure function of configuration, state and membership.
 //! * [`planner`]: applies entries, runs the plan, keeps the states.
+//! * `snapshot`: all states as bytes.
 //! * [`reason`], [`why`]: the decision in an operator's words.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -21,6 +22,8 @@ pub mod planner;
 pub mod reason;
 pub mod state;
 pub mod why;
+
+mod snapshot;
 
 pub use body::{Body, Report, client_of};
 pub use model::{Placement, ResourceSpec, ServiceSpec};

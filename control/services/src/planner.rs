@@ -76,19 +76,19 @@ pub enum Refusal {
 }
 
 #[derive(Clone, Debug)]
-struct Service {
-    spec: ServiceSpec,
-    state: ServiceState,
+pub(crate) struct Service {
+    pub(crate) spec: ServiceSpec,
+    pub(crate) state: ServiceState,
 }
 
 /// All services by the committed log.
 #[derive(Clone, Debug)]
 pub struct Planner {
-    services: Vec<Service>,
+    pub(crate) services: Vec<Service>,
     witnesses: NodeSet,
-    leaving: BTreeMap<NodeId, Stint>,
-    clean: NodeSet,
-    ungated: BTreeMap<NodeId, Stint>,
+    pub(crate) leaving: BTreeMap<NodeId, Stint>,
+    pub(crate) clean: NodeSet,
+    pub(crate) ungated: BTreeMap<NodeId, Stint>,
 }
 
 impl Planner {

@@ -12,7 +12,9 @@ use membership::View;
 use node::{Action, Command, CommandDone, CommandRefused, GateState, Node};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use wire::{Incarnation, Life, Message, NodeId, NodeSet, Reject, Replay, Seq, ServiceId, Stint};
+use wire::{
+    Incarnation, Life, Message, NodeId, NodeSet, Op, Reject, Replay, Seq, ServiceId, Stint,
+};
 
 /// Messages that wait in the sockets; what comes then is lost.
 const INBOX_MAX: usize = 4_096;
@@ -66,6 +68,8 @@ pub enum Turn {
 pub struct Control {
     /// The decisions.
     pub node: Node,
+    /// A snapshot that could not be read: all nodes are of one release here, so that there must be none.
+    pub unreadable: Option<Op>,
     me: Life,
     nodes: NodeSet,
     replay: Box<Replay>,
@@ -103,6 +107,7 @@ impl Control {
         let believes_the_dead = false;
         Self {
             node: Node::new(settings, now),
+            unreadable: None,
             me,
             nodes,
             replay: Box::new(Replay::new(me.node, nodes)),
@@ -336,6 +341,7 @@ impl Control {
                 out.push(ControlOut::End(self.me.incarnation));
                 self.leave(now);
             }
+            Action::Unreadable { op } => self.unreadable = Some(op),
             Action::Superseded { highest: above } | Action::Renumber { above } => {
                 out.push(ControlOut::End(above));
                 self.leave(now);

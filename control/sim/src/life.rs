@@ -139,6 +139,7 @@ impl World {
             rate_ppm: shape.rate_ppm,
             era_promised: if forget { 0 } else { machine.era },
             level: 1,
+            limits: shape.limits,
             #[cfg(feature = "mutations")]
             mutations: shape.mutations.clone(),
         };

@@ -1,14 +1,14 @@
 //! What the checkers look at: after every turn, at every question of the observer, and when
 //! something is committed anywhere for the first time.
 
-use crate::checkers::{gate, lease, log, owner};
+use crate::checkers::{Violation, gate, lease, log, owner, snapshots};
 use crate::machine::Machine;
 use crate::observer::Answer;
 use crate::shape::Sabotage;
 use crate::world::{What, World};
 use agreement::Status;
 use driver::Evidence;
-use wire::{Entry, EntryKind, Generation, Life, NodeId, Op, ServiceId};
+use wire::{Entry, EntryKind, Generation, Life, NodeId, Op, ServiceId, Term};
 
 impl World {
     /// After a turn of control: what is committed now, and whether it became primary.
@@ -19,20 +19,41 @@ impl World {
         let (node, checkers) = (&process.actor.node, &mut self.checkers);
         let agreement = node.agreement();
         let (log, term) = (agreement.log(), agreement.term());
-        let begins = log.get(Op(1)).map(|entry| &entry.kind);
-        let Some(EntryKind::Cold { era, .. }) = begins.cloned() else { return };
+        let Some(era) = agreement.era() else { return };
         if era != seen.era {
-            (seen.era, seen.commit) = (era, 0);
+            (seen.era, seen.commit, seen.snapshot) = (era, 0, 0);
+        }
+        let mut found = snapshots::Snapshots::bounded(life, agreement, &self.shape.limits);
+        if let Some(op) = process.actor.unreadable {
+            found =
+                Violation::found("total", format!("{life:?} cannot read the snapshot at {op:?}"));
+        }
+        if agreement.commit().0 < seen.commit {
+            let (commit, before) = (agreement.commit(), seen.commit);
+            let text = format!("the commit of {life:?} goes back to {commit:?} from {before}");
+            found = Violation::found("I1 agreement", text);
+        }
+        let installed = agreement.installed().0 > seen.commit;
+        if installed {
+            seen.commit = agreement.installed().0;
+            checkers.views.installed(life, era, agreement.installed());
+            checkers.snapshots.installed();
+        }
+        if let Some(snapshot) = agreement.snapshot().filter(|s| s.op.0 != seen.snapshot) {
+            seen.snapshot = snapshot.op.0;
+            found = found.and_then(|()| checkers.snapshots.held(life, snapshot));
         }
         let leads = agreement.status() == Status::Primary;
         let new_term = leads && seen.primary_in != Some((term.era, term.counter));
-        if seen.commit >= agreement.commit().0 && !new_term {
+        let news = installed || new_term || seen.commit < agreement.commit().0;
+        if found.is_ok() && !news {
             return;
         }
+        let old = checkers.log.fenced(era, log.base());
         let fenced = |(_, entry): &(Op, &Entry)| matches!(entry.kind, EntryKind::Fenced { .. });
-        let fenced = log.after(Op::ZERO).filter(fenced).collect();
+        let recent = log.after(Op::ZERO).filter(fenced);
+        let fenced = old.iter().map(|(op, entry)| (*op, entry)).chain(recent).collect();
         let by = log::Committer { life, era, term, fenced };
-        let mut found = Ok(());
         let mut news = Vec::new();
         while seen.commit < agreement.commit().0 && found.is_ok() {
             seen.commit += 1;
@@ -47,7 +68,8 @@ impl World {
             });
             if seen.commit == agreement.commit().0 && found.is_ok() {
                 let states: Vec<_> = node.planner().services().map(|(_, state)| state).collect();
-                found = checkers.views.planned(life, era, op, &states);
+                let bytes = [agreement.head(), node.encode_state()].concat();
+                found = checkers.views.planned(life, era, op, &bytes, &states);
                 for (spec, state) in node.planner().services() {
                     let next = gate::Next {
                         service: spec.id,
@@ -62,10 +84,16 @@ impl World {
                 }
             }
         }
+        if installed && agreement.commit() == agreement.installed() && found.is_ok() {
+            let states: Vec<_> = node.planner().services().map(|(_, state)| state).collect();
+            let bytes = [agreement.head(), node.encode_state()].concat();
+            found = checkers.views.planned(life, era, agreement.commit(), &bytes, &states);
+        }
         if new_term && found.is_ok() {
             seen.primary_in = Some((term.era, term.counter));
             let promised = checkers.promise.promised_to(term);
-            found = checkers.log.became_primary(life, term, |op| log.get(op));
+            let base = (log.base(), log.term_at(log.base()).unwrap_or(Term::NONE));
+            found = checkers.log.became_primary(life, term, base, |op| log.get(op));
             let by = log::Elected { life, term, commit: agreement.commit() };
             found = found.and_then(|()| checkers.log.elected(&by, &promised));
             news.push((Op::ZERO, EntryKind::Noop));

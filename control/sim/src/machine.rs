@@ -66,6 +66,8 @@ pub struct Seen {
     pub era: u32,
     /// The last commit looked at.
     pub commit: u64,
+    /// Op of the last snapshot looked at.
+    pub snapshot: u64,
     /// The last term in which it was seen as primary.
     pub primary_in: Option<(u32, u32)>,
 }

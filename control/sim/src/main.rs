@@ -132,6 +132,8 @@ struct Sum {
     planned: u64,
     entries: u64,
     removals: u64,
+    installs: u64,
+    installing: u64,
     cold: u64,
     rounds: u64,
     helped: u64,
@@ -147,6 +149,8 @@ impl Sum {
         self.planned += report.planned;
         self.entries += report.entries;
         self.removals += report.removals;
+        self.installs += report.installs;
+        self.installing += u64::from(report.installs > 0);
         self.cold += u64::from(report.era > 1);
         self.rounds += report.rounds;
         self.helped += u64::from(report.helped);
@@ -155,7 +159,7 @@ impl Sum {
     fn line(&self, began: Instant) -> String {
         format!(
             "{} seeds, {} failed; {} s of cluster time{}, {} M steps, {} entries, {} removals, \
-             {} with another cold start, {} after an operator's restart; \
+             {} snapshots installed in {} seeds, {} with another cold start, {} after an operator's restart; \
              slowest recovery {}.{} deadlines (seed {}); {:.1} s",
             self.seeds,
             self.failed,
@@ -168,6 +172,8 @@ impl Sum {
             self.planned / 1_000_000,
             self.entries,
             self.removals,
+            self.installs,
+            self.installing,
             self.cold,
             self.helped,
             self.slowest.0 / 10,

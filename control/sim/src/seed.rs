@@ -7,6 +7,7 @@ use crate::drivers::Manners;
 use crate::network::Quality;
 use crate::shape::{Sabotage, Shape, Timing, id};
 use crate::world::World;
+use agreement::Limits;
 use base::{Duration, Prng};
 use driver::FencePolicy;
 use node::Command;
@@ -48,6 +49,8 @@ pub struct Report {
     pub rounds: u64,
     /// Members removed.
     pub removals: u64,
+    /// Snapshots installed.
+    pub installs: u64,
     /// How long the cluster took to be well after its faults had ended, in tenths of a deadline.
     pub recovered: u64,
     /// Votes and fresh lives were too few: an operator had to restart the nodes.
@@ -67,7 +70,8 @@ const ROUNDS: u64 = 60;
 pub fn run(seed: u64, options: &Options) -> Report {
     let mut dice = Prng::new(seed ^ 0x5EED_0F5E_ED00);
     let quiet = dice.chance(1, 6) && options.span.is_none();
-    let shape = draw_shape(&mut dice, options, quiet);
+    let mut shape = draw_shape(&mut dice, options, quiet);
+    shape.limits = draw_limits(seed);
     let mut world = World::new(shape, dice.next_u64());
     (world.told, world.messages) = (options.told, options.messages);
     let timings: Vec<Timing> = world.shape.timings().collect();
@@ -95,6 +99,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         era: log.era(),
         rounds,
         removals: log.removals(),
+        installs: world.checkers.snapshots.installs(),
         recovered: world.recovered,
         helped: world.helped,
         found,
@@ -155,6 +160,25 @@ fn draw_others(dice: &mut Prng, shape: &mut Shape) {
         let interval = [base, base / 2, base * 2, base * 5, base * 10][dice.below(5) as usize];
         let interval = Duration(interval.clamp(2_000_000, 100_000_000));
         shape.others.push(Timing { interval, misses: 2 + dice.below(4) as u32 });
+    }
+}
+
+/// Small bounds in most seeds, so that snapshots are made, pulled and installed. They have dice of their own.
+fn draw_limits(seed: u64) -> Limits {
+    let mut dice = Prng::new(seed ^ 0x5EED_BA5E_0000);
+    if dice.chance(1, 8) {
+        return Limits::default();
+    }
+    let every = [2, 4, 16][dice.below(3) as usize];
+    let kept = [1, 1, 8][dice.below(3) as usize];
+    Limits {
+        snapshot_every: 1 + dice.below(every),
+        snapshot_bytes: 200 + dice.below(4_000) as usize,
+        kept: dice.below(kept),
+        kept_bytes: 100 + dice.below(10_000) as usize,
+        slice: 20 + dice.below(400) as usize,
+        waiting: 8 + dice.below(100),
+        waiting_bytes: 1_000 + dice.below(20_000) as usize,
     }
 }
 

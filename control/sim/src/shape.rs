@@ -3,6 +3,7 @@
 
 use crate::drivers::Manners;
 use crate::network::Quality;
+use agreement::Limits;
 use base::Duration;
 use driver::FencePolicy;
 use membership::Names;
@@ -77,6 +78,8 @@ pub struct Shape {
     pub others: Vec<Timing>,
     /// Largest rate error of a clock, as configured; the clocks stay within it.
     pub rate_ppm: u32,
+    /// Bounds of the log and its snapshots.
+    pub limits: Limits,
     /// The services.
     pub services: Vec<ServiceSpec>,
     /// What the links do.
@@ -127,6 +130,7 @@ impl Shape {
             misses: 3,
             others: Vec::new(),
             rate_ppm: 1_000,
+            limits: Limits::default(),
             services: Vec::new(),
             quality: Quality::GOOD,
             manners: Manners::GOOD,

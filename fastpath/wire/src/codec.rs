@@ -1,6 +1,6 @@
 //! Bounded little-endian reader and writer for variable-length bodies.
 
-use crate::ids::{Incarnation, Life, NodeId, Op, Stint, Term};
+use crate::ids::{Incarnation, Life, NodeId, NodeSet, Op, Stint, Term};
 use alloc::vec::Vec;
 
 /// Why bytes were not understood.
@@ -59,6 +59,10 @@ impl Writer {
         self.u32(bytes.len() as u32);
         self.0.extend_from_slice(bytes);
     }
+    /// Appends a flag.
+    pub fn flag(&mut self, flag: bool) {
+        self.u8(u8::from(flag));
+    }
     /// Appends a node id.
     pub fn node(&mut self, node: NodeId) {
         self.u8(node.get());
@@ -77,6 +81,10 @@ impl Writer {
     /// Appends an op.
     pub fn op(&mut self, op: Op) {
         self.u64(op.0);
+    }
+    /// Appends a set of nodes.
+    pub fn nodes(&mut self, nodes: NodeSet) {
+        self.0.extend_from_slice(&nodes.0.to_le_bytes());
     }
     /// Appends a stint.
     pub fn stint(&mut self, stint: Stint) {
@@ -130,6 +138,20 @@ impl<'a> Reader<'a> {
     /// An op.
     pub fn op(&mut self) -> Result<Op, Malformed> {
         Ok(Op(self.u64()?))
+    }
+    /// A set of nodes.
+    pub fn nodes(&mut self) -> Result<NodeSet, Malformed> {
+        let mut raw = [0; size_of::<u128>()];
+        raw.copy_from_slice(self.take(size_of::<u128>())?);
+        Ok(NodeSet(u128::from_le_bytes(raw)))
+    }
+    /// A flag: 0 or 1.
+    pub fn flag(&mut self, field: &'static str) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed::OutOfRange(field)),
+        }
     }
     /// A stint.
     pub fn stint(&mut self) -> Result<Stint, Malformed> {

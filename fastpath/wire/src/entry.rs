@@ -104,7 +104,8 @@ mod tag {
 
 impl RemovalCause {
     /// Its number on the wire.
-    const fn number(self) -> u8 {
+    #[must_use]
+    pub const fn number(self) -> u8 {
         match self {
             Self::Silent => 1,
             Self::Obituary => 2,
@@ -114,7 +115,8 @@ impl RemovalCause {
         }
     }
 
-    const fn from_number(number: u8) -> Result<Self, Malformed> {
+    /// The cause with this number.
+    pub const fn from_number(number: u8) -> Result<Self, Malformed> {
         Ok(match number {
             1 => Self::Silent,
             2 => Self::Obituary,
@@ -127,14 +129,17 @@ impl RemovalCause {
 }
 
 impl FenceProof {
-    const fn number(self) -> u8 {
+    /// Its number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u8 {
         match self {
             Self::Operator => 1,
             Self::NewLife => 2,
         }
     }
 
-    const fn from_number(number: u8) -> Result<Self, Malformed> {
+    /// The proof with this number.
+    pub const fn from_number(number: u8) -> Result<Self, Malformed> {
         match number {
             1 => Ok(Self::Operator),
             2 => Ok(Self::NewLife),

@@ -3,12 +3,17 @@
 use crate::codec::{Malformed, Reader, Writer};
 use crate::entry::{BODY_MAX, Entry};
 use crate::ids::{ClientId, Incarnation, Life, NODES_MAX, NodeId, Op, Seq, Stint, Term};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Largest encoded message in bytes; a sender cuts Prepares and Promises at [`PREPARE_TARGET`].
 pub const MESSAGE_MAX: usize = 16 * 1024;
 /// Entries are batched into one message up to this many bytes, so that it fits one Ethernet frame.
 pub const PREPARE_TARGET: usize = 1_300;
+/// Largest slice of a snapshot in bytes: one message with its head.
+pub const SLICE_MAX: usize = MESSAGE_MAX - 64;
+/// Most slices of one snapshot.
+pub const SLICES_MAX: u32 = 1 << 20;
 /// Most entries in one message: the smallest entry has 16 bytes.
 pub const ENTRIES_MAX: usize = MESSAGE_MAX / 16;
 
@@ -167,6 +172,40 @@ pub enum Message {
         /// The life.
         life: Life,
     },
+    /// What was asked for is not in the sender's log any more, but it has a snapshot: the answer to a Fetch from below
+    /// its base, and to a FetchSlice of a snapshot that it has not.
+    Offer {
+        /// The snapshot's last op.
+        op: Op,
+        /// Term of the entry there; op and term name the snapshot.
+        op_term: Term,
+        /// How many slices, from the first, are the agreement's own head.
+        heads: u32,
+        /// How many slices there are, heads included.
+        slices: u32,
+        /// Bytes of all slices.
+        bytes: u64,
+    },
+    /// Asks for one slice of an offered snapshot.
+    FetchSlice {
+        /// The snapshot's last op.
+        op: Op,
+        /// Term of the entry there.
+        op_term: Term,
+        /// Which slice, from 0.
+        index: u32,
+    },
+    /// One slice of a snapshot.
+    Slice {
+        /// The snapshot's last op.
+        op: Op,
+        /// Term of the entry there.
+        op_term: Term,
+        /// Which slice, from 0.
+        index: u32,
+        /// Its bytes, at most [`SLICE_MAX`].
+        bytes: Arc<[u8]>,
+    },
 }
 
 /// The numbers of the messages on the wire: never reused (WIRE.md).
@@ -187,6 +226,9 @@ mod tag {
     pub(super) const COLD_RELEASE: u8 = 14;
     pub(super) const COMMITTED: u8 = 15;
     pub(super) const ENDED: u8 = 16;
+    pub(super) const OFFER: u8 = 17;
+    pub(super) const FETCH_SLICE: u8 = 18;
+    pub(super) const SLICE: u8 = 19;
 }
 
 fn put_entries(to: &mut Writer, entries: &[Entry]) {
@@ -201,27 +243,15 @@ fn take_entries(from: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
     (0..count).map(|_| Entry::decode(from)).collect()
 }
 
-fn take_flag(from: &mut Reader<'_>, field: &'static str) -> Result<bool, Malformed> {
-    match from.u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Malformed::OutOfRange(field)),
-    }
-}
-
 impl Suspicion {
     fn encode(&self, to: &mut Writer) {
         to.life(self.life);
         to.stint(self.stint);
-        to.u8(u8::from(self.obituary));
+        to.flag(self.obituary);
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            life: from.life()?,
-            stint: from.stint()?,
-            obituary: take_flag(from, "obituary flag")?,
-        })
+        Ok(Self { life: from.life()?, stint: from.stint()?, obituary: from.flag("obituary flag")? })
     }
 }
 
@@ -288,6 +318,13 @@ impl Message {
                 to.term(*prev_term);
                 put_entries(to, entries);
             }
+            Self::Slice { op, op_term, index, bytes } => {
+                to.u8(tag::SLICE);
+                to.op(*op);
+                to.term(*op_term);
+                to.u32(*index);
+                to.bytes(bytes);
+            }
             _ => self.encode_short(to),
         }
     }
@@ -311,7 +348,7 @@ impl Message {
                 to.u8(tag::JOIN);
                 to.op(*removed_at);
                 to.op(*op);
-                to.u8(u8::from(*fresh));
+                to.flag(*fresh);
                 to.u32(*era);
             }
             Self::Stale { node, highest } => {
@@ -331,11 +368,26 @@ impl Message {
                 to.u8(tag::ENDED);
                 to.life(*life);
             }
+            Self::Offer { op, op_term, heads, slices, bytes } => {
+                to.u8(tag::OFFER);
+                to.op(*op);
+                to.term(*op_term);
+                to.u32(*heads);
+                to.u32(*slices);
+                to.u64(*bytes);
+            }
+            Self::FetchSlice { op, op_term, index } => {
+                to.u8(tag::FETCH_SLICE);
+                to.op(*op);
+                to.term(*op_term);
+                to.u32(*index);
+            }
             // Written by `encode`, which calls this for nothing of the kind.
             Self::Prepare { .. }
             | Self::Suspect { .. }
             | Self::Promise { .. }
             | Self::Committed { .. }
+            | Self::Slice { .. }
             | Self::Request { .. } => {}
         }
     }
@@ -383,7 +435,7 @@ impl Message {
             tag::JOIN => Self::Join {
                 removed_at: from.op()?,
                 op: from.op()?,
-                fresh: take_flag(from, "fresh flag")?,
+                fresh: from.flag("fresh flag")?,
                 era: from.u32()?,
             },
             tag::STALE => Self::Stale { node: from.node()?, highest: Incarnation(from.u32()?) },
@@ -405,6 +457,22 @@ impl Message {
                 prev_term: from.term()?,
                 entries: take_entries(from)?,
             },
+            tag::OFFER => {
+                let (op, op_term) = (from.op()?, from.term()?);
+                let (heads, slices) = (from.u32()?, from.u32()?);
+                if slices > SLICES_MAX || heads == 0 || heads > slices {
+                    return Err(Malformed::OutOfRange("slices of a snapshot"));
+                }
+                Self::Offer { op, op_term, heads, slices, bytes: from.u64()? }
+            }
+            tag::FETCH_SLICE => {
+                Self::FetchSlice { op: from.op()?, op_term: from.term()?, index: from.u32()? }
+            }
+            tag::SLICE => {
+                let (op, op_term, index) = (from.op()?, from.term()?, from.u32()?);
+                let bytes = Arc::from(from.bytes(SLICE_MAX, "slice")?);
+                Self::Slice { op, op_term, index, bytes }
+            }
             _ => return Err(Malformed::OutOfRange("message kind")),
         })
     }

@@ -98,6 +98,20 @@ fn samples() -> Vec<(&'static str, Message)> {
         ),
         ("order", Message::Order { life: life(5, 6), order: Order::Fenced }),
         ("ended", Message::Ended { life: life(5, 6) }),
+        (
+            "offer",
+            Message::Offer { op: Op(11), op_term: term(), heads: 1, slices: 3, bytes: 40_000 },
+        ),
+        ("fetch-slice", Message::FetchSlice { op: Op(11), op_term: term(), index: 2 }),
+        (
+            "slice",
+            Message::Slice {
+                op: Op(11),
+                op_term: term(),
+                index: 2,
+                bytes: [9, 10].as_slice().into(),
+            },
+        ),
     ]
 }
 
@@ -197,7 +211,7 @@ proptest! {
 
     #[test]
     fn a_known_kind_with_arbitrary_bytes_never_panics(
-        tag in 1..=16_u8, mut raw in vec(any::<u8>(), 0..200),
+        tag in 1..=19_u8, mut raw in vec(any::<u8>(), 0..200),
     ) {
         raw.insert(0, tag);
         let _ = Message::decode(&raw);

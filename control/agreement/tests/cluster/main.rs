@@ -10,4 +10,5 @@ mod pump;
 mod removals;
 mod returns;
 mod scripts;
+mod snapshots;
 mod starts;

@@ -4,8 +4,10 @@
 //! [`Cluster::deliver`] and call the agreements themselves.
 
 use base::{Duration, Instant, Prng};
-use ng_agreement::{Action, Agreement, Destination, Roster, Settings, Status};
+use ng_agreement::{Action, Agreement, Destination, Limits, Roster, Settings, Status};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use wire::codec::{Reader, Writer};
 use wire::{
     ClientId, Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Seq, Stint, Term,
 };
@@ -33,6 +35,8 @@ pub(crate) struct Machine {
     /// Newest own beat that each peer echoed, with the stint it carried and the peer's life.
     echoes: BTreeMap<NodeId, (Instant, Stint, Life)>,
     pub(crate) committed: Vec<(Op, Entry)>,
+    /// Snapshots installed.
+    pub(crate) installs: usize,
     pub(crate) reflexes: Vec<Op>,
     pub(crate) ended: Option<Action>,
 }
@@ -59,6 +63,25 @@ impl Machine {
         let renewed = sent.iter().rev().nth(needed - 1);
         self.closed != stint && renewed.is_some_and(|sent| now < *sent + L)
     }
+}
+
+/// The state machine of these tests is the list of committed entries; one slice each.
+fn encode_state(committed: &[(Op, Entry)]) -> Vec<Arc<[u8]>> {
+    let slice = |(op, entry): &(Op, Entry)| {
+        let mut to = Writer::new();
+        to.op(*op);
+        entry.encode(&mut to);
+        Arc::from(to.0)
+    };
+    committed.iter().map(slice).collect()
+}
+
+fn decode_state(slices: &[Arc<[u8]>]) -> Vec<(Op, Entry)> {
+    let entry = |slice: &Arc<[u8]>| {
+        let mut from = Reader::new(slice);
+        (from.op().unwrap(), Entry::decode(&mut from).unwrap())
+    };
+    slices.iter().map(entry).collect()
 }
 
 /// A message on its way.
@@ -95,6 +118,7 @@ pub(crate) struct Cluster {
     pub(crate) truth: Vec<Entry>,
     true_roster: Roster,
     pub(crate) off: Vec<&'static str>,
+    pub(crate) limits: Limits,
     era_of_truth: u32,
     seq: u64,
 }
@@ -122,6 +146,7 @@ impl Cluster {
             truth: Vec::new(),
             true_roster: Roster::empty((1..=n).map(id).collect()),
             off: Vec::new(),
+            limits: Limits::default(),
             era_of_truth: 0,
             seq: 0,
         }
@@ -165,6 +190,7 @@ impl Cluster {
             rate_ppm: 1_000,
             era_promised: self.eras.get(&node).copied().unwrap_or(0),
             level: 1,
+            limits: self.limits,
             #[cfg(feature = "mutations")]
             mutations: self.off.clone(),
         };
@@ -178,6 +204,7 @@ impl Cluster {
             closed: Stint::NONE,
             echoes: BTreeMap::new(),
             committed: Vec::new(),
+            installs: 0,
             reflexes: Vec::new(),
             ended: None,
         };
@@ -407,6 +434,16 @@ impl Cluster {
                     machine.agreement.handle_era_stored(now, era);
                 }
                 Action::Publish(roster) => machine.roster = Some(roster),
+                Action::Snapshot { op } => {
+                    assert_eq!(machine.committed.last().map(|(at, _)| *at), Some(op));
+                    let slices = encode_state(&machine.committed);
+                    machine.agreement.handle_snapshot(now, op, slices);
+                }
+                Action::Install { op, slices } => {
+                    machine.committed = decode_state(&slices);
+                    machine.installs += 1;
+                    assert_eq!(machine.committed.last().map(|(at, _)| *at), Some(op));
+                }
                 Action::Committed { op, entry } => {
                     machine.committed.push((op, entry));
                     self.note_commit(node, op);
@@ -422,7 +459,7 @@ impl Cluster {
     fn post(&mut self, from: NodeId, to: Destination, message: Message) {
         self.sent += 1;
         // What leaves is what arrives after a trip through its bytes.
-        let mut bytes = wire::codec::Writer::new();
+        let mut bytes = Writer::new();
         message.encode(&mut bytes);
         let message = Message::decode(&bytes.0).expect("every message can be read");
         let life = self.machines[&from].life;
@@ -472,7 +509,7 @@ impl Cluster {
         let machine = &self.machines[&node];
         let entry =
             machine.agreement.log().get(op).expect("a committed entry is in the log").clone();
-        let era = machine.agreement.log().get(Op(1)).unwrap().term.era;
+        let era = machine.agreement.era().unwrap();
         if era > self.era_of_truth {
             self.truth.clear();
             self.true_roster = Roster::empty(self.voters);

@@ -135,6 +135,7 @@ impl World {
             rate_ppm: 1_000,
             era_promised: self.eras.get(&node).copied().unwrap_or(0),
             level: 1,
+            limits: agreement::Limits::default(),
         };
         let names = Names::new((1..=self.nodes).map(|n| (id(n), format!("n{n}"))));
         let settings = Settings { agreement, services: self.services.clone(), names };
@@ -435,7 +436,10 @@ impl World {
             Action::Reply { tag, result } => {
                 self.actor(node).replies.insert(tag, result);
             }
-            Action::Superseded { .. } | Action::Renumber { .. } | Action::SaidOff => {
+            Action::Superseded { .. }
+            | Action::Renumber { .. }
+            | Action::SaidOff
+            | Action::Unreadable { .. } => {
                 self.actor(node).superseded = true;
                 self.actor(node).jobs.push((now, "end".into()));
             }

@@ -217,16 +217,21 @@ impl CommittedLog {
         Violation::found("I8 voter life", text)
     }
 
-    /// A node has become primary of `term`; `entry` reads its log.
+    /// A node has become primary of `term`; `entry` reads its log, of which everything up to `base`, whose entry is of
+    /// `base_term`, is in a snapshot only. (Snapshots are compared by themselves.)
     pub fn became_primary<'a>(
         &self,
         life: Life,
         term: Term,
+        (base, base_term): (Op, Term),
         entry: impl Fn(Op) -> Option<&'a Entry>,
     ) -> Result<(), Violation> {
         let Some(record) = self.eras.get(&term.era) else { return Ok(()) };
         for (index, known) in record.entries.iter().enumerate() {
             let op = Op(index as u64 + 1);
+            if op < base || op == base && known.entry.term == base_term {
+                continue;
+            }
             if known.term <= term && entry(op) != Some(&known.entry) {
                 let has = entry(op);
                 let text = format!(
@@ -263,6 +268,14 @@ impl CommittedLog {
     #[must_use]
     pub const fn removals(&self) -> u64 {
         self.removals
+    }
+    /// What is committed of `Fenced` up to `op`.
+    #[must_use]
+    pub fn fenced(&self, era: u32, op: Op) -> Vec<(Op, Entry)> {
+        let entries = self.eras.get(&era).into_iter().flat_map(|e| e.entries.iter());
+        let numbered = (1..=op.0).map(Op).zip(entries).map(|(at, known)| (at, &known.entry));
+        let fenced = numbered.filter(|(_, e)| matches!(e.kind, EntryKind::Fenced { .. }));
+        fenced.map(|(at, entry)| (at, entry.clone())).collect()
     }
     /// A committed entry.
     #[must_use]
@@ -365,9 +378,14 @@ mod tests {
     #[test]
     fn a_primary_without_a_committed_entry_is_seen() {
         let (log, _) = begun(&[2]).unwrap();
-        let found = log.became_primary(life(1), term(2), |_| None);
+        let nothing = (Op::ZERO, Term::NONE);
+        let found = log.became_primary(life(1), term(2), nothing, |_| None);
         assert_eq!(found.unwrap_err().rule, "I2 survival");
         let own = |op| log.entry(1, op);
-        assert_eq!(log.became_primary(life(1), term(2), own), Ok(()));
+        assert_eq!(log.became_primary(life(1), term(2), nothing, own), Ok(()));
+        let based =
+            |term_there| log.became_primary(life(1), term(2), (Op(4), term_there), |_| None);
+        assert_eq!(based(term(1)), Ok(()));
+        assert_eq!(based(term(2)).unwrap_err().rule, "I2 survival");
     }
 }

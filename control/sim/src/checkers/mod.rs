@@ -5,6 +5,7 @@
 //!   committed log implies.
 //! * [`views`]: I3 one order of views, and one state of the planner per log position (S1).
 //! * [`promise`]: I7 one promise, one primary per term.
+//! * [`snapshots`]: one snapshot per log position, and a bounded log.
 //! * [`lease`]: I4 whoever holds a lease is a member by the committed log (S2).
 //! * [`evidence`]: R-FENCE, votes that are given in a pair.
 //! * [`gate`]: S2b packets pass one gate, and it is shut before the others act.
@@ -20,6 +21,7 @@ pub mod needless;
 pub mod owner;
 pub mod progress;
 pub mod promise;
+pub mod snapshots;
 pub mod views;
 
 /// A broken promise.
@@ -53,6 +55,8 @@ pub struct Checkers {
     pub views: views::Views,
     /// Promises and acknowledgements.
     pub promise: promise::Promises,
+    /// Snapshots.
+    pub snapshots: snapshots::Snapshots,
     /// Owners.
     pub owner: owner::Owners,
     /// Gates.

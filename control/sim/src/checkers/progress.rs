@@ -4,7 +4,6 @@
 use super::log::Seats;
 use crate::machine::Machine;
 use crate::world::World;
-use agreement::Status;
 use services::Phase;
 use wire::{EntryKind, Life, NodeId, Op, ServiceId};
 
@@ -44,26 +43,16 @@ fn votes_suffice(world: &World) -> bool {
     let of_era = |life: &Life| {
         let agreement = world.machines.get(&life.node)?.control()?.node.agreement();
         let log = agreement.log();
-        let begins = log.get(Op(1)).map(|entry| entry.term.era);
-        let leads = agreement.status() == Status::Primary;
-        (begins == Some(era)).then_some((log, agreement.commit(), leads))
+        (agreement.era() == Some(era)).then_some((log, agreement.commit()))
     };
     let logs: Vec<_> = live.iter().filter_map(of_era).collect();
-    let known = logs.iter().map(|(_, commit, _)| *commit).max().unwrap_or_default();
-    // A life votes by its own state (R-VOTE). One that was admitted and does not know it can only be
-    // taught by a primary.
-    let led = logs.iter().any(|(.., leads)| *leads);
-    let knows = |life: &Life| {
-        let own = of_era(life).and_then(|(_, commit, _)| checked.seats_at(era, commit));
-        own.is_some_and(|seats| seats.votes(*life))
-    };
-    let live: Vec<Life> = live.iter().copied().filter(|life| led || knows(life)).collect();
+    let known = logs.iter().map(|(_, commit)| *commit).max().unwrap_or_default();
     let Some(seats) = checked.seats_at(era, known) else { return false };
     // One of two goes on alone when it hears that the other's life is over (R-FENCE).
     let need = if world.shape.nodes.len() == 2 { 1 } else { need };
     let enough = |seats: &Seats| live.iter().filter(|l| seats.votes(**l)).count() >= need;
     enough(seats)
-        && logs.iter().all(|(log, ..)| {
+        && logs.iter().all(|(log, _)| {
             let mut later = seats.clone();
             log.after(known).all(|(op, entry)| {
                 later.apply(op, entry);
@@ -80,8 +69,10 @@ fn is_fresh(world: &World, life: Life) -> bool {
     let admits = |kind: &EntryKind| {
         *kind == EntryKind::Admit { node: life.node, incarnation: life.incarnation }
     };
-    let log = control.node.agreement().log();
-    !log.after(Op::ZERO).any(|(_, entry)| admits(&entry.kind))
+    let agreement = control.node.agreement();
+    let seated = agreement.roster().seat(life.node).map(|seat| seat.incarnation);
+    seated != Some(life.incarnation)
+        && !agreement.log().after(Op::ZERO).any(|(_, entry)| admits(&entry.kind))
 }
 
 /// What is missing, if anything is. A service that failed everywhere while its drivers behaved

@@ -4,7 +4,8 @@
 //! ```text
 //! nodes 3                     configuration first: nodes, links, witness, interval, misses, loss,
 //!                             timing INTERVAL MISSES (others that nodes may get), slow drivers TIME,
-//!                             latency, again (time until daemons are started again), seed; catches
+//!                             latency, again (time until daemons are started again), snapshots EVERY
+//!                             kept ENTRIES slice BYTES, seed; catches
 //!                             RULE…: it fails when that rule is off, or all that `+` joins
 //! service vip lease 1 2 3     name, policy, nodes in order of preference; `fail-back` may follow
 //! start 1 2 3                 or restart
@@ -25,7 +26,7 @@
 //! What can be expected: `owner S N`, `no owner S`, `member N`, `removed N`, `no removal`,
 //! `removals COUNT`, `primary N`, `no lease`, `no quorum`, `learned N` (has the log and no vote),
 //! `kept` (there is a primary, and it has committed all that had been at the mark),
-//! `answer S N` and `silence S` (what the observer outside hears).
+//! `installed N` (its life took a snapshot), `answer S N` and `silence S` (what the observer outside hears).
 //!
 //! * [`parse`]: lines into steps, with errors that name the line.
 //! * [`mod@play`]: steps into a world.

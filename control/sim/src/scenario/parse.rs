@@ -63,6 +63,8 @@ pub enum Seen {
     /// There is a primary, and it has committed, in the same era, what was committed at the last
     /// `mark` or `settle`.
     Kept,
+    /// The node's present life has installed a snapshot.
+    Installed(Who),
     /// The observer hears that node, and no other.
     Answer(String, Who),
     /// The observer hears nobody.
@@ -166,6 +168,11 @@ impl Scenario {
             ["seed", n] => self.seed = n.parse().map_err(|_| format!("{n} is no number"))?,
             ["catches", rules @ ..] => self.catches = rules.iter().map(|r| (*r).into()).collect(),
             ["latency", span] => shape.quality.base = duration(span)?,
+            ["snapshots", every, "kept", kept, "slice", slice] => {
+                shape.limits.snapshot_every = u64::from(count(every)?);
+                shape.limits.kept = u64::from(count(kept)?);
+                shape.limits.slice = usize::from(count(slice)?);
+            }
             ["again", span] => shape.again_max = duration(span)?,
             ["loss", share] => shape.quality.loss_ppm = percent(share)?,
             ["slow", "drivers", span] => {
@@ -243,6 +250,7 @@ fn seen(words: &[&str]) -> Result<Seen, String> {
         ["primary", n] => Seen::Primary(who(n)),
         ["kept"] => Seen::Kept,
         ["learned", n] => Seen::Learned(who(n)),
+        ["installed", n] => Seen::Installed(who(n)),
         ["answer", service, n] => Seen::Answer((*service).into(), who(n)),
         ["silence", service] => Seen::Silence((*service).into()),
         _ => return Err(format!("`{}` is nothing to expect", words.join(" "))),

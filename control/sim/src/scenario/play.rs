@@ -165,6 +165,7 @@ impl Player {
             Seen::NoQuorum => Fact::NoQuorum,
             Seen::Learned(who) => Fact::Learned(self.one(who)?),
             Seen::Kept => Fact::Kept(self.kept.0, self.kept.1),
+            Seen::Installed(who) => Fact::Installed(self.one(who)?),
             Seen::Answer(service, who) => {
                 Fact::Answer(self.service(service)?, Some(self.one(who)?))
             }
@@ -229,6 +230,7 @@ enum Fact {
     NoQuorum,
     Learned(NodeId),
     Kept(u32, Op),
+    Installed(NodeId),
     Answer(ServiceId, Option<NodeId>),
 }
 
@@ -253,6 +255,10 @@ impl Fact {
             Self::Primary(node) => primary(world) == Some(node),
             Self::Learned(node) => has_learned(world, node),
             Self::Kept(era, op) => world.machines.values().any(|m| has_kept(m, era, op)),
+            Self::Installed(node) => {
+                let control = world.machines.get(&node).and_then(Machine::control);
+                control.is_some_and(|c| c.node.agreement().installed() > Op::ZERO)
+            }
             Self::Answer(service, node) => progress::answering(world, service) == node,
             Self::NoQuorum => {
                 let has = |m: &Machine| m.control().is_some_and(|c| c.node.quorum().held);
