@@ -535,7 +535,7 @@ impl Agreement {
     /// True if a majority of this roster's lives has acknowledged `op`.
     fn is_held(&self, roster: &Roster, op: Op, own: Op) -> bool {
         let fewer =
-            self.off("commit-majority") || self.off("cold-majority") && op <= batch_end(&self.log);
+            self.off("commit-majority") || self.off("cold-majority") && op <= self.log.batch_end();
         self.holders(roster, op, own).len() + usize::from(fewer) >= roster.majority()
     }
 

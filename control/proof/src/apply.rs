@@ -60,6 +60,7 @@ pub fn settings(me: Life) -> node::Settings {
             longest: Duration::from_millis(30),
             era_promised: 0,
             level: 1,
+            limits: agreement::Limits::default(),
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
         },

@@ -141,7 +141,7 @@ fn entries(c: &mut Choices<'_>, era: u32, after: Op) -> Vec<Entry> {
 pub fn message(c: &mut Choices<'_>, era: u32, about: u64) -> Message {
     let term = term(c, era);
     let prev_op = op(c, about);
-    match c.below(18) {
+    match c.below(21) {
         0..=3 => Message::Prepare {
             term,
             prev_op,
@@ -190,6 +190,23 @@ pub fn message(c: &mut Choices<'_>, era: u32, about: u64) -> Message {
             Message::Order { life: life(c), order }
         }
         16 => Message::Ended { life: life(c) },
+        // Small numbers of slices, so that now and then one is here whole.
+        17 => {
+            let slices = 1 + c.below(3) as u32;
+            let heads = 1 + c.below(u64::from(slices)) as u32;
+            Message::Offer { op: prev_op, op_term: term, heads, slices, bytes: c.edge(64) }
+        }
+        18 => Message::FetchSlice { op: prev_op, op_term: term, index: c.below(4) as u32 },
+        19 => {
+            let length = c.below(64);
+            let bytes: Vec<u8> = (0..length).map(|_| c.edge(8) as u8).collect();
+            Message::Slice {
+                op: prev_op,
+                op_term: term,
+                index: c.below(4) as u32,
+                bytes: bytes.into(),
+            }
+        }
         _ => Message::Committed {
             prev_op,
             prev_term: self::term(c, era),

@@ -59,6 +59,7 @@ impl Cluster {
                 longest: Duration::from_millis(DEADLINE),
                 era_promised: 0,
                 level: 1,
+                limits: agreement::Limits::default(),
                 #[cfg(feature = "mutations")]
                 mutations: Vec::new(),
             };
