@@ -1,7 +1,7 @@
 //! Logs without their beginning: snapshots, who gets them and from whom, and what stays bounded.
 
 use crate::pump::{Cluster, D, id};
-use ng_agreement::{Limits, Refusal, Status};
+use ng_agreement::{Limits, Refusal, Snapshot, Status};
 use wire::{ClientId, Message, Op, Seq};
 
 /// Bounds at which a handful of writes moves the base.
@@ -10,8 +10,12 @@ fn small() -> Limits {
 }
 
 fn running(n: u8, witnesses: &[u8]) -> Cluster {
+    running_without(n, witnesses, &[])
+}
+
+fn running_without(n: u8, witnesses: &[u8], off: &[&'static str]) -> Cluster {
     let mut c = Cluster::empty(n, witnesses);
-    c.limits = small();
+    (c.limits, c.off) = (small(), off.to_vec());
     (1..=n).for_each(|n| c.start(n));
     c.until("all are members", 300, Cluster::all_are_members);
     c.run(20);
@@ -206,4 +210,84 @@ fn a_survivor_of_a_longer_era_follows_the_next_by_its_snapshot() {
     c.heal();
     c.until("it follows", 500, |c| c.all_are_members() && c.agrees());
     assert_eq!(c.machines[&id(3)].installs, 1);
+}
+
+/// Offers a snapshot and sends all its slices, whoever asked for it.
+fn serve(c: &mut Cluster, by: u8, to: u8, snapshot: &Snapshot) {
+    let by = c.life(by);
+    let (op, op_term) = (snapshot.op, snapshot.op_term);
+    let (heads, slices) = (snapshot.heads as u32, snapshot.slices.len() as u32);
+    c.forge(by, to, Message::Offer { op, op_term, heads, slices, bytes: snapshot.bytes() });
+    for (index, bytes) in (0..).zip(&snapshot.slices) {
+        c.forge(by, to, Message::Slice { op, op_term, index, bytes: bytes.clone() });
+    }
+    c.lose(|p| matches!(p.message, Message::FetchSlice { .. }));
+}
+
+/// An older snapshot comes late. What a follower has committed after it.
+fn after_an_older_one(off: &[&'static str]) -> (Op, Op) {
+    let mut c = running_without(3, &[], off);
+    write(&mut c, 1, 10);
+    let old = c.agreement(2).snapshot().cloned().unwrap();
+    write(&mut c, 1, 10);
+    c.until("all have it", 50, Cluster::agrees);
+    let before = c.agreement(3).commit();
+    serve(&mut c, 2, 3, &old);
+    (before, c.agreement(3).commit())
+}
+
+/// A snapshot of the era before comes late. The era in which a life is after it.
+fn after_one_of_another_era(off: &[&'static str]) -> Option<u32> {
+    let mut c = running_without(3, &[], off);
+    write(&mut c, 1, 60);
+    let old = c.agreement(2).snapshot().cloned().unwrap();
+    (1..=3).for_each(|n| c.kill(n));
+    (1..=3).for_each(|n| c.start(n));
+    c.until("the next era", 500, Cluster::all_are_members);
+    serve(&mut c, 2, 3, &old);
+    c.agreement(3).era()
+}
+
+/// Two of five hold an entry that the primary has committed by them, and do not know that; then they are offered a
+/// snapshot of the entry before it. What they hold after it, and how far it was committed.
+fn after_one_below_the_tail(off: &[&'static str]) -> (Op, Op) {
+    let mut c = running_without(5, &[], off);
+    while !(c.agreement(1).commit().0 + 1).is_multiple_of(8) {
+        write(&mut c, 1, 1);
+    }
+    c.until("all have it", 50, Cluster::agrees);
+    let before = c.agreement(1).commit();
+    c.isolate(4);
+    c.isolate(5);
+    c.write(1, b"in the snapshot");
+    c.write(1, b"above it");
+    c.until("they hold both", 5, |c| (2..=3).all(|n| c.agreement(n).op().0 == before.0 + 2));
+    for n in 2..=3 {
+        c.cut.insert((id(1), id(n)));
+    }
+    c.until("both are committed", 5, |c| c.agreement(1).commit().0 == before.0 + 2);
+    assert_eq!(c.agreement(3).commit(), before);
+    let snapshot = c.agreement(1).snapshot().cloned().unwrap();
+    assert_eq!(snapshot.op, before.next());
+    serve(&mut c, 1, 3, &snapshot);
+    (c.agreement(3).op(), c.agreement(1).commit())
+}
+
+#[test]
+fn a_late_snapshot_takes_nothing_back() {
+    let (before, after) = after_an_older_one(&[]);
+    assert_eq!(after, before);
+    assert_eq!(after_one_of_another_era(&[]), Some(2));
+    let (held, committed) = after_one_below_the_tail(&[]);
+    assert_eq!(held, committed, "what was acknowledged is not forgotten");
+}
+
+#[cfg(feature = "mutations")]
+#[test]
+fn a_rule_of_installing_that_is_off_is_seen() {
+    let (before, after) = after_an_older_one(&["install-older"]);
+    assert!(after < before, "the commit goes back");
+    assert_eq!(after_one_of_another_era(&["install-era"]), Some(1), "an era that is over");
+    let (held, committed) = after_one_below_the_tail(&["install-tail"]);
+    assert!(held < committed, "an acknowledged entry is gone");
 }
