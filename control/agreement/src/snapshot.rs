@@ -220,3 +220,65 @@ impl Agreement {
         Head { op, op_term, begun, roster, clients }.encode()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Head;
+    use crate::clients::Clients;
+    use crate::roster::Roster;
+    use wire::entry::{FenceProof, RemovalCause};
+    use wire::{
+        ClientId, Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Seq, Stint, Term,
+    };
+
+    fn id(n: u8) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    /// A pair of which one was removed and its vote given, and a client.
+    fn head() -> Head {
+        let life = Life { node: id(1), incarnation: Incarnation(4) };
+        let term = Term { era: 2, counter: 3, life };
+        let voters: NodeSet = [1, 2].map(id).into_iter().collect();
+        let mut roster = Roster::empty(voters);
+        let (node, incarnation) = (id(2), Incarnation(7));
+        let proof = FenceProof::Operator;
+        let (stint, cause) = (Stint::of(2, Op(3)), RemovalCause::Operator);
+        let kinds = [
+            EntryKind::Cold { era: 2, admits: 2 },
+            EntryKind::Admit { node: life.node, incarnation: life.incarnation },
+            EntryKind::Admit { node, incarnation },
+            EntryKind::Fenced { node, incarnation, proof },
+            EntryKind::Remove { node, incarnation, stint, cause },
+        ];
+        for (op, kind) in (1..).map(Op).zip(kinds) {
+            roster.apply(op, &Entry { term, level: 1, kind });
+        }
+        assert!(roster.is_void(node) && !roster.stint(Life { node, incarnation }).is_member());
+        let mut clients = Clients::default();
+        clients.apply(Op(4), ClientId(9), Seq(1));
+        let begun = Term { counter: 0, ..term };
+        Head { op: Op(5), op_term: term, begun, roster, clients }
+    }
+
+    #[test]
+    fn a_head_comes_back_as_it_was() {
+        assert_eq!(Head::decode(&head().encode()), Ok(head()));
+    }
+
+    #[test]
+    fn a_part_of_a_head_is_none_and_a_damaged_one_never_panics() {
+        let bytes = head().encode();
+        for end in 0..bytes.len() {
+            assert!(Head::decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(Head::decode(&[bytes.clone(), vec![0]].concat()).is_err());
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = Head::decode(&damaged) {
+                assert_ne!(other, head(), "bit {bit} says nothing");
+            }
+        }
+    }
+}
