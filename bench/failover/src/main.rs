@@ -6,7 +6,6 @@
 //! section 4). Then the owner's daemons are killed one at a time, and clusters whose links lose
 //! beats are watched. `soak` is a long time under load.
 
-mod corosync;
 mod keepalived;
 mod kills;
 mod lapses;

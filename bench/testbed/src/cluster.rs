@@ -120,6 +120,9 @@ impl Cluster {
         if self.spec.rehearsed {
             command.env("NETGUARD_TEST_CONFIGURE", files.rehearsal());
         }
+        if self.spec.probes {
+            command.env("NETGUARD_TEST_PROBES", "1");
+        }
         Ok(command)
     }
 

@@ -3,6 +3,7 @@
 pub mod bed;
 pub mod bpf;
 pub mod cluster;
+pub mod corosync;
 pub mod error;
 pub mod hearing;
 pub mod intruder;

@@ -31,6 +31,8 @@ pub struct Spec {
     pub core: String,
     /// What netguard-fast and -control get as NETGUARD_TEST_LOSS.
     pub loss: Option<String>,
+    /// The daemons take probes: entries that change nothing.
+    pub probes: bool,
     /// Nodes that vote and own nothing.
     pub witnesses: Vec<u8>,
     /// Services beside the first, each with an address of its own, one above the other.
@@ -53,6 +55,7 @@ impl Default for Spec {
             // other.
             core: "none".into(),
             loss: None,
+            probes: false,
             witnesses: Vec::new(),
             services: Vec::new(),
             more: String::new(),

@@ -194,7 +194,7 @@ pub enum Action {
 /// Why a request is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Larger than a datagram carries.
+    /// Larger than an entry may be.
     TooLarge,
     /// Too many requests of this node wait already.
     TooMany,
@@ -205,7 +205,7 @@ pub enum Refusal {
 impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::TooLarge => "the request is larger than 1,024 bytes",
+            Self::TooLarge => "the request is larger than 1 MiB",
             Self::TooMany => {
                 "64 requests of this node wait already; the cluster has no quorum or is slow"
             }

@@ -71,6 +71,8 @@ pub struct Agreement {
     pub(crate) primary_holds: Op,
     /// Op acknowledged last in this term.
     pub(crate) acknowledged: Option<Op>,
+    /// Whom it asked last for entries of which term from which op on, and when.
+    pub(crate) asked: Option<((NodeId, Term, Op), Instant)>,
     /// This life has voted, promised or stood in a roster (R-RENUMBER).
     pub(crate) voted: bool,
     /// Superseded, said to be off, or to be renumbered: nothing more is said.
@@ -119,6 +121,7 @@ impl Agreement {
             heard_primary: None,
             primary_holds: Op::ZERO,
             acknowledged: None,
+            asked: None,
             voted: false,
             ended: false,
             faults: 0,

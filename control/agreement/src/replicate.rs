@@ -8,11 +8,13 @@ use crate::suspicion::PROGRESS;
 use crate::timers::Timer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use base::Instant;
+use base::{Duration, Instant};
 use wire::entry::RemovalCause;
-use wire::message::PREPARE_TARGET;
+use wire::message::{DATAGRAM_MAX, PREPARE_TARGET};
 use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
 
+/// A byte of what is large on the slowest link that members must be patient with: 80 Mbit/s.
+const SLOWEST_BYTE: Duration = Duration(100);
 /// Most messages that one Fetch or one retransmission is answered with.
 const BURST: usize = 32;
 
@@ -103,7 +105,7 @@ impl Agreement {
         }
         let known = prev_op < self.log.base() || self.log.term_at(prev_op) == Some(prev_term);
         if !known {
-            self.fetch(from.node);
+            self.fetch(now, from.node);
             return;
         }
         if !self.adopt(now, prev_op, entries) {
@@ -117,7 +119,7 @@ impl Agreement {
             self.acknowledge(now, true);
         }
         if self.log.op() < commit {
-            self.fetch(from.node);
+            self.fetch(now, from.node);
         }
     }
 
@@ -136,7 +138,7 @@ impl Agreement {
         }
         let Some(first) = entries.first().filter(|_| prev_op == Op::ZERO) else {
             if !self.is_pulling() {
-                self.send(Destination::Node(from.node), Message::Fetch { term, from: Op(1) });
+                self.ask(now, from.node, term, Op(1));
             }
             return false;
         };
@@ -163,12 +165,23 @@ impl Agreement {
     }
 
     /// Asks for what lies after the last entry known to be right.
-    fn fetch(&mut self, from: NodeId) {
+    fn fetch(&mut self, now: Instant, from: NodeId) {
         let first = self.commit.max(self.matched).next();
         if self.is_pulling() {
             return;
         }
-        self.send(Destination::Node(from), Message::Fetch { term: self.term, from: first });
+        self.ask(now, from, self.term, first);
+    }
+
+    /// Asks for entries, once an interval: the answer may be large and come late, and each of the messages that come
+    /// before it would ask for it again, each answer again be several messages.
+    fn ask(&mut self, now: Instant, whom: NodeId, term: Term, first: Op) {
+        let asked = (whom, term, first);
+        if self.asked.is_some_and(|(what, at)| what == asked && now < at + self.settings.interval) {
+            return;
+        }
+        self.asked = Some((asked, now));
+        self.send(Destination::Node(whom), Message::Fetch { term, from: first });
     }
 
     /// The primary says nothing: others may have its entries, or know that they are committed.
@@ -256,7 +269,7 @@ impl Agreement {
         }
         if self.commit > before && self.hears_no_primary(now) {
             // There may be more where this came from.
-            self.fetch(from.node);
+            self.fetch(now, from.node);
         }
     }
 
@@ -444,8 +457,12 @@ impl Agreement {
         let (life, stint) = member;
         let limit = self.slowest() * PROGRESS;
         let sealed = self.last_seal_end();
-        let stuck =
-            |peer: &Peer| peer.behind.is_some_and(|since| now.since(since.max(sealed)) >= limit);
+        let stuck = |peer: &Peer| {
+            peer.behind.is_some_and(|since| {
+                let waited = now.since(since.max(sealed));
+                waited >= limit && waited >= limit + self.time_to_carry(peer.matched)
+            })
+        };
         if self.has_obituary(life, stint) {
             Some(RemovalCause::Obituary)
         } else if self.is_over(life) {
@@ -461,6 +478,13 @@ impl Agreement {
         } else {
             None
         }
+    }
+
+    /// What is large may take longer to arrive than a member may be silent: nobody is removed for the width of its link.
+    fn time_to_carry(&self, after: Op) -> Duration {
+        let sizes = self.log.after(after).map(|(_, entry)| entry.size());
+        let large: usize = sizes.filter(|size| *size > DATAGRAM_MAX).sum();
+        Duration(SLOWEST_BYTE.0.saturating_mul(large as u64))
     }
 
     /// Proposes every removal that is due; never the own one (PROTOCOL 4).

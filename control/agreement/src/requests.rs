@@ -7,6 +7,7 @@ use crate::api::{Destination, OUTSTANDING_MAX, Refusal, Status};
 use crate::clients::Clients;
 use crate::replica::Agreement;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use wire::entry::{BODY_MAX, FenceProof};
@@ -22,7 +23,7 @@ const ORDER_PATIENCE: Duration = Duration::from_millis(2_000);
 struct Outstanding {
     client: ClientId,
     seq: Seq,
-    body: Vec<u8>,
+    body: Arc<[u8]>,
     /// The term whose primary has been told.
     told: Option<Term>,
 }
@@ -144,8 +145,9 @@ impl Agreement {
         now: Instant,
         client: ClientId,
         seq: Seq,
-        body: Vec<u8>,
+        body: impl Into<Arc<[u8]>>,
     ) -> Result<(), Refusal> {
+        let body = body.into();
         if body.len() > BODY_MAX {
             return Err(Refusal::TooLarge);
         }
@@ -217,7 +219,7 @@ impl Agreement {
         &mut self,
         now: Instant,
         (client, seq, first): (ClientId, Seq, Seq),
-        body: Vec<u8>,
+        body: Arc<[u8]>,
     ) {
         if self.status == Status::Primary && self.commit >= self.office.first {
             self.take_request(now, (client, seq, first), body);
@@ -229,7 +231,7 @@ impl Agreement {
         &mut self,
         now: Instant,
         (client, seq, first): (ClientId, Seq, Seq),
-        body: Vec<u8>,
+        body: Arc<[u8]>,
     ) {
         if !self.is_busy() && body.len() <= BODY_MAX && self.requests.is_next(client, seq, first) {
             let kind = EntryKind::Request { client, seq, body };
@@ -239,7 +241,7 @@ impl Agreement {
 
     /// As primary in office: takes the requests of this node.
     pub(crate) fn propose_requests(&mut self, now: Instant) {
-        let own: Vec<(ClientId, Seq, Vec<u8>)> = self
+        let own: Vec<(ClientId, Seq, Arc<[u8]>)> = self
             .requests
             .outstanding
             .iter()

@@ -27,7 +27,8 @@ pub use health::{Health, Problem};
 pub use line::{LineError, REPLY_LINE_MAX, REQUEST_LINE_MAX, encode_reply, encode_request};
 pub use line::{parse_reply, parse_request};
 pub use reply::{
-    Answer, ConfirmedOff, ErrorCode, Moved, Refusal, Reply, ReplyBody, Why, WhyNode, WhyService,
+    Answer, ConfirmedOff, ErrorCode, Moved, Probed, Refusal, Reply, ReplyBody, Why, WhyNode,
+    WhyService,
 };
 pub use request::{Request, RequestLine};
 pub use status::{

@@ -43,8 +43,23 @@ pub enum Answer {
     Why(Why),
     /// To `confirm-off`.
     ConfirmedOff(ConfirmedOff),
+    /// To `probe`.
+    Probed(Probed),
     /// To `watch`: events follow.
     Watching,
+}
+
+/// What probes took at the daemon that was asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Probed {
+    /// Of each that was agreed: from its way into the agreement until its commit was known there.
+    pub nanos: Vec<u64>,
+    /// From the first to the last.
+    pub took_ns: u64,
+    /// How many were refused.
+    pub refused: u32,
+    /// How many were not agreed in time.
+    pub open: u32,
 }
 
 /// The move is agreed; the service starts at its new owner when the old one has stopped.

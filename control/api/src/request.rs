@@ -45,12 +45,22 @@ pub enum Request {
         /// The node that is off.
         node: String,
     },
+    /// Entries that change nothing, measured by the daemon: [`crate::Probed`]. Only a daemon that was
+    /// started for tests takes it.
+    Probe {
+        /// How large each is.
+        bytes: u32,
+        /// How many.
+        count: u32,
+        /// How many are under way at a time.
+        window: u32,
+    },
     /// A stream of [`crate::Event`]s on this connection, beginning now.
     Watch,
 }
 
 impl Request {
     /// The kinds, as they stand in `"kind"`.
-    pub const KINDS: [&'static str; 7] =
-        ["status", "members", "failovers", "move", "why", "confirm-off", "watch"];
+    pub const KINDS: [&'static str; 8] =
+        ["status", "members", "failovers", "move", "why", "confirm-off", "probe", "watch"];
 }

@@ -162,6 +162,7 @@ fn requests() -> Vec<Request> {
         Request::Why { service: None },
         Request::Why { service: Some("vip".into()) },
         Request::ConfirmOff { node: "n2".into() },
+        Request::Probe { bytes: 64, count: 10, window: 1 },
         Request::Watch,
     ]
 }

@@ -2,7 +2,9 @@
 
 use crate::lines::Lines;
 use crate::{Error, Watch};
-use api::{Answer, ConfirmedOff, Failovers, Members, Moved, ReplyBody, Request, Status, Why};
+use api::{
+    Answer, ConfirmedOff, Failovers, Members, Moved, Probed, ReplyBody, Request, Status, Why,
+};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -120,6 +122,14 @@ impl Client {
     pub fn confirm_off(&mut self, node: &str) -> Result<ConfirmedOff, Error> {
         match self.call(Request::ConfirmOff { node: node.into() })? {
             Answer::ConfirmedOff(confirmed) => Ok(confirmed),
+            _ => Err(unexpected("the answer to another question")),
+        }
+    }
+
+    /// Has entries agreed that change nothing, and says how long each took; for tests.
+    pub fn probe(&mut self, bytes: u32, count: u32, window: u32) -> Result<Probed, Error> {
+        match self.call(Request::Probe { bytes, count, window })? {
+            Answer::Probed(probed) => Ok(probed),
             _ => Err(unexpected("the answer to another question")),
         }
     }

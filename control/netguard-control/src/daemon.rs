@@ -9,6 +9,7 @@ use crate::exchange::Said;
 use crate::failure::Failure;
 use crate::gatekeeper::Answered;
 use crate::orders::Orders;
+use crate::probes::Probes;
 use crate::rehearsal::Rehearsal;
 use crate::server::Server;
 use crate::snapshot::{Facts, Moment, api_alarm};
@@ -29,6 +30,14 @@ const EVENTS_MAX: usize = 256;
 const OUTCOMES_MAX: usize = 64;
 /// Questions answered per cycle: each builds a picture of everything.
 const ASKS_MAX: usize = 4;
+/// Where the descriptors stand in the poll; the links come after them.
+mod place {
+    pub(super) const SIGNALS: usize = 0;
+    pub(super) const PARENT: usize = 1;
+    pub(super) const LIFELINE: usize = 2;
+    pub(super) const EVENT: usize = 3;
+    pub(super) const WAKE: usize = 4;
+}
 /// A descriptor that poll(2) passes over.
 const NOBODY: i32 = -1;
 /// How often the peers are told that fast is gone: a frame can be lost.
@@ -77,6 +86,7 @@ pub enum End {
 struct Run {
     poll: Poll,
     orders: Orders,
+    probes: Probes,
     ending: Option<(End, Instant)>,
     /// Obituaries still to send for a fast path that is gone.
     obituaries: u32,
@@ -93,6 +103,7 @@ impl Daemon {
         let mut run = Run {
             poll: Poll::default(),
             orders: Orders::default(),
+            probes: Probes::from_environment(),
             ending: None,
             obituaries: 0,
             alarms: BTreeMap::new(),
@@ -149,7 +160,7 @@ impl Daemon {
     /// Takes in what came; true if something may be left.
     fn take_inputs(&mut self, now: Instant, run: &mut Run) -> bool {
         let board_end = self.effects.map.board().lease_end();
-        run.orphaned |= run.poll.ready(1) || run.poll.ready(2);
+        run.orphaned |= run.poll.ready(place::PARENT) || run.poll.ready(place::LIFELINE);
         let orphaned = run.orphaned;
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
             run.obituaries = OBITUARIES;
@@ -166,14 +177,18 @@ impl Daemon {
             self.effects.journal.say("netguard-fast is gone: everything is stopped");
             run.ending = Some((End::Orphaned, now + self.patience));
             self.node.handle_leave(now);
-        } else if run.poll.ready(0) && run.ending.is_none() {
+        } else if run.poll.ready(place::SIGNALS) && run.ending.is_none() {
             self.effects.journal.say("asked to stop: services go elsewhere first");
             run.ending = Some((End::Stopped, now + self.patience));
             self.node.handle_leave(now);
         }
+        if run.poll.ready(place::EVENT) {
+            self.event.clear();
+        }
         let mut more = self.take_events(now);
         let Self { node, effects, .. } = self;
         let counters = effects.map.counters();
+        // From every link, whatever the poll said: this thread may have stood still since (S10).
         more |= effects.exchange.receive(now, counters, &mut |from, said| match said {
             Said::Message(message) => node.handle_message(now, from, message),
             Said::Obituary(stint) => {
@@ -184,7 +199,9 @@ impl Daemon {
         if let Some(state) = effects.gate.poll_news() {
             node.handle_gate(now, state);
         }
-        self.wake.clear();
+        if run.poll.ready(place::WAKE) {
+            self.wake.clear();
+        }
         while let Ok(stored) = self.effects.storage.results.try_recv() {
             self.take_stored(now, stored);
         }
@@ -193,7 +210,6 @@ impl Daemon {
     }
 
     fn take_events(&mut self, now: Instant) -> bool {
-        self.event.clear();
         let mut taken = 0;
         while taken < EVENTS_MAX {
             let Some(event) = self.effects.map.events().pop() else { break };
@@ -239,6 +255,12 @@ impl Daemon {
         for _ in 0..ASKS_MAX {
             let Ok(ask) = self.server.asks.try_recv() else { return false };
             let token = ask.token;
+            if matches!(ask.request, api::Request::Probe { .. }) {
+                if let Some(refused) = run.probes.begin(&ask, &mut self.node) {
+                    self.server.answer(token, refused);
+                }
+                continue;
+            }
             let board = self.effects.map.board();
             let at = Moment::at(now);
             if let Some(body) = run.orders.handle(at, ask, &self.facts, &mut self.node, board) {
@@ -254,6 +276,10 @@ impl Daemon {
         for news in performed.news {
             let at = Moment::at(now);
             match news {
+                News::Reply(tag, result) if run.probes.take(tag, &result, &mut self.node) => {
+                    // The next one waits in the node.
+                    run.more = true;
+                }
                 News::Reply(token, result) => {
                     let body = run.orders.answer(token, &result, &self.facts);
                     self.server.answer(token, body);
@@ -271,6 +297,9 @@ impl Daemon {
                     self.server.publish(now, at.unix_ms, api::EventKind::Service { service });
                 }
             }
+        }
+        if let Some((token, body)) = run.probes.poll(now) {
+            self.server.answer(token, body);
         }
         let Some(end) = performed.end else { return };
         let failure = match end {

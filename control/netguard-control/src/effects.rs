@@ -136,7 +136,7 @@ impl Effects {
                     agreement::Destination::All => Destination::All,
                     agreement::Destination::Node(node) => Destination::Node(node),
                 };
-                self.exchange.send(to, &message);
+                self.exchange.send(to, message);
             }
             // PROTOCOL 5.3b: the freeze is stored before what was echoed is loaded; `Board::freeze`
             // does both.

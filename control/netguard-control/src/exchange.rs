@@ -2,11 +2,16 @@
 
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::start::interval;
+use crate::stream::{self, Plan, Stream};
+use crate::system::Wake;
 use base::{Duration, Instant};
 use link::{BATCH, Destination, Faults, Link, Settings, UdpLink};
 use shm::{Counter, Counters, LinkCounter, Side};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use wire::codec::Writer;
 use wire::frame::{FRAME_MAX, Header, Kind, Seal};
 use wire::replay::Replay;
@@ -20,6 +25,8 @@ use wire::{
 const STALE_EVERY: Duration = Duration::from_millis(100);
 /// Batches taken from one link per cycle; the rest waits for the next.
 const BATCHES_MAX: usize = 4;
+/// Messages taken from the stream per cycle.
+const STREAM_MAX: usize = 16;
 /// Keeps the seeded faults of this process apart from fast's.
 const FAULT_SALT: u64 = 0xC0;
 
@@ -45,6 +52,9 @@ pub struct Exchange {
     body: Writer,
     frame: Vec<u8>,
     stale_told: Vec<Option<Instant>>,
+    /// What the stream's thread begins with.
+    plan: Option<Plan>,
+    stream: Option<Stream>,
 }
 
 impl Exchange {
@@ -77,6 +87,8 @@ impl Exchange {
                 None => udp,
             });
         }
+        let deadline = interval(identity) * u64::from(identity.config.cluster.heartbeat_misses);
+        let plan = Plan::open(identity, deadline)?;
         let me = Life { node: identity.me, incarnation: Incarnation(0) };
         let replay = Box::new(Replay::new(identity.me, identity.nodes(|_| true)));
         Ok(Self {
@@ -90,6 +102,8 @@ impl Exchange {
             body: Writer::new(),
             frame: vec![0; FRAME_MAX],
             stale_told: vec![None; NODES_MAX],
+            plan: Some(plan),
+            stream: None,
         })
     }
 
@@ -108,6 +122,18 @@ impl Exchange {
                 link.set_peer(node, at.map(|(_, ip)| SocketAddr::new(*ip, *port)));
             }
         }
+        if let Some(stream) = &self.stream {
+            stream.set_peers(stream::peers(nodes, &self.ports, peers));
+        }
+    }
+
+    /// Starts the thread of the stream; `wake` is woken with everything that comes there. Until then
+    /// messages that fit no datagram are lost.
+    pub fn start_stream(&mut self, priority: Option<u8>, wake: &Arc<Wake>) -> io::Result<()> {
+        let Some(plan) = self.plan.take() else { return Ok(()) };
+        let who = (self.seal, self.me, self.nonce);
+        self.stream = Some(Stream::start(plan, who, priority, Arc::clone(wake))?);
+        Ok(())
     }
 
     /// Descriptors to poll, in the order of the links.
@@ -115,9 +141,15 @@ impl Exchange {
         self.links.iter().map(|link| link.fd().as_raw_fd())
     }
 
-    /// Sends one message on every link. What does not go out is counted there; the agreement
-    /// repeats.
-    pub fn send(&mut self, to: Destination, message: &Message) {
+    /// Sends one message on every link, or by stream if it fits no datagram. What does not go out is
+    /// counted there; the agreement repeats.
+    pub fn send(&mut self, to: Destination, message: Message) {
+        if message.is_large() {
+            if let Some(stream) = &self.stream {
+                stream.send(to, message);
+            }
+            return;
+        }
         self.body.0.clear();
         message.encode(&mut self.body);
         self.send_body(to, Kind::Agreement);
@@ -157,7 +189,7 @@ impl Exchange {
     ) -> bool {
         let mut more = false;
         let mut outlived = None;
-        let Self { links, seal, replay, .. } = self;
+        let Self { links, seal, replay, stream, .. } = self;
         for link in links {
             let id = link.id();
             let mut take = |_: SocketAddr, bytes: &[u8]| match open(seal, replay, id, bytes) {
@@ -171,6 +203,26 @@ impl Exchange {
             };
             let full = (0..BATCHES_MAX).all(|_| link.receive(&mut take) >= BATCH);
             more |= full;
+        }
+        if let Some(stream) = stream {
+            let mut left = STREAM_MAX;
+            while let Some((header, message)) = stream.poll() {
+                // Its thread has taken it as new; which lives are over, this window knows as well.
+                match replay.take(&header) {
+                    Ok(()) => each(header.from, Said::Message(message)),
+                    Err(reason) => {
+                        counters.reject(Side::Control, reason);
+                        if reason == Reject::Stale {
+                            outlived = Some(header.from.node);
+                        }
+                    }
+                }
+                left -= 1;
+                if left == 0 {
+                    more = true;
+                    break;
+                }
+            }
         }
         if let Some(node) = outlived {
             self.answer_stale(now, node, counters);
@@ -187,11 +239,14 @@ impl Exchange {
         *told = Some(now);
         counters.count(Side::Control, Counter::StaleAnswered);
         let highest = self.replay.highest(node);
-        self.send(Destination::Node(node), &Message::Stale { node, highest });
+        self.send(Destination::Node(node), Message::Stale { node, highest });
     }
 
     /// Shows the links' counts in the shared map.
     pub fn publish_counts(&self, counters: &Counters) {
+        if let Some(stream) = &self.stream {
+            stream.publish_counts(counters);
+        }
         for link in &self.links {
             let counts = link.counts();
             let all = [
@@ -302,8 +357,8 @@ mod tests {
     fn a_message_goes_out_on_every_link_and_counts_once() {
         let (mut one, mut two) = (exchange(1, 46_000, 3, 9), exchange(2, 46_000, 4, 9));
         let map = Map::nameless().unwrap();
-        one.send(Destination::All, &some(1));
-        one.send(Destination::Node(NodeId::new(2).unwrap()), &some(2));
+        one.send(Destination::All, some(1));
+        one.send(Destination::Node(NodeId::new(2).unwrap()), some(2));
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
         assert_eq!(taken(&mut two, 1, &map), [(from, some(1)), (from, some(2))]);
         assert_eq!(map.counters().rejected(Side::Control, Reject::Duplicate), 2);
@@ -316,7 +371,8 @@ mod tests {
         one.send_obituary(Stint(7));
         let mut heard = Vec::new();
         for _ in 0..20 {
-            two.receive(Instant(1), map.counters(), &mut |from, said| heard.push((from, said)));
+            let mut hear = |from, said| heard.push((from, said));
+            two.receive(Instant(1), map.counters(), &mut hear);
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
@@ -333,16 +389,16 @@ mod tests {
         let only = |n| [node(n)].into_iter().collect::<NodeSet>();
         // Two does not know one any more: what it says is a stranger's, and counted.
         two.set_peers(only(2), &[vec![], vec![]]);
-        one.send(Destination::All, &some(1));
+        one.send(Destination::All, some(1));
         assert_eq!(taken(&mut two, 1, &map), []);
         assert_eq!(map.counters().rejected(Side::Control, Reject::Stranger), 2);
         // It comes back, on one of the two links.
         let both: NodeSet = [node(1), node(2)].into_iter().collect();
         let back = vec![(node(1), "127.0.1.1".parse().unwrap())];
         two.set_peers(both, &[back, vec![]]);
-        one.send(Destination::All, &some(2));
+        one.send(Destination::All, some(2));
         assert_eq!(taken(&mut two, 1, &map), [(from, some(2))]);
-        two.send(Destination::All, &some(3));
+        two.send(Destination::All, some(3));
         assert_eq!(taken(&mut one, 1, &map).len(), 1);
         assert_eq!(
             map.counters().rejected(Side::Control, Reject::Duplicate),
@@ -354,7 +410,7 @@ mod tests {
         two.set_peers(both, &[moved, vec![]]);
         let socket = UdpSocket::bind("127.0.1.9:46161").unwrap();
         socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        two.send(Destination::All, &some(4));
+        two.send(Destination::All, some(4));
         assert!(socket.recv(&mut [0; 2_000]).is_ok());
         assert_eq!(taken(&mut one, 1, &map), []);
     }
@@ -363,7 +419,7 @@ mod tests {
     fn forged_and_garbage_frames_are_dropped_and_counted() {
         let (mut stranger, mut two) = (exchange(1, 46_040, 3, 8), exchange(2, 46_040, 4, 9));
         let map = Map::nameless().unwrap();
-        stranger.send(Destination::All, &some(1));
+        stranger.send(Destination::All, some(1));
         let socket = UdpSocket::bind("127.0.1.1:0").unwrap();
         socket.send_to(&[0; 3], "127.0.1.2:46041").unwrap();
         socket.send_to(&[0x55; 900], "127.0.1.2:46041").unwrap();
@@ -379,12 +435,12 @@ mod tests {
         let mut two = exchange(2, 46_080, 4, 9);
         let map = Map::nameless().unwrap();
         let mut newer = exchange(1, 46_080, 6, 9);
-        newer.send(Destination::All, &some(1));
+        newer.send(Destination::All, some(1));
         assert_eq!(taken(&mut two, 1, &map).len(), 1);
         drop(newer);
         let mut older = exchange(1, 46_080, 5, 9);
         for n in 0..5 {
-            older.send(Destination::All, &some(n));
+            older.send(Destination::All, some(n));
         }
         assert_eq!(taken(&mut two, 1_000, &map), []);
         let node = NodeId::new(1).unwrap();
@@ -392,7 +448,7 @@ mod tests {
         let told: Vec<_> = taken(&mut older, 1_000, &map).into_iter().map(|(_, m)| m).collect();
         assert_eq!(told, [stale], "R-RENUMBER, once");
         assert_eq!(map.counters().get(Side::Control, Counter::StaleAnswered), 1);
-        older.send(Destination::All, &some(9));
+        older.send(Destination::All, some(9));
         assert_eq!(taken(&mut two, 200_000_000, &map), []);
         assert_eq!(taken(&mut older, 1, &map).len(), 1, "again after a while");
     }

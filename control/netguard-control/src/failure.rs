@@ -6,7 +6,7 @@ use driver_address::AddressError;
 use driver_command::CommandError;
 use link::OpenError;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Everything that ends a start or a run.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,17 @@ pub enum Failure {
     /// A link of the agreement cannot be opened.
     #[error("{0}")]
     Link(#[from] OpenError),
+    /// The port of the stream cannot be had.
+    #[error(
+        "cannot listen on TCP {address}: {source}; stop the program that has the port \
+         (ss -ltnp shows it), or set another port in netguard.toml on all nodes"
+    )]
+    Listen {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// The faults that a test asks for are not understood.
     #[error("{0}")]
     Faults(String),
@@ -142,7 +153,11 @@ impl Failure {
             Self::Link(OpenError::InUse { .. }) => 3,
             Self::Link(OpenError::Forbidden { .. }) => 4,
             Self::Link(_) => 1,
-            Self::Socket { source, .. } if source.kind() == io::ErrorKind::AddrInUse => 3,
+            Self::Socket { source, .. } | Self::Listen { source, .. }
+                if source.kind() == io::ErrorKind::AddrInUse =>
+            {
+                3
+            }
             Self::Address(AddressError::Privilege { .. }) => 4,
             Self::Map(_) | Self::State(_) | Self::Socket { .. } => 5,
             Self::Command(CommandError::Record { .. }) => 5,
@@ -150,6 +165,7 @@ impl Failure {
             Self::Address(_)
             | Self::Command(_)
             | Self::Setup(_)
+            | Self::Listen { .. }
             | Self::Orphaned
             | Self::Panic
             | Self::Kernel { .. } => 1,

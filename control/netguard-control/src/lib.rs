@@ -4,12 +4,13 @@
 //!   that may speak.
 //! * [`daemon`]: the event loop. [`effects`]: the one file that performs what the node decides.
 //! * [`standing`]: what the machine gives, and what it costs where it does not.
-//! * [`exchange`]: agreement messages on the links.
+//! * [`exchange`]: agreement messages on the links; [`stream`]: those that fit no datagram.
 //! * [`gatekeeper`]: keeps the kernel's gate where it must be.
 //! * [`driver_threads`], [`service_driver`], [`part`]: a thread per service, its jobs, its
 //!   resources.
 //! * [`state`], [`storage`]: what survives a power cut, and the thread that waits for the disk.
 //! * [`server`], [`connection`], [`orders`], [`snapshot`]: the local socket.
+//! * [`probes`]: entries that measure the agreement, for tests.
 //! * [`journal`]: lines for the operator. [`failure`]: why it ends, with exit codes.
 //! * [`sweeper`]: takes the addresses away when this program dies.
 //! * [`rehearsal`]: a knob for tests.
@@ -27,6 +28,7 @@ pub mod journal;
 pub mod life;
 pub mod orders;
 pub mod part;
+pub mod probes;
 pub mod rehearsal;
 pub mod server;
 pub mod service_driver;
@@ -35,5 +37,6 @@ pub mod standing;
 pub mod start;
 pub mod state;
 pub mod storage;
+pub mod stream;
 pub mod sweeper;
 pub mod system;

@@ -50,7 +50,7 @@ fn assemble(
         inherited,
         me,
         state,
-        exchange,
+        mut exchange,
         gate,
         services,
         run_dir,
@@ -77,6 +77,9 @@ fn assemble(
     let ends_connections = services.iter().flatten().all(|part| part.ends_connections());
     let drivers = DriverThreads::start(services, priorities.drivers, &wake, journal)
         .map_err(Failure::kernel("start a driver thread"))?;
+    exchange
+        .start_stream(priorities.stream, &wake)
+        .map_err(Failure::kernel("start the thread of the stream"))?;
     let gate = gate
         .start(priorities.event_loop, &wake, journal)
         .map_err(Failure::kernel("start the thread that keeps the gate"))?;

@@ -48,8 +48,8 @@ impl Orders {
                 let command = Command::ConfirmOff { node: id };
                 return self.order(at, token, String::new(), command, node);
             }
-            // The socket's thread answers this one itself.
-            Request::Watch => Answer::Watching,
+            // The loop's probes and the socket's thread answer these.
+            Request::Probe { .. } | Request::Watch => Answer::Watching,
         };
         Some(ReplyBody::Answer(answer))
     }

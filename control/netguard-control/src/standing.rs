@@ -15,14 +15,16 @@ pub struct Priorities {
     pub event_loop: Option<u8>,
     /// The driver threads.
     pub drivers: Option<u8>,
+    /// The stream of large messages.
+    pub stream: Option<u8>,
 }
 
 impl Priorities {
-    /// Below fast's: the heartbeat goes first, then decisions, then what they start.
+    /// Below fast's: the heartbeat goes first, then decisions, then what they start, then what is large.
     #[must_use]
     pub fn below(fast: u8) -> Self {
         let under = |steps: u8| (fast > 0).then(|| fast.saturating_sub(steps).max(1));
-        Self { event_loop: under(10), drivers: under(20) }
+        Self { event_loop: under(10), drivers: under(20), stream: under(30) }
     }
 }
 
@@ -126,9 +128,9 @@ mod tests {
     #[test]
     fn drivers_come_after_decisions_and_decisions_after_heartbeats() {
         let p = Priorities::below(50);
-        assert_eq!((p.event_loop, p.drivers), (Some(40), Some(30)));
+        assert_eq!((p.event_loop, p.drivers, p.stream), (Some(40), Some(30), Some(20)));
         let low = Priorities::below(5);
-        assert_eq!((low.event_loop, low.drivers), (Some(1), Some(1)));
+        assert_eq!((low.event_loop, low.drivers, low.stream), (Some(1), Some(1), Some(1)));
         assert_eq!(Priorities::below(0).event_loop, None);
     }
 

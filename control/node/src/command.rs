@@ -25,6 +25,11 @@ pub enum Command {
         /// The service.
         service: ServiceId,
     },
+    /// An entry that changes nothing, for measurements and tests.
+    Probe {
+        /// How large its body is.
+        bytes: u32,
+    },
 }
 
 /// An order that is in the agreed log.
@@ -46,7 +51,7 @@ pub enum CommandDone {
         /// Where in the log.
         op: Op,
     },
-    /// The failures are forgotten.
+    /// The failures are forgotten; the probe is agreed.
     Cleared {
         /// Where in the log.
         op: Op,

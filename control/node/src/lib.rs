@@ -3,7 +3,7 @@
 //! more is stopped.
 //!
 //! * [`action`], [`command`]: what comes out; what the operator asks.
-//! * `confirm`: the operator's word that a node is off.
+//! * `confirm`: the operator's word that a node is off. `outbox`: less to send.
 //! * [`node`]: the state of one life, and where its inputs go.
 //! * `snapshot`: what follows from committed entries, as bytes.
 //! * [`gate`]: the kernel gate, as far as decisions need it.
@@ -35,6 +35,7 @@ pub mod status;
 pub mod timeline;
 
 mod confirm;
+mod outbox;
 mod snapshot;
 
 pub use action::Action;

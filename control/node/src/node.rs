@@ -10,6 +10,7 @@ use crate::fail_back::FailBack;
 use crate::gate::{GateState, GateWatch};
 use crate::here::{Here, Moment, Step};
 use crate::lease::Lease;
+use crate::outbox;
 use crate::peers::Peers;
 use crate::requests::Requests;
 use crate::timeline::{Failover, Timelines};
@@ -247,7 +248,7 @@ impl Node {
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        outbox::next(&mut self.actions)
     }
 
     /// When [`Node::handle_timeout`] must be called at the latest.
@@ -583,6 +584,7 @@ impl Node {
                 self.planner.service(service).ok_or(services::Refusal::UnknownService)?;
                 self.requests.ask(now, tag, &Body::ClearFailures { service })
             }
+            Command::Probe { bytes } => self.requests.ask(now, tag, &Body::probe(bytes)),
             Command::ConfirmOff { node } => self.confirm_off(now, tag, node),
         }
     }

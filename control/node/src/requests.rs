@@ -6,13 +6,14 @@
 
 use crate::command::CommandRefused;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use services::{Body, client_of};
 use wire::{ClientId, Life, NodeId, Seq};
 
-/// Most callers that wait at a time.
-pub const CALLERS_MAX: usize = 16;
+/// Most callers that wait at a time: a window of probes, and the operator's orders.
+pub const CALLERS_MAX: usize = 80;
 /// Most requests that wait to be numbered. A generation gives rise to a handful and the next one
 /// needs an entry, so that 64 services stay below it.
 pub const WAITING_MAX: usize = 512;
@@ -30,7 +31,7 @@ struct Caller {
 pub struct Requests {
     client: ClientId,
     last: u64,
-    waiting: VecDeque<(Vec<u8>, Option<Caller>)>,
+    waiting: VecDeque<(Arc<[u8]>, Option<Caller>)>,
     numbered: BTreeMap<Seq, Option<Caller>>,
     fences: Vec<(NodeId, Caller)>,
     dropped: u64,
@@ -76,7 +77,7 @@ impl Requests {
         Ok(())
     }
     /// Offers the next waiting request; `take` says whether it was taken. True if it was.
-    pub fn offer(&mut self, take: impl FnOnce(ClientId, Seq, Vec<u8>) -> bool) -> bool {
+    pub fn offer(&mut self, take: impl FnOnce(ClientId, Seq, Arc<[u8]>) -> bool) -> bool {
         let Some((body, caller)) = self.waiting.front() else { return false };
         let seq = Seq(self.last + 1);
         if !take(self.client, seq, body.clone()) {
@@ -155,7 +156,7 @@ impl Requests {
         if self.waiting.len() >= WAITING_MAX {
             self.dropped += 1;
         } else {
-            self.waiting.push_back((body, caller));
+            self.waiting.push_back((body.into(), caller));
         }
     }
 }

@@ -172,9 +172,12 @@ mod tests {
     }
 
     fn any_kind() -> impl Strategy<Value = EntryKind> {
-        let request = (any_life(), 1..9_u64, any_body()).prop_map(|(life, seq, body)| {
-            EntryKind::Request { client: client_of(life), seq: Seq(seq), body: body.encode() }
-        });
+        let request =
+            (any_life(), 1..9_u64, any_body()).prop_map(|(life, seq, body)| EntryKind::Request {
+                client: client_of(life),
+                seq: Seq(seq),
+                body: body.encode().into(),
+            });
         let stint = (1..12_u64).prop_map(|op| Stint::of(1, Op(op)));
         let remove = (any_life(), stint).prop_map(|(Life { node, incarnation }, stint)| {
             EntryKind::Remove { node, incarnation, stint, cause: RemovalCause::Silent }

@@ -72,6 +72,7 @@ pub fn body(c: &mut Choices<'_>) -> Body {
         3 => Body::Leave { life: life(c) },
         4 => Body::Clean { life: life(c) },
         5 => Body::Gate { life: life(c), whole: c.chance(1, 2) },
+        6 => Body::probe(c.below(300) as u32),
         _ => Body::Outcome { service, generation, report: report(c) },
     }
 }
@@ -110,7 +111,7 @@ pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
         6 if c.chance(1, 4) => EntryKind::Cold { era, admits: c.below(129) as u8 },
         7 => {
             let (client, seq) = (ClientId(c.edge(64)), Seq(c.edge(64)));
-            EntryKind::Request { client, seq, body: c.bytes(40) }
+            EntryKind::Request { client, seq, body: c.bytes(40).into() }
         }
         _ => {
             let by = life(c);
@@ -121,7 +122,7 @@ pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
             if c.chance(1, 8) {
                 body.truncate(c.below(body.len() as u64) as usize);
             }
-            EntryKind::Request { client, seq, body }
+            EntryKind::Request { client, seq, body: body.into() }
         }
     }
 }
@@ -178,7 +179,7 @@ pub fn message(c: &mut Choices<'_>, era: u32, about: u64) -> Message {
         12 => Message::Stale { node: node(c), highest: incarnation(c) },
         13 => {
             let (client, seq, first) = (ClientId(c.edge(64)), Seq(c.edge(64)), Seq(c.edge(64)));
-            Message::Request { client, seq, first, body: body(c).encode() }
+            Message::Request { client, seq, first, body: body(c).encode().into() }
         }
         14 => match c.below(3) {
             0 => Message::ColdRequest { term },

@@ -56,7 +56,7 @@ const SEAL: Seal = Seal {
     config_hash: 0xC0FF_EE00,
     level: 1,
 };
-const KINDS: &[Kind] = &[Kind::Beat, Kind::Echo, Kind::Obituary, Kind::Agreement];
+const KINDS: &[Kind] = &[Kind::Beat, Kind::Echo, Kind::Obituary, Kind::Agreement, Kind::Bulk];
 
 /// A header and a body without its tag: [`frame_check`] seals it, so that what lies behind the tag is
 /// reached.
@@ -100,7 +100,7 @@ fn frame_check(bytes: &[u8]) -> Result<(), String> {
             Kind::Beat => beat_check(body)?,
             Kind::Echo => echo_check(body)?,
             Kind::Obituary => obituary_check(body)?,
-            Kind::Agreement => message_check(body)?,
+            Kind::Agreement | Kind::Bulk => message_check(body)?,
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use wire::codec::{Malformed, Reader, Writer};
+use wire::entry::BODY_MAX;
 use wire::{ClientId, Generation, Life, NodeId, ServiceId};
 
 /// First byte of every body for the planner; other state machines above the log have others.
@@ -79,7 +80,15 @@ pub enum Body {
         /// Every packet of every floating address passes it.
         whole: bool,
     },
+    /// Changes nothing: measures the log, and tests how it carries what is large.
+    Probe {
+        /// Bytes that travel with it, all zero.
+        padding: u32,
+    },
 }
+
+/// Bytes of a probe without its padding: plane, tag, length.
+const PROBE_HEAD: usize = 1 + 1 + 4;
 
 /// The numbered client that stands for one life: outcomes are believed only from the owner's.
 #[must_use]
@@ -88,6 +97,14 @@ pub fn client_of(life: Life) -> ClientId {
 }
 
 impl Body {
+    /// A probe whose body has so many bytes, as far as that is possible.
+    #[must_use]
+    pub const fn probe(bytes: u32) -> Self {
+        let most = (BODY_MAX - PROBE_HEAD) as u32;
+        let padding = bytes.saturating_sub(PROBE_HEAD as u32);
+        Self::Probe { padding: if padding < most { padding } else { most } }
+    }
+
     /// The bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -128,6 +145,11 @@ impl Body {
                 w.life(*life);
                 w.u8(u8::from(*whole));
             }
+            Self::Probe { padding } => {
+                w.u8(8);
+                w.u32(*padding);
+                w.0.resize(w.0.len() + *padding as usize, 0);
+            }
         }
         w.0
     }
@@ -161,6 +183,7 @@ impl Body {
                     _ => return Err(Malformed::OutOfRange("whole")),
                 },
             },
+            8 => Self::Probe { padding: r.bytes(BODY_MAX, "padding")?.len() as u32 },
             _ => return Err(Malformed::OutOfRange("request")),
         };
         r.finish()?;
@@ -214,7 +237,6 @@ fn cut(text: &str) -> &str {
 mod tests {
     use super::{Body, REASON_MAX, Report, client_of};
     use proptest::prelude::{any, proptest};
-    use wire::entry::BODY_MAX;
     use wire::{Generation, Incarnation, Life, NodeId, ServiceId};
 
     fn bodies() -> Vec<Body> {
@@ -230,7 +252,7 @@ mod tests {
         ];
         let outcome = |report| Body::Outcome { service, generation, report };
         let mut all: Vec<_> = reports.into_iter().map(outcome).collect();
-        assert!(outcome(Report::Failed(long)).encode().len() < BODY_MAX);
+        assert!(outcome(Report::Failed(long)).encode().len() < 1_024, "fits one Ethernet frame");
         all.push(Body::Move { service, to: node });
         all.push(Body::ClearFailures { service });
         all.push(Body::FailBack { service, generation, to: node });
@@ -238,6 +260,7 @@ mod tests {
         all.push(Body::Leave { life });
         all.push(Body::Clean { life });
         all.push(Body::Gate { life, whole: false });
+        all.push(Body::probe(64));
         all.push(Body::Gate { life, whole: true });
         all
     }

@@ -271,6 +271,7 @@ impl Planner {
             Body::Outcome { service, generation, report } => {
                 self.report(op, client, service, generation, report)
             }
+            Body::Probe { .. } => Ok(Accepted::Noted),
             Body::Move { service, to } => self.order_move(service, to, membership),
             Body::ClearFailures { service } => {
                 let state = self.state_mut(service).ok_or(Refusal::UnknownService)?;

@@ -89,7 +89,7 @@ impl Scenario {
     }
 
     fn request(&mut self, client: ClientId, body: &Body, out: &mut String) {
-        let (seq, body) = (Seq(self.op), body.encode());
+        let (seq, body) = (Seq(self.op), body.encode().into());
         self.apply(EntryKind::Request { client, seq, body }, out);
     }
 

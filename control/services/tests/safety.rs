@@ -225,7 +225,7 @@ impl Log {
 
     fn request(&mut self, by: Life, body: &[u8]) {
         let (client, seq) = (client_of(by), Seq(self.op));
-        self.apply(EntryKind::Request { client, seq, body: body.to_vec() });
+        self.apply(EntryKind::Request { client, seq, body: body.into() });
     }
 
     fn apply(&mut self, kind: EntryKind) {

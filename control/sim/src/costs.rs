@@ -107,7 +107,7 @@ fn name(body: &Body) -> &'static str {
         Kind::Beat => "beat",
         Kind::Echo => "echo",
         Kind::Obituary => "obituary",
-        Kind::Agreement => match body {
+        Kind::Agreement | Kind::Bulk => match body {
             Body::Agreement(message) => message_name(message),
             _ => "agreement",
         },

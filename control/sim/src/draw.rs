@@ -9,7 +9,7 @@ use base::{Duration, Prng};
 use wire::{NodeId, NodeSet, ServiceId, Stream};
 
 /// Kinds of faults, as many as [`draw`] knows.
-const KINDS: usize = 30;
+const KINDS: usize = 32;
 
 /// How likely each kind is in one seed.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,12 @@ pub fn draw(dice: &mut Prng, weights: &Weights, shape: &Shape) -> Fault {
         8..16 => draw.network(kind),
         _ => draw.other(kind),
     }
+}
+
+/// How large an entry is: mostly some tens of kilobytes, which one frame of Ethernet or ten thousand would carry.
+fn large(dice: &mut Prng) -> u32 {
+    let most = [2_000, 40_000, 200_000, 1_048_576][dice.below(4) as usize];
+    dice.below(most) as u32
 }
 
 impl Draw<'_> {
@@ -165,6 +171,8 @@ impl Draw<'_> {
                 let timings: Vec<Timing> = shape.timings().collect();
                 Fault::Settings(node, timings[dice.below(timings.len() as u64) as usize])
             }
+            30 => Fault::Write(node, large(dice), 1 + dice.below(3) as u8),
+            31 => Fault::BreakStreams(node),
             26 => Fault::Mute(node, self.other, shape.deadline() * (3 + dice.below(6))),
             _ => match dice.below(4) {
                 0 => Fault::ConfirmOff(node, self.other),

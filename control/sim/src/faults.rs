@@ -86,6 +86,10 @@ pub enum Fault {
     Clear(ServiceId, NodeId),
     /// The operator asserts, truly, that a node is off.
     ConfirmOff(NodeId, NodeId),
+    /// Somebody at this node has an entry of so many bytes agreed, so many times.
+    Write(NodeId, u32, u8),
+    /// The streams from and to a node break: what is on its way there is lost.
+    BreakStreams(NodeId),
 }
 
 /// Everything is lost.
@@ -191,6 +195,18 @@ impl World {
             }
             Fault::Clear(service, at) => {
                 self.command(at, Command::ClearFailures { service });
+            }
+            Fault::Write(node, bytes, times) => {
+                for _ in 0..times {
+                    self.command(node, Command::Probe { bytes });
+                }
+            }
+            Fault::BreakStreams(node) => {
+                self.tell(|| format!("the streams of {node:?} break"));
+                for other in self.shape.nodes.iter().filter(|n| *n != node) {
+                    self.break_stream(node, other);
+                    self.break_stream(other, node);
+                }
             }
             Fault::ConfirmOff(node, at) => {
                 // Only a truth is asserted: the power of that machine is cut.

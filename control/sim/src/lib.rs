@@ -2,7 +2,7 @@
 //! by checkers that know nothing of them.
 //!
 //! * [`clock`], [`queue`]: real time, the clocks of the nodes, what happens when.
-//! * [`packet`], [`network`]: what travels, and what the links do to it.
+//! * [`packet`], [`network`]: what travels, and what the links do to it; [`streams`]: what is large.
 //! * [`fast`], [`control`]: the two processes of a node, as actors that can be interrupted and
 //!   paused.
 //! * [`gate`], [`observer`]: the gate in the kernel, and a client outside that asks all the time.
@@ -37,5 +37,6 @@ pub mod queue;
 pub mod scenario;
 pub mod seed;
 pub mod shape;
+pub mod streams;
 pub mod turns;
 pub mod world;

@@ -119,6 +119,23 @@ impl Network {
         self.walls.clear();
     }
 
+    /// True if a connection between two nodes stands: some link carries what control says both ways.
+    #[must_use]
+    pub fn connects(&self, a: NodeId, b: NodeId) -> bool {
+        let stands = |link: u8, from: NodeId, to: NodeId| {
+            let meets = |wall: &Wall| {
+                wall.links >> link & 1 == 1
+                    && wall.from.contains(from)
+                    && wall.to.contains(to)
+                    && wall.only.is_none_or(|only| only == Stream::Control)
+                    && wall.share_ppm >= ALL
+                    && wall.held == Duration::ZERO
+            };
+            !self.walls.values().any(meets)
+        };
+        (0..self.links).any(|link| stands(link, a, b) && stands(link, b, a))
+    }
+
     /// The copies of one frame that arrive: none, one or two.
     pub fn carry(
         &self,

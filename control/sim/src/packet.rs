@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use wire::beat::BEAT_MAX;
 use wire::codec::Writer;
-use wire::frame::{self, FRAME_MAX, Header, Seal};
+use wire::frame::{self, HEADER_LEN, Header, Seal};
 use wire::{Beat, ClusterId, EchoBody, Kind, Message, Obituary, Reject};
 
 /// The body of a frame.
@@ -58,7 +58,7 @@ impl Body {
             Kind::Beat => Self::Beat(Rc::new(Beat::decode(body)?)),
             Kind::Echo => Self::Echo(EchoBody::decode(body)?),
             Kind::Obituary => Self::Obituary(Obituary::decode(body)?),
-            Kind::Agreement => {
+            Kind::Agreement | Kind::Bulk => {
                 let message = Message::decode(body).map_err(|_| Reject::Malformed)?;
                 Self::Agreement(Rc::new(message))
             }
@@ -92,8 +92,9 @@ impl Packet {
         if !sealed {
             return Self { header, form: Form::Value(body.clone()) };
         }
-        let mut buffer = vec![0; FRAME_MAX];
-        let frame = frame::seal(&SEAL, &header, &body.bytes(), &mut buffer);
+        let body = body.bytes();
+        let mut buffer = vec![0; HEADER_LEN + body.len()];
+        let frame = frame::seal(&SEAL, &header, &body, &mut buffer);
         Self { header, form: Form::Bytes(frame.unwrap_or_default().into()) }
     }
 

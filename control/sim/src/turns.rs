@@ -209,6 +209,9 @@ impl World {
                     Destination::All => self.others(life.node),
                     Destination::Node(node) => vec![node],
                 };
+                if message.is_large() {
+                    return self.send_by_stream(life, seq, &message, &to);
+                }
                 let body = Body::Agreement(message);
                 self.send(life, (Stream::Control, seq), &body, &to, None);
             }

@@ -12,6 +12,7 @@ use crate::observer::Observer;
 use crate::packet::Packet;
 use crate::queue::Queue;
 use crate::shape::Shape;
+use crate::streams::Streams;
 use base::{Duration, Prng};
 use heartbeat::Event;
 use node::{Command, CommandDone, CommandRefused};
@@ -27,6 +28,8 @@ pub(crate) enum What {
     Control(Life),
     /// A frame that was sent at that time reaches a socket.
     Arrive(NodeId, Stream, Packet, Real),
+    /// A message that fits no datagram is there, unless its connection (the number) has ended.
+    Delivered(Life, Life, Packet, u64),
     /// An event reaches control over the ring.
     Ring(Life, Event),
     /// The era is on the disk.
@@ -62,6 +65,8 @@ pub struct World {
     pub dice: Prng,
     /// The links.
     pub network: Network,
+    /// The streams beside the datagrams.
+    pub streams: Streams,
     /// The machines, by node.
     pub machines: BTreeMap<NodeId, Machine>,
     /// The client outside.
@@ -110,6 +115,7 @@ impl World {
         queue.push(Real(0).after(shape.observe), What::Ask);
         Self {
             network: Network::new(shape.links, shape.quality),
+            streams: Streams::default(),
             manners: shape.manners,
             interrupts: shape.interrupts > 0,
             shape,
@@ -217,6 +223,7 @@ impl World {
                     self.arrive(node, stream, packet);
                 }
             }
+            What::Delivered(from, to, packet, number) => self.deliver(from, to, packet, number),
             What::Ring(life, event) => {
                 if let Some(control) = self.control_mut(life) {
                     control.actor.tell(event);
@@ -245,7 +252,7 @@ impl World {
     }
 
     /// A frame reaches the socket of whichever life runs there.
-    fn arrive(&mut self, node: NodeId, stream: Stream, packet: Packet) {
+    pub(crate) fn arrive(&mut self, node: NodeId, stream: Stream, packet: Packet) {
         let header = packet.header;
         if header.kind == Kind::Beat && !packet.is_damaged() {
             self.checkers.needless.arrives(self.now, header.from, node, header.seq);

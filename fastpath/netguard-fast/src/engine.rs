@@ -308,7 +308,9 @@ impl Out {
             }
             Kind::Echo => heartbeat.handle_echo(now, from, &EchoBody::decode(body)?, board),
             Kind::Obituary => heartbeat.handle_obituary(now, from, &Obituary::decode(body)?),
-            Kind::Agreement => self.map.counters().count(Side::Fast, Counter::WrongKind),
+            Kind::Agreement | Kind::Bulk => {
+                self.map.counters().count(Side::Fast, Counter::WrongKind);
+            }
         }
         Ok(())
     }

@@ -111,6 +111,26 @@ named! {
     Changes = "changes",
     /// Changes that could not be believed, and had no effect.
     BadChanges = "bad_changes",
+    /// Messages that fit no datagram, written to the stream.
+    StreamSent = "stream_sent",
+    /// Their bytes.
+    StreamSentBytes = "stream_sent_bytes",
+    /// Messages that came by stream.
+    StreamReceived = "stream_received",
+    /// Their bytes.
+    StreamReceivedBytes = "stream_received_bytes",
+    /// Not sent, because the same message was on its way already.
+    StreamRepeated = "stream_repeated",
+    /// Not sent or not taken: no room, or no connection.
+    StreamDropped = "stream_dropped",
+    /// Connections made to peers.
+    StreamConnected = "stream_connected",
+    /// Connections to peers that ended or could not be made.
+    StreamBroken = "stream_broken",
+    /// Of those: no progress for too long.
+    StreamStalled = "stream_stalled",
+    /// Connections refused: from no configured address, too many, or nobody said who speaks.
+    StreamStrangers = "stream_strangers",
 }
 
 const _: () = assert!(LinkCounter::ALL.len() <= LINK_WORDS && Counter::ALL.len() <= SCALAR_WORDS);
@@ -134,10 +154,18 @@ impl Counters {
     pub fn raise(&self, side: Side, counter: Counter, value: u64) {
         self.block(side)[SCALARS_AT + counter as usize].fetch_max(value, Ordering::Relaxed);
     }
+    /// Stores a process's counter as one of its threads keeps it.
+    pub fn set(&self, side: Side, counter: Counter, value: u64) {
+        self.block(side)[SCALARS_AT + counter as usize].store(value, Ordering::Relaxed);
+    }
     /// Adds one to the frames rejected for `reason`.
     pub fn reject(&self, side: Side, reason: wire::Reject) {
+        self.add_rejects(side, reason, 1);
+    }
+    /// Adds `n` to the frames rejected for `reason`.
+    pub fn add_rejects(&self, side: Side, reason: wire::Reject, n: u64) {
         if let Some(word) = self.block(side).get(REJECTS_AT + reason.index()) {
-            word.fetch_add(1, Ordering::Relaxed);
+            word.fetch_add(n, Ordering::Relaxed);
         }
     }
     /// Stores a link's count as the link itself keeps it.

@@ -118,7 +118,18 @@ impl<'a> Reader<'a> {
         let n = self.count(max, field)?;
         self.take(n)
     }
-    /// A list's length, at most `max`.
+    /// The length of a list whose elements have at least `least` bytes each: more than the bytes that are left can
+    /// hold is an error before anything is read.
+    pub fn list(
+        &mut self,
+        max: usize,
+        least: usize,
+        field: &'static str,
+    ) -> Result<usize, Malformed> {
+        let n = self.count(max, field)?;
+        if n > self.left() / least.max(1) { Err(Malformed::Truncated) } else { Ok(n) }
+    }
+    /// A length, at most `max`.
     pub fn count(&mut self, max: usize, field: &'static str) -> Result<usize, Malformed> {
         let n = self.u32()? as usize;
         if n > max { Err(Malformed::TooLong(field)) } else { Ok(n) }

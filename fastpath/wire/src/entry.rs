@@ -2,10 +2,12 @@
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{ClientId, Incarnation, NODES_MAX, NodeId, Seq, Stint, Term};
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
-/// Largest body of one request that travels by datagram, in bytes.
-pub const BODY_MAX: usize = 1024;
+/// Largest body of one request, in bytes. What does not fit a datagram travels by stream.
+pub const BODY_MAX: usize = 1024 * 1024;
+/// Bytes of the smallest entry: term, level, number.
+pub const ENTRY_MIN: usize = 16;
 
 /// One agreed entry.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -53,8 +55,8 @@ pub enum EntryKind {
         client: ClientId,
         /// Its number.
         seq: Seq,
-        /// What; decoded by the crate it is for.
-        body: Vec<u8>,
+        /// What; decoded by the crate it is for. Shared: a log hands the same bytes to many.
+        body: Arc<[u8]>,
     },
     /// Ends one stint.
     Remove {
@@ -150,13 +152,13 @@ impl FenceProof {
 
 impl Entry {
     /// Bytes that [`Entry::encode`] writes before a request's body: term, level, tag, client, seq, length.
-    const REQUEST_HEAD: usize = 13 + 2 + 1 + 8 + 8 + 4;
+    pub(crate) const HEAD_MAX: usize = 13 + 2 + 1 + 8 + 8 + 4;
     /// An upper bound of the encoded length, to cut messages without encoding twice.
     #[must_use]
-    pub const fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         match &self.kind {
-            EntryKind::Request { body, .. } => Self::REQUEST_HEAD + body.len(),
-            _ => Self::REQUEST_HEAD,
+            EntryKind::Request { body, .. } => Self::HEAD_MAX + body.len(),
+            _ => Self::HEAD_MAX,
         }
     }
 
@@ -207,7 +209,7 @@ impl Entry {
             tag::REQUEST => EntryKind::Request {
                 client: ClientId(from.u64()?),
                 seq: Seq(from.u64()?),
-                body: from.bytes(BODY_MAX, "request body")?.to_vec(),
+                body: from.bytes(BODY_MAX, "request body")?.into(),
             },
             tag::REMOVE => EntryKind::Remove {
                 node: from.node()?,

@@ -16,10 +16,12 @@ pub const VERSION: u8 = 1;
 pub const HEADER_LEN: usize = 64;
 /// Bytes of the tag.
 pub const TAG_LEN: usize = 16;
-/// Largest body: one agreement message.
-pub const BODY_MAX: usize = crate::message::MESSAGE_MAX;
-/// Largest frame.
+/// Largest body in a datagram: one agreement message.
+pub const BODY_MAX: usize = crate::message::DATAGRAM_MAX;
+/// Largest frame in a datagram.
 pub const FRAME_MAX: usize = HEADER_LEN + BODY_MAX;
+/// Largest frame of the stream beside the datagrams.
+pub const BULK_MAX: usize = HEADER_LEN + crate::message::MESSAGE_MAX;
 
 /// What a frame is. Numbers are retired, never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,8 @@ pub enum Kind {
     Obituary = 3,
     /// An agreement message.
     Agreement = 4,
+    /// An agreement message on the stream beside the datagrams; without a body it only says who speaks there.
+    Bulk = 5,
 }
 
 impl Kind {
@@ -42,20 +46,28 @@ impl Kind {
             2 => Some(Self::Echo),
             3 => Some(Self::Obituary),
             4 => Some(Self::Agreement),
+            5 => Some(Self::Bulk),
             _ => None,
         }
     }
-    /// The process that sends this kind; each has a sequence of its own.
+    /// The largest body of this kind.
+    const fn body_max(self) -> usize {
+        match self {
+            Self::Bulk => crate::message::MESSAGE_MAX,
+            _ => BODY_MAX,
+        }
+    }
+    /// The process that sends this kind.
     #[must_use]
     pub const fn stream(self) -> Stream {
         match self {
             Self::Beat | Self::Echo | Self::Obituary => Stream::Fast,
-            Self::Agreement => Stream::Control,
+            Self::Agreement | Self::Bulk => Stream::Control,
         }
     }
 }
 
-/// Which process of a node sends; each numbers its own frames.
+/// Which process of a node sends. Each numbers its own frames; control those of its stream apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Stream {
@@ -82,8 +94,16 @@ struct RawHeader {
     seq: U64,
     level: U16,
     key_id: u8,
-    reserved: [u8; 5],
+    /// What the length has above 65,535; zero in every datagram.
+    length_high: U16,
+    reserved: [u8; 3],
     tag: [u8; TAG_LEN],
+}
+
+impl RawHeader {
+    fn length(&self) -> usize {
+        usize::from(self.length_high.get()) << 16 | usize::from(self.length.get())
+    }
 }
 
 const _: () = assert!(size_of::<RawHeader>() == HEADER_LEN);
@@ -91,7 +111,7 @@ const _: () = assert!(align_of::<RawHeader>() == 1);
 const _: () = assert!(core::mem::offset_of!(RawHeader, cluster) == 8);
 const _: () = assert!(core::mem::offset_of!(RawHeader, nonce) == 24);
 const _: () = assert!(core::mem::offset_of!(RawHeader, tag) == TAG_AT);
-const _: () = assert!(FRAME_MAX <= u16::MAX as usize);
+const _: () = assert!(FRAME_MAX <= u16::MAX as usize && BULK_MAX <= u32::MAX as usize);
 
 /// Where the tag lies.
 const TAG_AT: usize = HEADER_LEN - TAG_LEN;
@@ -141,7 +161,7 @@ pub fn seal<'b>(
     buffer: &'b mut [u8],
 ) -> Option<&'b [u8]> {
     let length = HEADER_LEN + body.len();
-    if body.len() > BODY_MAX {
+    if body.len() > header.kind.body_max() {
         return None;
     }
     let frame = buffer.get_mut(..length)?;
@@ -149,7 +169,7 @@ pub fn seal<'b>(
         magic: MAGIC,
         version: VERSION,
         kind: header.kind as u8,
-        length: U16::new(length as u16),
+        length: U16::new((length & 0xFFFF) as u16),
         node: header.from.node.get(),
         link: header.link.0,
         cluster: U64::new(seal.cluster.0),
@@ -159,7 +179,8 @@ pub fn seal<'b>(
         seq: U64::new(header.seq.0),
         level: U16::new(seal.level),
         key_id: seal.key_id,
-        reserved: [0; 5],
+        length_high: U16::new((length >> 16) as u16),
+        reserved: [0; 3],
         tag: [0; TAG_LEN],
     };
     frame[..HEADER_LEN].copy_from_slice(bytemuck::bytes_of(&raw));
@@ -179,7 +200,7 @@ pub fn open<'f>(seal: &Seal, link: LinkId, frame: &'f [u8]) -> Result<(Header, &
     if raw.version != VERSION {
         return Err(Reject::Version);
     }
-    if raw.length.get() as usize != frame.len() {
+    if raw.length() != frame.len() {
         return Err(Reject::Truncated);
     }
     if raw.cluster.get() != seal.cluster.0 {
@@ -202,7 +223,8 @@ pub fn open<'f>(seal: &Seal, link: LinkId, frame: &'f [u8]) -> Result<(Header, &
         return Err(Reject::Malformed);
     };
     // Lives count from 1: 0 is "no life" in every table that a frame is compared with.
-    if raw.reserved != [0; 5] || raw.incarnation.get() == 0 {
+    let fits = body.len() <= kind.body_max();
+    if raw.reserved != [0; 3] || raw.incarnation.get() == 0 || !fits {
         return Err(Reject::Malformed);
     }
     let from = Life { node, incarnation: Incarnation(raw.incarnation.get()) };

@@ -1,21 +1,28 @@
 //! Agreement messages (PROTOCOL 2, 3, 6) and their bytes; each travels in one frame. WIRE.md has the table.
 
 use crate::codec::{Malformed, Reader, Writer};
-use crate::entry::{BODY_MAX, Entry};
+use crate::entry::{BODY_MAX, ENTRY_MIN, Entry};
 use crate::ids::{ClientId, Incarnation, Life, NODES_MAX, NodeId, Op, Seq, Stint, Term};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Largest encoded message in bytes; a sender cuts Prepares and Promises at [`PREPARE_TARGET`].
-pub const MESSAGE_MAX: usize = 16 * 1024;
+/// Largest encoded message in bytes: one entry of the largest size and its head, with room to spare. A sender cuts
+/// Prepares and Promises at [`PREPARE_TARGET`], and sends at least one entry.
+pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
+/// Largest message that travels in a datagram; larger ones take the stream beside the datagrams.
+pub const DATAGRAM_MAX: usize = 16 * 1024;
 /// Entries are batched into one message up to this many bytes, so that it fits one Ethernet frame.
 pub const PREPARE_TARGET: usize = 1_300;
-/// Largest slice of a snapshot in bytes: one message with its head.
-pub const SLICE_MAX: usize = MESSAGE_MAX - 64;
+/// Largest slice of a snapshot in bytes: one datagram with its head.
+pub const SLICE_MAX: usize = DATAGRAM_MAX - 64;
 /// Most slices of one snapshot.
 pub const SLICES_MAX: u32 = 1 << 20;
-/// Most entries in one message: the smallest entry has 16 bytes.
-pub const ENTRIES_MAX: usize = MESSAGE_MAX / 16;
+/// Most entries in one message: as many of the smallest as a datagram holds.
+pub const ENTRIES_MAX: usize = DATAGRAM_MAX / ENTRY_MIN;
+/// More than any message has besides its lists: numbers, terms, ops, lengths.
+const HEAD_MAX: usize = 128;
+
+const _: () = assert!(HEAD_MAX + Entry::HEAD_MAX + BODY_MAX <= MESSAGE_MAX);
 
 /// One node's suspicion of one stint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,6 +42,18 @@ pub enum Order {
     Remove,
     /// The operator asserts that the machine is off.
     Fenced,
+}
+
+/// What makes two messages of one life to one peer the same, so that the second says nothing that the first does not:
+/// the agreement repeats what is not acknowledged, and what is large may still be on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// So many entries after an op; which message, and its term.
+    Entries(u8, Term, Op, usize),
+    /// A request.
+    Request(ClientId, Seq),
+    /// A slice of a snapshot.
+    Slice(Op, Term, u32),
 }
 
 /// What the agreement says to its peers.
@@ -134,7 +153,7 @@ pub enum Message {
         /// The client's lowest number that is not answered yet: all before it are done with.
         first: Seq,
         /// What.
-        body: Vec<u8>,
+        body: Arc<[u8]>,
     },
     /// A fresh life asks fresh lives to begin an era (PROTOCOL 6, cold start).
     ColdRequest {
@@ -239,11 +258,14 @@ fn put_entries(to: &mut Writer, entries: &[Entry]) {
 }
 
 fn take_entries(from: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
-    let count = from.count(ENTRIES_MAX, "entries")?;
+    let count = from.list(ENTRIES_MAX, ENTRY_MIN, "entries")?;
     (0..count).map(|_| Entry::decode(from)).collect()
 }
 
 impl Suspicion {
+    /// Its bytes: life, stint, flag.
+    const LEN: usize = 5 + 8 + 1;
+
     fn encode(&self, to: &mut Writer) {
         to.life(self.life);
         to.stint(self.stint);
@@ -273,6 +295,58 @@ impl Order {
 }
 
 impl Message {
+    /// An upper bound of the encoded length, without encoding: says which way it travels.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let sum = |entries: &[Entry]| entries.iter().map(Entry::size).sum::<usize>();
+        HEAD_MAX
+            + match self {
+                Self::Prepare { entries, .. } | Self::Committed { entries, .. } => sum(entries),
+                Self::Promise { tail, .. } => sum(tail),
+                Self::Suspect { set, .. } => set.len() * Suspicion::LEN,
+                Self::Request { body, .. } => body.len(),
+                Self::Slice { bytes, .. } => bytes.len(),
+                Self::PrepareOk { .. }
+                | Self::Reject { .. }
+                | Self::Fetch { .. }
+                | Self::PromiseRequest { .. }
+                | Self::Join { .. }
+                | Self::Stale { .. }
+                | Self::ColdRequest { .. }
+                | Self::ColdPromise { .. }
+                | Self::ColdRelease { .. }
+                | Self::Order { .. }
+                | Self::Offer { .. }
+                | Self::FetchSlice { .. }
+                | Self::Ended { .. } => 0,
+            }
+    }
+
+    /// What tells a repetition of it; `None` if every such message is news.
+    #[must_use]
+    pub fn key(&self) -> Option<Key> {
+        match self {
+            Self::Prepare { term, prev_op, entries, .. } => {
+                Some(Key::Entries(tag::PREPARE, *term, *prev_op, entries.len()))
+            }
+            Self::Promise { term, prev_op, tail, .. } => {
+                Some(Key::Entries(tag::PROMISE, *term, *prev_op, tail.len()))
+            }
+            Self::Committed { prev_term, prev_op, entries } => {
+                Some(Key::Entries(tag::COMMITTED, *prev_term, *prev_op, entries.len()))
+            }
+            Self::Request { client, seq, .. } => Some(Key::Request(*client, *seq)),
+            Self::Slice { op, op_term, index, .. } => Some(Key::Slice(*op, *op_term, *index)),
+            _ => None,
+        }
+    }
+
+    /// True if it may not fit a datagram: it takes the stream.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.size() > DATAGRAM_MAX
+    }
+
     /// Appends its bytes.
     pub fn encode(&self, to: &mut Writer) {
         match self {
@@ -421,7 +495,7 @@ impl Message {
             tag::FETCH => Self::Fetch { term: from.term()?, from: from.op()? },
             tag::SUSPECT => {
                 let (term, number) = (from.term()?, from.u64()?);
-                let count = from.count(NODES_MAX, "suspicions")?;
+                let count = from.list(NODES_MAX, Suspicion::LEN, "suspicions")?;
                 let set = (0..count).map(|_| Suspicion::decode(from)).collect::<Result<_, _>>()?;
                 Self::Suspect { term, number, set }
             }
@@ -443,7 +517,7 @@ impl Message {
                 client: ClientId(from.u64()?),
                 seq: Seq(from.u64()?),
                 first: Seq(from.u64()?),
-                body: from.bytes(BODY_MAX, "request body")?.to_vec(),
+                body: from.bytes(BODY_MAX, "request body")?.into(),
             },
             tag::COLD_REQUEST => Self::ColdRequest { term: from.term()? },
             tag::COLD_PROMISE => Self::ColdPromise { term: from.term()? },

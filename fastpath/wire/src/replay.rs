@@ -9,7 +9,7 @@
 //! the same id: both are refused until a higher incarnation comes. Taking the first that was heard would be worse than
 //! refusing both: two peers may have heard different ones first, and each machine would collect an echo for its lease.
 
-use crate::frame::{Header, Kind, Stream};
+use crate::frame::{Header, Kind};
 use crate::ids::{Incarnation, NODES_MAX, NodeId, NodeSet, Nonce, Seq};
 use crate::reject::Reject;
 use core::cmp::Ordering;
@@ -72,6 +72,8 @@ struct Peer {
     /// Last answer or obituary, by link.
     answers: [u64; LINKS_MAX],
     messages: Window,
+    /// The stream's own numbers: what waits there for a megabyte is not late by the datagrams'.
+    bulk: Window,
 }
 
 impl Peer {
@@ -82,6 +84,7 @@ impl Peer {
         beats: [0; LINKS_MAX],
         answers: [0; LINKS_MAX],
         messages: Window::NEW,
+        bulk: Window::NEW,
     };
 
     /// Takes a number of the fast stream, if it is higher than the last of its sort on its link.
@@ -113,7 +116,7 @@ impl core::fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// Nothing seen yet. About 30 KiB: keep it in memory that is allocated once.
+    /// Nothing seen yet. About 50 KiB: keep it in memory that is allocated once.
     #[must_use]
     pub const fn new(own: NodeId, configured: NodeSet) -> Self {
         Self { own, configured, peers: [Peer::NEW; NODES_MAX] }
@@ -142,9 +145,10 @@ impl Replay {
         if peer.contested {
             return Err(Reject::Impostor);
         }
-        match header.kind.stream() {
-            Stream::Control => peer.messages.take(header.seq),
-            Stream::Fast => peer.take_fast(header),
+        match header.kind {
+            Kind::Agreement => peer.messages.take(header.seq),
+            Kind::Bulk => peer.bulk.take(header.seq),
+            Kind::Beat | Kind::Echo | Kind::Obituary => peer.take_fast(header),
         }
     }
 
@@ -189,6 +193,16 @@ mod tests {
         assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, 5)), Err(Reject::Replayed));
         assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, 6)), Ok(()));
         assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, 6)), Err(Reject::Duplicate));
+    }
+
+    #[test]
+    fn the_stream_has_numbers_of_its_own_and_the_same_lives() {
+        let mut replay = replay();
+        assert_eq!(replay.take(&header(Kind::Agreement, 1, 0, 5_000)), Ok(()));
+        assert_eq!(replay.take(&header(Kind::Bulk, 1, 0, 5)), Ok(()));
+        assert_eq!(replay.take(&header(Kind::Bulk, 1, 0, 5)), Err(Reject::Duplicate));
+        assert_eq!(replay.take(&header(Kind::Agreement, 2, 0, 1)), Ok(()));
+        assert_eq!(replay.take(&header(Kind::Bulk, 1, 0, 6)), Err(Reject::Stale));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use ng_wire::Reject;
 use ng_wire::beat::{BEAT_HEAD_LEN, BEAT_MAX, ECHO_BODY_LEN, ECHO_LEN};
-use ng_wire::frame::{FRAME_MAX, HEADER_LEN, VERSION};
+use ng_wire::frame::{BULK_MAX, FRAME_MAX, HEADER_LEN, VERSION};
 
 const TEXT: &str = include_str!("../WIRE.md");
 
@@ -27,7 +27,7 @@ fn layouts() -> Vec<Vec<(usize, usize)>> {
 
 #[test]
 fn the_tables_have_no_gaps_and_are_as_long_as_the_code_says() {
-    let sizes = [HEADER_LEN, BEAT_HEAD_LEN, ECHO_LEN, ECHO_BODY_LEN, 8];
+    let sizes = [HEADER_LEN, BEAT_HEAD_LEN, ECHO_LEN, ECHO_BODY_LEN, 8, 4];
     let layouts = layouts();
     assert_eq!(layouts.len(), sizes.len());
     for (table, expected) in layouts.iter().zip(sizes) {
@@ -54,9 +54,15 @@ fn every_reason_is_named_once_and_no_other_is() {
 #[test]
 fn version_and_limits_are_those_of_the_code() {
     let grouped = |n: usize| format!("{},{:03}", n / 1_000, n % 1_000);
+    let millions =
+        |n: usize| format!("{},{:03},{:03}", n / 1_000_000, n / 1_000 % 1_000, n % 1_000);
     for said in [
         format!("| version | of the bytes on the wire: {VERSION} |"),
-        format!("at most {} |", grouped(FRAME_MAX)),
+        format!("at most {} in a datagram", grouped(FRAME_MAX)),
+        format!("at most {} on the stream", millions(BULK_MAX)),
+        format!("(≤ {})", millions(ng_wire::entry::BODY_MAX)),
+        format!("| 0 to {} |", millions(ng_wire::message::MESSAGE_MAX)),
+        format!("up to {} bytes long", grouped(ng_wire::message::DATAGRAM_MAX)),
         format!("| {BEAT_HEAD_LEN} to {} |", grouped(BEAT_MAX)),
         format!("make a frame of {} bytes", grouped(HEADER_LEN + BEAT_MAX)),
         format!("{} behind the highest", grouped(ng_wire::replay::WINDOW as usize)),

@@ -89,6 +89,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("echo", sealed(Kind::Echo, &answer().encode())),
         ("obituary", sealed(Kind::Obituary, &obituary().encode())),
         ("agreement", sealed(Kind::Agreement, &written.0)),
+        ("bulk", sealed(Kind::Bulk, &[])),
     ]
 }
 
@@ -199,7 +200,8 @@ const HEADER: &[Row] = &[
     (32, "seq", &[0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58]),
     (40, "level", &[0x41, 0x42]),
     (42, "key id", &[0x43]),
-    (43, "reserved", &[0; 5]),
+    (43, "length high", &[0; 2]),
+    (45, "reserved", &[0; 3]),
 ];
 
 const STINT: Row = (64, "stint", &[0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68]);
@@ -243,11 +245,27 @@ const AGREEMENT: &[Row] = &[
     (78, "op", &[0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68]),
 ];
 
+const BULK: &[Row] = &[(3, "kind", &[5]), (4, "length", &[64, 0])];
+
+#[test]
+fn a_length_above_a_datagrams_has_its_high_half_at_43() {
+    let header = header(Kind::Bulk);
+    let mut buffer = vec![0; frame::BULK_MAX];
+    let bytes = frame::seal(&seal(), &header, &[0xAB; 0x01_2345], &mut buffer).expect("fits");
+    assert_eq!(bytes.len(), 0x01_2385);
+    assert_eq!((&bytes[4..6], &bytes[43..45]), (&[0x85, 0x23][..], &[1, 0][..]));
+    assert_eq!(frame::open(&seal(), LINK, bytes).map(|(header, _)| header), Ok(header));
+}
+
 #[test]
 fn every_field_lies_where_wire_md_says_and_the_tag_is_what_it_says() {
-    for (name, rows) in
-        [("beat", BEAT), ("echo", ANSWER), ("obituary", OBITUARY), ("agreement", AGREEMENT)]
-    {
+    for (name, rows) in [
+        ("beat", BEAT),
+        ("echo", ANSWER),
+        ("obituary", OBITUARY),
+        ("agreement", AGREEMENT),
+        ("bulk", BULK),
+    ] {
         let bytes = golden(name);
         let mut covered = TAG_LEN;
         for (at, field, expected) in HEADER.iter().chain(rows) {

@@ -2,7 +2,7 @@
 
 use ng_wire::codec::{Malformed, Writer};
 use ng_wire::entry::{BODY_MAX, FenceProof, RemovalCause};
-use ng_wire::message::{Order, Suspicion};
+use ng_wire::message::{DATAGRAM_MAX, MESSAGE_MAX, Order, Suspicion};
 use ng_wire::{
     ClientId, Entry, EntryKind, Incarnation, Life, Message, NodeId, Op, Seq, Stint, Term,
 };
@@ -39,7 +39,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         entry(EntryKind::Cold { era: 1, admits: 2 }),
         entry(EntryKind::Admit { node: n5, incarnation: i6 }),
         entry(EntryKind::Noop),
-        entry(EntryKind::Request { client: ClientId(7), seq: Seq(8), body: vec![9, 10] }),
+        entry(EntryKind::Request { client: ClientId(7), seq: Seq(8), body: vec![9, 10].into() }),
         entry(EntryKind::Remove {
             node: n5,
             incarnation: i6,
@@ -83,7 +83,12 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("stale", Message::Stale { node: n5, highest: i6 }),
         (
             "request",
-            Message::Request { client: ClientId(7), seq: Seq(8), first: Seq(6), body: vec![9] },
+            Message::Request {
+                client: ClientId(7),
+                seq: Seq(8),
+                first: Seq(6),
+                body: vec![9].into(),
+            },
         ),
         ("cold-request", Message::ColdRequest { term: term() }),
         ("cold-promise", Message::ColdPromise { term: term() }),
@@ -141,9 +146,72 @@ fn what_is_left_over_or_out_of_range_is_named() {
         }
     }
     assert_eq!(Message::decode(&[0]), Err(Malformed::OutOfRange("message kind")));
-    let body = vec![0; BODY_MAX + 1];
+    let body = vec![0; BODY_MAX + 1].into();
     let fat = bytes(&Message::Request { client: ClientId(1), seq: Seq(1), first: Seq(1), body });
     assert_eq!(Message::decode(&fat), Err(Malformed::TooLong("request body")));
+}
+
+#[test]
+fn a_list_longer_than_the_bytes_that_are_left_is_refused_before_anything_is_read() {
+    let (_, prepare) = samples().swap_remove(0);
+    let mut raw = bytes(&prepare);
+    // The count stands before the entries, after number, term, op, term and three ops.
+    let count_at = 1 + 13 + 8 + 13 + 3 * 8;
+    raw[count_at..count_at + 4].copy_from_slice(&1_000_u32.to_le_bytes());
+    assert_eq!(Message::decode(&raw), Err(Malformed::Truncated));
+    raw[count_at..count_at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Message::decode(&raw), Err(Malformed::TooLong("entries")));
+}
+
+#[test]
+fn the_largest_request_is_one_message_and_says_that_it_is_large() {
+    let body: std::sync::Arc<[u8]> = vec![3; BODY_MAX].into();
+    let (client, seq) = (ClientId(7), Seq(8));
+    let request = entry(EntryKind::Request { client, seq, body: body.clone() });
+    let (term, op) = (term(), Op(3));
+    let (entries, tail) = (vec![request.clone()], vec![request]);
+    let large = [
+        Message::Request { client, seq, first: seq, body },
+        Message::Prepare {
+            term,
+            prev_op: op,
+            prev_term: term,
+            entries: entries.clone(),
+            commit: op,
+            release: op,
+            held: op,
+        },
+        Message::Promise {
+            term,
+            commit: op,
+            last_op: op,
+            last_term: term,
+            prev_op: op,
+            prev_term: term,
+            tail,
+        },
+        Message::Committed { prev_op: op, prev_term: term, entries },
+    ];
+    for message in large {
+        assert!(message.is_large());
+        let raw = bytes(&message);
+        assert!(raw.len() <= MESSAGE_MAX);
+        assert_eq!(Message::decode(&raw), Ok(message));
+    }
+    assert_eq!(Message::decode(&vec![0; MESSAGE_MAX + 1]), Err(Malformed::TooLong("message")));
+}
+
+#[test]
+fn what_is_not_large_fits_a_datagram() {
+    for (name, message) in samples() {
+        assert!(!message.is_large() && bytes(&message).len() <= message.size(), "{name}");
+    }
+    let (client, seq) = (ClientId(7), Seq(8));
+    for length in DATAGRAM_MAX - 300..DATAGRAM_MAX + 100 {
+        let body = vec![0; length].into();
+        let message = Message::Request { client, seq, first: seq, body };
+        assert!(message.is_large() || bytes(&message).len() <= DATAGRAM_MAX, "{length}");
+    }
 }
 
 #[test]
@@ -181,7 +249,7 @@ fn any_kind() -> impl Strategy<Value = EntryKind> {
     prop_oneof![
         Just(EntryKind::Noop),
         (any::<u64>(), any::<u64>(), vec(any::<u8>(), 0..64)).prop_map(|(client, seq, body)| {
-            EntryKind::Request { client: ClientId(client), seq: Seq(seq), body }
+            EntryKind::Request { client: ClientId(client), seq: Seq(seq), body: body.into() }
         }),
         (any_life(), any::<u64>(), causes).prop_map(|(life, stint, cause)| EntryKind::Remove {
             node: life.node,
@@ -229,6 +297,7 @@ proptest! {
         let promise = Message::Promise {
             term, commit: a, last_op: b, last_term: other, prev_op: c, prev_term: other, tail: entries,
         };
+        assert!(bytes(&promise).len() <= promise.size());
         assert_eq!(Message::decode(&bytes(&promise)), Ok(promise));
     }
 }

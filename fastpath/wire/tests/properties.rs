@@ -31,7 +31,8 @@ fn any_header() -> impl Strategy<Value = Header> {
         Just(Kind::Beat),
         Just(Kind::Echo),
         Just(Kind::Obituary),
-        Just(Kind::Agreement)
+        Just(Kind::Agreement),
+        Just(Kind::Bulk)
     ];
     (kinds, any_node(), 1..=u32::MAX, any::<u64>(), any::<u8>(), any::<u64>()).prop_map(
         |(kind, node, incarnation, nonce, link, seq)| Header {
@@ -95,12 +96,13 @@ proptest! {
         raw[4..6].copy_from_slice(&length);
         raw[8..16].copy_from_slice(&seal.cluster.0.to_le_bytes());
         raw[42] = seal.key_id;
+        raw[43..45].fill(0);
         prop_assert_eq!(frame::open(&seal, LinkId(link), &raw), Err(Reject::Forged));
     }
 
     #[test]
     fn a_member_with_a_faulty_header_never_makes_open_or_replay_panic(
-        seal in any_seal(), link in 0..6_u8, kind in 0..6_u8, node in any::<u8>(), incarnation in 0..3_u32,
+        seal in any_seal(), link in 0..6_u8, kind in 0..7_u8, node in any::<u8>(), incarnation in 0..3_u32,
         mut raw in vec(any::<u8>(), HEADER_LEN..200),
     ) {
         let length = (raw.len() as u16).to_le_bytes();
@@ -113,7 +115,7 @@ proptest! {
         raw[42] = seal.key_id;
         let tag = blake3::keyed_hash(&seal.key, &raw);
         raw[48..64].copy_from_slice(&tag.as_bytes()[..16]);
-        let known = (1..=4).contains(&kind) && (1..=128).contains(&node) && incarnation > 0;
+        let known = (1..=5).contains(&kind) && (1..=128).contains(&node) && incarnation > 0;
         let opened = frame::open(&seal, LinkId(link), &raw);
         prop_assert_eq!(opened.err(), (!known).then_some(Reject::Malformed));
         if let Ok((header, _)) = opened {

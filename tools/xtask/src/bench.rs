@@ -24,6 +24,18 @@ enum Bench {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// What a commit costs, beside a bare round trip and corosync's CPG.
+    Agree {
+        /// Valid trials of what takes long; rounds of 200 of what is short.
+        #[arg(long, default_value_t = 20)]
+        trials: u32,
+        /// One last line of JSON.
+        #[arg(long)]
+        json: bool,
+        /// Anything else goes to the harness as it is (see `-- --help`).
+        #[arg(last = true)]
+        more: Vec<String>,
+    },
     /// A long time under four hogs, keepalived and corosync beside it: no failover that no stall explains.
     Soak {
         /// How long.
@@ -59,20 +71,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 list.push("--json".into());
             }
             list.extend(more.iter().cloned());
-            failover(&list)
+            harness("ng-bench-failover", &list)
+        }
+        Bench::Agree { trials, json, more } => {
+            let mut list = vec!["--trials".into(), trials.to_string()];
+            if *json {
+                list.push("--json".into());
+            }
+            list.extend(more.iter().cloned());
+            harness("ng-bench-agree", &list)
         }
         Bench::Soak { minutes } => {
-            failover(&["soak".into(), "--minutes".into(), minutes.to_string()])
+            harness("ng-bench-failover", &["soak".into(), "--minutes".into(), minutes.to_string()])
         }
         Bench::Faults { seeds, from } => test::faults(*seeds, *from),
         Bench::Lab { trials, only } => lab::test(only.as_deref(), Some(*trials), true),
     }
 }
 
-fn failover(list: &[String]) -> Result<()> {
+fn harness(program: &'static str, list: &[String]) -> Result<()> {
     machine::provide(machine::PEERS)?;
     let mut packages = demo::CLUSTER.to_vec();
-    packages.push("ng-bench-failover");
+    packages.push(program);
     demo::build(&packages)?;
-    demo::run_bed("ng-bench-failover", list)
+    demo::run_bed(program, list)
 }

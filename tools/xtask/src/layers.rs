@@ -88,6 +88,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         Program,
         &["bench/testbed", "fastpath/base", "control/api", "control/client"],
     ),
+    ("bench/agree", Program, &["bench/testbed", "fastpath/base", "control/api", "control/client"]),
     ("fastpath/gate", Edge, &["fastpath/base"]),
     ("drbd-glue", Edge, &["fastpath/base", "control/driver"]),
     ("deploy/disk", Edge, &["fastpath/base"]),

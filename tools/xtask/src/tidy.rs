@@ -30,6 +30,7 @@ const MAY_SLEEP: &[(&str, &str)] = &[
     ),
     ("control/netguard-control/src/driver_threads.rs", "bounds how fast a failing wait repeats"),
     ("control/netguard-control/src/server.rs", "bounds how fast a failing wait repeats"),
+    ("control/netguard-control/src/stream/worker.rs", "bounds how fast a failing wait repeats"),
     ("fastpath/shm/src/map.rs", "waits at start for the last daemon to let go of its map"),
     ("fastpath/netguard-fast/tests/", "paces the progress that control would make"),
 ];

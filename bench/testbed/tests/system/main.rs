@@ -16,6 +16,7 @@ mod evidence;
 mod frames;
 mod gate;
 mod intervals;
+mod large;
 mod links;
 mod load;
 mod partitions;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         evidence::TESTS,
         chains::TESTS,
         random::TESTS,
+        large::TESTS,
         links::TESTS,
         quorum::TESTS,
         frames::TESTS,

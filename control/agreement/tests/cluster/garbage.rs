@@ -36,7 +36,7 @@ impl Garbage {
             1 => EntryKind::Request {
                 client: ClientId(self.number()),
                 seq: Seq(self.number()),
-                body: vec![1],
+                body: vec![1].into(),
             },
             2 => EntryKind::Cold { era: self.short(), admits: self.0.below(129) as u8 },
             3 => EntryKind::Admit { node, incarnation },
@@ -88,7 +88,7 @@ impl Garbage {
             9 => Message::Stale { node: self.life().node, highest: Incarnation(1) },
             10 => {
                 let (client, seq, first) = (ClientId(1), Seq(self.number()), Seq(self.number()));
-                Message::Request { client, seq, first, body: vec![] }
+                Message::Request { client, seq, first, body: Vec::new().into() }
             }
             11 => Message::ColdRequest { term },
             12 => Message::ColdPromise { term },

@@ -281,7 +281,7 @@ impl Cluster {
     /// Bodies of the requests applied at `n`, in order.
     pub(crate) fn applied(&self, n: u8) -> Vec<Vec<u8>> {
         let body = |(_, entry): &(Op, Entry)| match &entry.kind {
-            EntryKind::Request { body, .. } => Some(body.clone()),
+            EntryKind::Request { body, .. } => Some(body.to_vec()),
             _ => None,
         };
         self.machines[&id(n)].committed.iter().filter_map(body).collect()

@@ -156,7 +156,7 @@ impl Server {
             Action::StoreEra { era } => self.engine.handle_era_stored(at(now), era),
             Action::Committed { entry, .. } => {
                 if let EntryKind::Request { body, .. } = entry.kind {
-                    self.committed.push(u64::from_le_bytes(body.try_into().unwrap()));
+                    self.committed.push(u64::from_le_bytes((&*body).try_into().unwrap()));
                 }
             }
             Action::Superseded { .. } | Action::SaidOff | Action::Renumber { .. } => {

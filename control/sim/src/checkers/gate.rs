@@ -144,7 +144,7 @@ mod tests {
         let (mut gates, life) = (Gates::default(), passing(1, 1, 0).life);
         gates.committed(next(4, Some(life))).unwrap();
         let (client, seq) = (services::client_of(life), wire::Seq(1));
-        let body = Body::Gate { life, whole: false }.encode();
+        let body = Body::Gate { life, whole: false }.encode().into();
         gates.entry(&EntryKind::Request { client, seq, body });
         let (node, incarnation) = (life.node, life.incarnation);
         let (stint, cause) = (wire::Stint(2), wire::entry::RemovalCause::Silent);

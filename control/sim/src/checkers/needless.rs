@@ -140,6 +140,14 @@ impl Needless {
             self.trouble = now;
         }
     }
+    /// A message takes the stream: what is large may come late without anybody's fault.
+    pub fn streams(&mut self, now: Real, from: NodeId, to: NodeId, takes: Option<Duration>) {
+        if takes.is_none_or(|takes| takes > self.interval / 2) {
+            self.unheard.insert(from, now);
+            self.unheard.insert(to, now);
+            self.trouble = now;
+        }
+    }
     /// A beat arrives.
     pub fn arrives(&mut self, now: Real, from: Life, to: NodeId, seq: Seq) {
         let silent = self.is_made_silent(now, from.node, to);

@@ -1,7 +1,7 @@
 //! One test for each reason for which [`open`] drops a frame (S9); `replay.rs` tests the reasons
 //! that need a memory.
 
-use super::{BODY_MAX, FRAME_MAX, HEADER_LEN, Header, Kind, Seal, TAG_AT, VERSION};
+use super::{BODY_MAX, BULK_MAX, FRAME_MAX, HEADER_LEN, Header, Kind, Seal, TAG_AT, VERSION};
 use super::{open, seal, tag};
 use crate::ids::{ClusterId, Incarnation, Life, LinkId, NodeId, Nonce, Seq};
 use crate::reject::Reject;
@@ -93,7 +93,7 @@ fn forged_or_foreign_whichever_bit_is_turned() {
             let expected = match at {
                 0..2 => Reject::Garbage,
                 2 => Reject::Version,
-                4..6 => Reject::Truncated,
+                4..6 | 43..45 => Reject::Truncated,
                 8..16 => Reject::ForeignCluster,
                 42 => Reject::ForeignKey,
                 // Kind, node, link, incarnation, hash, nonce, number, level, reserved, tag, body:
@@ -119,14 +119,14 @@ fn wrong_link_when_networks_are_joined() {
 
 #[test]
 fn malformed_kind_node_life_or_reserved_byte_of_a_faulty_member() {
-    for kind in [0, 5, u8::MAX] {
+    for kind in [0, 6, u8::MAX] {
         assert_eq!(why(&rewritten(3, &[kind])), Some(Reject::Malformed), "kind {kind}");
     }
     for node in [0, 129, u8::MAX] {
         assert_eq!(why(&rewritten(6, &[node])), Some(Reject::Malformed), "node {node}");
     }
     assert_eq!(why(&rewritten(16, &[0; 4])), Some(Reject::Malformed), "incarnation 0");
-    for at in 43..TAG_AT {
+    for at in 45..TAG_AT {
         assert_eq!(why(&rewritten(at, &[1])), Some(Reject::Malformed), "reserved byte {at}");
     }
 }
@@ -144,6 +144,26 @@ fn what_does_not_fit_is_not_sent() {
     assert_eq!(seal(&ours(), &header(), &[0; BODY_MAX + 1], &mut large), None);
     let whole = seal(&ours(), &header(), &[0; BODY_MAX], &mut large).map(<[u8]>::len);
     assert_eq!(whole, Some(FRAME_MAX));
+}
+
+#[test]
+fn a_frame_of_the_stream_may_be_longer_than_a_datagram_and_no_other_may() {
+    let bulk = Header { kind: Kind::Bulk, ..header() };
+    let mut buffer = vec![0; BULK_MAX + 1];
+    for length in [0, BODY_MAX + 1, 65_535 - HEADER_LEN, 65_536 - HEADER_LEN, BULK_MAX - HEADER_LEN]
+    {
+        let body = vec![7; length];
+        let frame = seal(&ours(), &bulk, &body, &mut buffer).unwrap();
+        assert_eq!(open(&ours(), LINK, frame), Ok((bulk, &body[..])), "{length} bytes");
+    }
+    let body = vec![7; BULK_MAX - HEADER_LEN + 1];
+    assert_eq!(seal(&ours(), &bulk, &body, &mut buffer), None);
+    // A faulty member that puts a long body into another kind of frame.
+    let mut frame = seal(&ours(), &bulk, &[7; BODY_MAX + 1], &mut buffer).unwrap().to_vec();
+    frame[3] = Kind::Agreement as u8;
+    let tag = tag(&ours().key, &frame);
+    frame[TAG_AT..HEADER_LEN].copy_from_slice(&tag);
+    assert_eq!(why(&frame), Some(Reject::Malformed));
 }
 
 #[test]

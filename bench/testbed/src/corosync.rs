@@ -1,15 +1,15 @@
 //! corosync as Debian has it, with the lowest timeouts that form a ring (token 36 ms, udpu). It moves
 //! no address: what counts is how often it believes that a node has failed.
 
+use crate::bed::{Bed, wait_until};
+use crate::error::{Context, Result};
+use crate::programs::Programs;
+use crate::topology::{Shape, address, node_name};
 use base::Duration;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use testbed::bed::{Bed, wait_until};
-use testbed::error::{Context, Result};
-use testbed::programs::Programs;
-use testbed::topology::{Shape, address, node_name};
 
 /// Where Debian puts it.
 const PROGRAM: &str = "/usr/sbin/corosync";
@@ -20,31 +20,36 @@ const FAILED: &str = "A processor failed";
 const FORMED: &str = "A new membership";
 
 /// A ring of corosync, each node in a bed of its own.
-pub(crate) struct Corosync {
+#[derive(Debug)]
+pub struct Corosync {
     bed: Bed,
     logs: Vec<PathBuf>,
 }
 
 /// What its nodes have logged, over all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub struct Told {
     /// A node that lives was taken for failed.
-    pub(crate) failed: usize,
+    pub failed: usize,
     /// Rings formed.
-    pub(crate) formed: usize,
+    pub formed: usize,
     /// Daemons that are gone.
-    pub(crate) ended: usize,
+    pub ended: usize,
 }
 
 impl Corosync {
     /// Why it cannot run here.
-    pub(crate) fn obstacle() -> Option<String> {
+    #[must_use]
+    pub fn obstacle() -> Option<String> {
         let missing = !Path::new(PROGRAM).is_file();
         missing.then(|| "corosync is not installed (apt-get install corosync)".into())
     }
 
     /// Builds the bed, starts it on every node, and waits until a ring has all of them.
-    pub(crate) fn start(nodes: u8, programs: &Programs) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be started, or no ring forms.
+    pub fn start(nodes: u8, programs: &Programs) -> Result<Self> {
         let bed = Bed::build(Shape { nodes, links: 1 }, programs.clone())?;
         let mut this = Self { bed, logs: Vec::new() };
         let dir = this.bed.topology().run().dir().to_owned();
@@ -71,8 +76,13 @@ impl Corosync {
         Ok(this)
     }
 
+    /// Its bed.
+    pub const fn bed_mut(&mut self) -> &mut Bed {
+        &mut self.bed
+    }
+
     /// Counts what has been logged so far.
-    pub(crate) fn told(&mut self) -> Told {
+    pub fn told(&mut self) -> Told {
         let mut told = Told::default();
         for text in self.logs.iter().map(|it| read(it)) {
             told.failed += text.matches(FAILED).count();

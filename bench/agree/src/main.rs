@@ -1,0 +1,392 @@
+//! `ng-bench-agree`: what it costs to agree on an entry, beside the bare round trip between the same
+//! namespaces and corosync's closed process groups.
+//!
+//! | row | from | to |
+//! |---|---|---|
+//! | `commit_64b_us` | a 64-byte request is handed to the primary's agreement | the primary knows that it is committed |
+//! | `bare_udp_rtt_us` | a datagram is sent, by a thread of the event loop's priority | its answer is there |
+//! | `bare_udp_rtt_two_us`, `…_one_us` | the same | both ends on cores of their own; on one core |
+//! | `cpg_64b_us` | corosync gets a 64-byte multicast | the sender gets it delivered, in agreed order |
+//! | `commits_pipelined_per_s` | 64 requests are under way all the time | |
+//! | `commit_1mib_ms` | as the first, one of 1 MiB: it takes the stream | |
+//! | `primary_loss_to_commit_ms` | the primary's power is cut | the next one knows that its first entry is committed |
+//! | `admission_ms` | a node's daemons start, beside a log of 64 MiB | it is a member with a vote |
+//!
+//! Commits are measured inside the daemon (`Request::Probe`): the local socket is not the agreement's. The
+//! rounds of commit and round trip take turns, so that the machine's load is the same for both, and one
+//! that overlaps a stall of the machine is void (DESIGN section 4).
+
+mod cpg;
+mod report;
+mod rtt;
+
+use anyhow::{Context, Result, bail};
+use base::{Duration, Instant};
+use clap::{Parser, Subcommand};
+use report::{Row, Summary, Unit};
+use rtt::Cores;
+use std::process::{Command, ExitCode};
+use testbed::bed::wait_until;
+use testbed::cluster::Cluster;
+use testbed::corosync::Corosync;
+use testbed::os;
+use testbed::programs::Programs;
+use testbed::spec::Spec;
+use testbed::stall::StallMeter;
+use testbed::topology::{Shape, node_name};
+
+/// Commits and round trips of one round.
+const ROUND: u32 = 200;
+/// Requests of one round with a window.
+const PIPELINED: u32 = 4_000;
+/// Requests under way at a time.
+const WINDOW: u32 = 64;
+/// A stall of this length makes a round of short exchanges void.
+const STALL: Duration = Duration::from_millis(1);
+/// The state beside which a node is admitted.
+const STATE_MIB: u32 = 64;
+const MIB: u32 = 1_048_576;
+
+/// Measures agreement.
+#[derive(Parser)]
+#[command(name = "ng-bench-agree", version)]
+struct Arguments {
+    /// Valid trials of what takes long; rounds of 200 of what is short.
+    #[arg(long, default_value_t = 20)]
+    trials: u32,
+    /// Nodes of the bed.
+    #[arg(long, default_value_t = 3)]
+    nodes: u8,
+    /// Links of the bed.
+    #[arg(long, default_value_t = 2)]
+    links: u8,
+    /// One last line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Only these: `commit`, `cpg`, `pipelined`, `large`, `loss`, `admission`.
+    #[arg(long)]
+    only: Option<String>,
+    /// The folder of the programs; default: beside this one.
+    #[arg(long)]
+    bin_dir: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The client of corosync; this program starts it by itself.
+    #[command(hide = true)]
+    CpgClient {
+        /// How many messages.
+        #[arg(long)]
+        count: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}"); // without a backtrace: what matters is in the sentence
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What all measurements share.
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    programs: Programs,
+    meter: StallMeter,
+    rows: Vec<Row>,
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(What::CpgClient { count }) = arguments.what {
+        return cpg::client(count);
+    }
+    os::catch_interrupts();
+    let programs = Programs::find(arguments.bin_dir.as_deref());
+    let meter = StallMeter::start();
+    if !meter.is_realtime() {
+        eprintln!("no real-time priority: the stall meter also counts what other programs take");
+    }
+    let load = os::load();
+    let mut bench = Bench { arguments, programs, meter, rows: Vec::new() };
+    bench.all()?;
+    println!("\n{}", report::table(&bench.rows));
+    let p50 = |id| bench.rows.iter().find(|row| row.id == id).map(|row| row.p50);
+    let commit_over_rtt = p50("commit_64b_us").zip(p50("bare_udp_rtt_us")).map(|(c, r)| c / r);
+    if let Some(ratio) = commit_over_rtt {
+        println!("a commit costs {ratio:.2} bare round trips (target: at most 1.60)");
+    }
+    println!("load {load:.2} at the beginning, {:.2} at the end", os::load());
+    if arguments.json {
+        let voids = bench.rows.iter().map(|row| row.voids).sum();
+        let (commit, host, rows) = (commit(), host(), bench.rows);
+        let bench = "agree";
+        let summary = Summary { bench, commit, host, load, voids, commit_over_rtt, rows };
+        println!("{}", serde_json::to_string(&summary)?);
+    }
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.arguments.only.as_deref().is_none_or(|only| only == name)
+    }
+
+    fn all(&mut self) -> Result<()> {
+        if ["commit", "pipelined", "large", "loss"].iter().any(|name| self.wants(name)) {
+            let mut cluster = self.cluster()?;
+            if self.wants("commit") {
+                self.commits(&mut cluster)?;
+            }
+            if self.wants("pipelined") {
+                self.pipelined(&mut cluster)?;
+            }
+            if self.wants("large") {
+                self.large(&mut cluster)?;
+            }
+            if self.wants("loss") {
+                self.losses(&mut cluster)?;
+            }
+        }
+        if self.wants("cpg") {
+            self.cpg()?;
+        }
+        // Only when asked for: without snapshots the whole log is what a new life needs.
+        if self.arguments.only.as_deref() == Some("admission") {
+            self.admissions()?;
+        }
+        Ok(())
+    }
+
+    fn cluster(&self) -> Result<Cluster> {
+        let shape = Shape { nodes: self.arguments.nodes, links: self.arguments.links };
+        let mut cluster =
+            Cluster::start(Spec { shape, probes: true, ..Spec::default() }, &self.programs)?;
+        cluster.settle()?;
+        Ok(cluster)
+    }
+
+    fn row(&mut self, id: &'static str, unit: Unit, values: &[Duration], voids: u64) {
+        self.rows.extend(Row::new(id, unit, values, voids));
+    }
+
+    /// True if the machine stood still meanwhile.
+    fn is_void(&self, from: Instant, limit: Duration) -> bool {
+        // A stall is known once it is over.
+        os::sleep(Duration::from_millis(5));
+        self.meter.overlaps(from, os::now(), limit).is_some()
+    }
+
+    /// Commits and bare round trips, in turn.
+    fn commits(&mut self, cluster: &mut Cluster) -> Result<()> {
+        let mut values: [Vec<Duration>; 4] = Default::default();
+        let mut voids = [0; 4];
+        let ways = [Cores::Free, Cores::Two, Cores::One];
+        for round in 1..=self.arguments.trials {
+            let primary = cluster.settle()?.primary;
+            let peer = if primary == 1 { 2 } else { 1 };
+            let mut line = format!("{round:>4}");
+            for turn in 0..4_usize {
+                let begin = os::now();
+                let took: Vec<Duration> = match turn.checked_sub(1).and_then(|at| ways.get(at)) {
+                    None => probe(cluster, primary, 64, ROUND, 1)?
+                        .nanos
+                        .into_iter()
+                        .map(Duration)
+                        .collect(),
+                    Some(cores) => {
+                        let all = rtt::measure(cluster, (primary, peer), *cores, ROUND)?;
+                        all.into_iter().map(|(_, took)| took).collect()
+                    }
+                };
+                let void = self.is_void(begin, STALL);
+                let middle = Row::new("", Unit::Micros, &took, 0).map_or(0.0, |row| row.p50);
+                let name = ["commit", "bare", "on two cores", "on one"][turn];
+                line.push_str(&format!(
+                    "  {name} {middle:.0}{}",
+                    if void { " (void)" } else { "" }
+                ));
+                if void {
+                    voids[turn] += 1;
+                } else {
+                    values[turn].extend(took);
+                }
+            }
+            eprintln!("{line}  µs");
+        }
+        let ids =
+            ["commit_64b_us", "bare_udp_rtt_us", "bare_udp_rtt_two_us", "bare_udp_rtt_one_us"];
+        for ((id, values), voids) in ids.into_iter().zip(&values).zip(voids) {
+            self.row(id, Unit::Micros, values, voids);
+        }
+        Ok(())
+    }
+
+    fn pipelined(&mut self, cluster: &mut Cluster) -> Result<()> {
+        let (mut each, mut voids) = (Vec::new(), 0);
+        for _ in 0..self.arguments.trials {
+            let primary = cluster.settle()?.primary;
+            let begin = os::now();
+            let probed = probe(cluster, primary, 64, PIPELINED, WINDOW)?;
+            if self.is_void(begin, STALL * 5) {
+                voids += 1;
+            } else {
+                each.push(Duration(probed.took_ns / u64::from(PIPELINED)));
+            }
+        }
+        self.row("commits_pipelined_per_s", Unit::PerSecond, &each, voids);
+        Ok(())
+    }
+
+    /// Requests that take the stream.
+    fn large(&mut self, cluster: &mut Cluster) -> Result<()> {
+        let (mut all, mut voids) = (Vec::new(), 0);
+        for _ in 0..self.arguments.trials {
+            let primary = cluster.settle()?.primary;
+            let begin = os::now();
+            let probed = probe(cluster, primary, MIB, 4, 1)?;
+            if self.is_void(begin, STALL * 5) {
+                voids += 1;
+            } else {
+                all.extend(probed.nanos.into_iter().map(Duration));
+            }
+        }
+        self.row("commit_1mib_ms", Unit::Millis, &all, voids);
+        Ok(())
+    }
+
+    /// The primary's power is cut at a random phase.
+    fn losses(&mut self, cluster: &mut Cluster) -> Result<()> {
+        let interval = cluster.spec().interval_length();
+        let (mut all, mut voids) = (Vec::new(), 0);
+        let mut number = 0;
+        while number < self.arguments.trials && voids < u64::from(self.arguments.trials) * 3 {
+            os::sleep(Duration::from_millis(500));
+            let primary = cluster.settle()?.primary;
+            os::sleep(interval * 4 + Duration::from_nanos(os::random() % interval.nanos().max(1)));
+            let cut = cluster.cut(primary)?;
+            let agreed = next_commit(cluster, primary, cut.at)?;
+            let took = agreed.since(cut.at);
+            let void = self.meter.overlaps(cut.at - interval * 2, agreed, interval / 2).is_some();
+            eprintln!(
+                "{number:>4}  n{primary} cut, agreed after {took}{}",
+                if void { " (void)" } else { "" }
+            );
+            if void {
+                voids += 1;
+            } else {
+                number += 1;
+                all.push(took);
+            }
+            cluster.restore(primary)?;
+        }
+        self.row("primary_loss_to_commit_ms", Unit::Millis, &all, voids);
+        Ok(())
+    }
+
+    fn cpg(&mut self) -> Result<()> {
+        if let Some(reason) = Corosync::obstacle() {
+            eprintln!("no row for corosync: {reason}");
+            return Ok(());
+        }
+        let begin = os::now();
+        let count = self.arguments.trials * ROUND;
+        let took = cpg::measure(self.arguments.nodes, count, &self.programs)?;
+        let voids = u64::from(self.is_void(begin, STALL * 5));
+        // Its client prints all at its end: which of them a stall met is not known.
+        if voids > 0 {
+            eprintln!(
+                "the machine stood still while corosync was measured: its tail is not its own"
+            );
+        }
+        self.row("cpg_64b_us", Unit::Micros, &took, voids);
+        Ok(())
+    }
+
+    /// A node that starts beside a large state.
+    fn admissions(&mut self) -> Result<()> {
+        let (mut all, mut voids) = (Vec::new(), 0);
+        let mut cluster = self.cluster()?;
+        let primary = cluster.settle()?.primary;
+        for _ in 0..STATE_MIB {
+            let probed = probe(&cluster, primary, MIB, 1, 1)?;
+            if probed.nanos.is_empty() {
+                bail!("an entry of 1 MiB was not agreed");
+            }
+        }
+        for _ in 0..self.arguments.trials {
+            let primary = cluster.settle()?.primary;
+            let node = if primary == 3 { 2 } else { 3 };
+            cluster.cut(node)?;
+            os::sleep(Duration::from_millis(500));
+            let begin = os::now();
+            cluster.restore(node)?;
+            cluster.settle()?;
+            let took = os::now().since(begin);
+            let void = self.is_void(begin, STALL * 10);
+            eprintln!(
+                "n{node} is a member with a vote after {took}{}",
+                if void { " (void)" } else { "" }
+            );
+            if void {
+                voids += 1;
+            } else {
+                all.push(took);
+            }
+        }
+        self.row("admission_ms", Unit::Millis, &all, voids);
+        Ok(())
+    }
+}
+
+/// Probes at a node.
+fn probe(cluster: &Cluster, node: u8, bytes: u32, count: u32, window: u32) -> Result<api::Probed> {
+    let mut client = cluster.client(node)?;
+    client.set_timeout(std::time::Duration::from_secs(5));
+    let probed = client.probe(bytes, count, window).with_context(|| node_name(node))?;
+    if probed.refused > 0 || probed.open > 0 {
+        eprintln!(
+            "{}: {} refused, {} not agreed in time",
+            node_name(node),
+            probed.refused,
+            probed.open
+        );
+    }
+    Ok(probed)
+}
+
+/// When the first of the survivors knew that the victim's removal, the first entry of the next primary, is
+/// committed.
+fn next_commit(cluster: &Cluster, victim: u8, after: Instant) -> Result<Instant> {
+    let name = node_name(victim);
+    let limit = Duration::from_millis(5_000);
+    let agreed = wait_until("the removal of the primary", limit, || {
+        let mut first: Option<u64> = None;
+        for node in cluster.alive() {
+            let mut client = cluster.client(node).map_err(|error| error.to_string())?;
+            let all = client.failovers(8).map_err(|error| error.to_string())?.failovers;
+            let found =
+                all.into_iter().filter(|it| it.victim == name).filter_map(|it| it.agreed_ns);
+            let found = found.filter(|at| *at > after.0).min();
+            first = first.into_iter().chain(found).min();
+        }
+        first.ok_or_else(|| "no record of it".to_owned())
+    })?;
+    Ok(Instant(agreed))
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}, {} cores", name.trim(), os::cores().len())
+}
+
+fn commit() -> String {
+    let answer = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let text = answer.ok().filter(|it| it.status.success()).map(|it| it.stdout);
+    text.map_or_else(|| "unknown".into(), |it| String::from_utf8_lossy(&it).trim().to_owned())
+}

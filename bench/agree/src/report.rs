@@ -1,0 +1,105 @@
+//! Percentiles for people, and a line of JSON for programs.
+
+use base::Duration;
+use serde::Serialize;
+
+/// In what a row is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unit {
+    Micros,
+    Millis,
+    PerSecond,
+}
+
+impl Unit {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Micros => "us",
+            Self::Millis => "ms",
+            Self::PerSecond => "per s",
+        }
+    }
+    fn of(self, value: Duration) -> f64 {
+        match self {
+            Self::Micros => value.nanos() as f64 / 1e3,
+            Self::Millis => value.nanos() as f64 / 1e6,
+            Self::PerSecond => 1e9 / (value.nanos().max(1) as f64),
+        }
+    }
+}
+
+/// One row.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    unit: &'static str,
+    pub(crate) n: usize,
+    pub(crate) p50: f64,
+    pub(crate) p95: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+    /// Trials that a stall of the machine made void.
+    pub(crate) voids: u64,
+}
+
+impl Row {
+    /// Of all valid values; `None` if there are none. Rates are given as the time of one.
+    pub(crate) fn new(
+        id: &'static str,
+        unit: Unit,
+        values: &[Duration],
+        voids: u64,
+    ) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.iter().map(|value| unit.of(*value)).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = |quantile: f64| {
+            let rank = (sorted.len() as f64 * quantile).ceil() as usize;
+            sorted.get(rank.saturating_sub(1)).copied()
+        };
+        let (p50, p95, p99, max) = (at(0.5)?, at(0.95)?, at(0.99)?, *sorted.last()?);
+        Some(Self { id, unit: unit.name(), n: sorted.len(), p50, p95, p99, max, voids })
+    }
+}
+
+/// The table for people.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<28} {:>6} {:>9} {:>9} {:>9} {:>9} {:>6}\n",
+        "", "n", "p50", "p95", "p99", "max", "voids"
+    );
+    for Row { id, n, p50, p95, p99, max, voids, .. } in rows {
+        text.push_str(&format!(
+            "{id:<28} {n:>6} {p50:>9.1} {p95:>9.1} {p99:>9.1} {max:>9.1} {voids:>6}\n"
+        ));
+    }
+    text
+}
+
+/// The last line with `--json`.
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    pub(crate) bench: &'static str,
+    pub(crate) commit: String,
+    pub(crate) host: String,
+    pub(crate) load: f64,
+    pub(crate) voids: u64,
+    /// Median of a commit over the median of a bare round trip; the target is 1.6.
+    pub(crate) commit_over_rtt: Option<f64>,
+    pub(crate) rows: Vec<Row>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, Unit};
+    use base::Duration;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let values: Vec<_> = (1..=100).map(Duration::from_micros).collect();
+        let row = Row::new("x", Unit::Micros, &values, 3).expect("values");
+        assert_eq!((row.n, row.p50, row.p95, row.p99, row.max), (100, 50.0, 95.0, 99.0, 100.0));
+        assert!(Row::new("x", Unit::Micros, &[], 0).is_none());
+        let rate = Row::new("x", Unit::PerSecond, &[Duration::from_micros(100)], 0);
+        assert_eq!(rate.map(|row| row.p50), Some(10_000.0));
+    }
+}

@@ -1,0 +1,115 @@
+//! One connection that somebody made to us: bytes become frames, and the first frame says who speaks.
+
+use base::Instant;
+use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
+use wire::frame::{BULK_MAX, HEADER_LEN};
+use wire::{Life, Reject};
+
+/// Bytes of the length before each frame.
+pub(super) const PREFIX: usize = 4;
+
+/// What reading has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// A whole frame is in [`Incoming::frame`].
+    Frame,
+    /// Nothing more to read now.
+    Blocked,
+    /// The connection is over.
+    Closed,
+    /// The length is none that a frame here can have.
+    Refused(Reject),
+}
+
+/// The connection. `S` is its socket.
+#[derive(Debug)]
+pub(super) struct Incoming<S> {
+    /// The socket.
+    pub(super) socket: S,
+    /// From where.
+    pub(super) address: IpAddr,
+    /// Who speaks, once it has said so.
+    pub(super) who: Option<Life>,
+    /// When it was accepted, or last made progress within a frame.
+    pub(super) since: Instant,
+    buffer: Vec<u8>,
+    have: usize,
+    in_frame: bool,
+}
+
+impl<S: Read> Incoming<S> {
+    /// Accepted just now.
+    pub(super) fn new(socket: S, address: IpAddr, now: Instant) -> Self {
+        let buffer = vec![0; PREFIX];
+        Self { socket, address, who: None, since: now, buffer, have: 0, in_frame: false }
+    }
+
+    /// True in the middle of a frame.
+    #[must_use]
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.have > 0 || self.in_frame
+    }
+
+    /// Reads on until a frame is whole, or nothing more is there.
+    pub(super) fn read(&mut self, now: Instant) -> Step {
+        loop {
+            let Some(room) = self.buffer.get_mut(self.have..) else { return Step::Closed };
+            if room.is_empty() {
+                if self.in_frame {
+                    return Step::Frame;
+                }
+                if let Err(reason) = self.begin_frame() {
+                    return Step::Refused(reason);
+                }
+                continue;
+            }
+            match self.socket.read(room) {
+                Ok(0) => return Step::Closed,
+                Ok(n) => {
+                    self.have += n;
+                    // A stranger's time runs from the accept on, however slowly it goes on.
+                    if self.who.is_some() {
+                        self.since = now;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Step::Blocked,
+                Err(_) => return Step::Closed,
+            }
+        }
+    }
+
+    /// The length is here: makes room for its frame. Before somebody has said who it is, no frame is
+    /// longer than that takes.
+    fn begin_frame(&mut self) -> Result<(), Reject> {
+        let prefix = self.buffer.first_chunk::<PREFIX>().copied().unwrap_or_default();
+        let length = u32::from_le_bytes(prefix) as usize;
+        let most = if self.who.is_some() { BULK_MAX } else { HEADER_LEN };
+        if length < HEADER_LEN {
+            return Err(Reject::Truncated);
+        }
+        if length > most {
+            return Err(if length > BULK_MAX { Reject::Garbage } else { Reject::Malformed });
+        }
+        self.buffer.clear();
+        self.buffer.resize(length, 0);
+        (self.have, self.in_frame) = (0, true);
+        Ok(())
+    }
+
+    /// The whole frame after [`Step::Frame`].
+    #[must_use]
+    pub(super) fn frame(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// The frame is taken: the next length comes.
+    pub(super) fn next(&mut self) {
+        self.buffer.clear();
+        self.buffer.resize(PREFIX, 0);
+        // A buffer for the largest frame is not kept for a connection that is used once a day.
+        self.buffer.shrink_to(64 * 1024);
+        (self.have, self.in_frame) = (0, false);
+    }
+}

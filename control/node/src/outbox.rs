@@ -1,0 +1,170 @@
+//! What waits to be performed, with less to send.
+//!
+//! Several inputs may come in one turn of the event loop, and each makes the agreement say something: a
+//! primary that takes ten requests has ten Prepares, a follower that takes ten Prepares has ten
+//! acknowledgements. A Prepare that the next one continues joins it, and an acknowledgement that a later one
+//! covers is not sent. Both only make a message later, to the place of the one that follows: what must be done
+//! before a message (a freeze before the acknowledgement that rests on it) still is.
+
+use crate::action::Action;
+use agreement::Destination;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use wire::message::{ENTRIES_MAX, PREPARE_TARGET};
+use wire::{Entry, Message, Op, Term};
+
+/// How far ahead a message is looked for that continues or covers one.
+const AHEAD_MAX: usize = 64;
+
+/// The next action, after what can be left out.
+pub(crate) fn next(actions: &mut VecDeque<Action>) -> Option<Action> {
+    while let Some(action) = actions.pop_front() {
+        let Action::Send { to, message } = action else { return Some(action) };
+        let left = match message {
+            Message::PrepareOk { term, .. } if is_covered(actions, to, term) => None,
+            Message::Prepare { .. } => join(actions, to, message),
+            other => Some(other),
+        };
+        if let Some(message) = left {
+            return Some(Action::Send { to, message });
+        }
+    }
+    None
+}
+
+/// A later acknowledgement of the term says as much, and more.
+fn is_covered(actions: &VecDeque<Action>, to: Destination, term: Term) -> bool {
+    actions.iter().take(AHEAD_MAX).any(|action| match action {
+        Action::Send { to: other, message: Message::PrepareOk { term: later, .. } } => {
+            *other == to && *later == term
+        }
+        _ => false,
+    })
+}
+
+/// Puts the entries in front of those of the next Prepare, if that continues them and has room; else gives the
+/// message back.
+fn join(actions: &mut VecDeque<Action>, to: Destination, message: Message) -> Option<Message> {
+    let Message::Prepare { term, prev_op, prev_term, entries, .. } = &message else {
+        return Some(message);
+    };
+    let size = |list: &[Entry]| list.iter().map(Entry::size).sum::<usize>();
+    let end = Op(prev_op.0.saturating_add(entries.len() as u64));
+    let next = actions.iter_mut().take(AHEAD_MAX).find_map(|action| match action {
+        Action::Send { to: other, message } if *other == to => Some(message),
+        _ => None,
+    });
+    let Some(Message::Prepare {
+        term: its_term,
+        prev_op: its_op,
+        prev_term: its_prev,
+        entries: its,
+        ..
+    }) = next
+    else {
+        return Some(message);
+    };
+    let fits =
+        size(entries) + size(its) <= PREPARE_TARGET && entries.len() + its.len() <= ENTRIES_MAX;
+    if its_term != term || *its_op != end || !fits {
+        return Some(message);
+    }
+    let mut all: Vec<Entry> = Vec::with_capacity(entries.len() + its.len());
+    all.extend(entries.iter().cloned());
+    all.append(its);
+    (*its_op, *its_prev, *its) = (*prev_op, *prev_term, all);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next;
+    use crate::action::Action;
+    use agreement::Destination;
+    use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
+    use wire::{
+        ClientId, Entry, EntryKind, Incarnation, Life, Message, NodeId, Op, Seq, Stint, Term,
+    };
+
+    fn term(counter: u32) -> Term {
+        let life = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) };
+        Term { era: 1, counter, life }
+    }
+
+    fn entry(seq: u64, bytes: usize) -> Entry {
+        let (client, body) = (ClientId(1), alloc::vec![0; bytes].into());
+        let kind = EntryKind::Request { client, seq: Seq(seq), body };
+        Entry { term: term(1), level: 1, kind }
+    }
+
+    /// A Prepare of the entries after `prev`, numbered by their ops.
+    fn prepare(to: Destination, counter: u32, prev: u64, count: u64, bytes: usize) -> Action {
+        let entries = (prev + 1..=prev + count).map(|op| entry(op, bytes)).collect();
+        let (term, op, commit) = (term(counter), Op(prev), Op(prev / 2));
+        let message = Message::Prepare {
+            term,
+            prev_op: op,
+            prev_term: term,
+            entries,
+            commit,
+            release: commit,
+            held: op,
+        };
+        Action::Send { to, message }
+    }
+
+    fn ok(to: u8, counter: u32, op: u64) -> Action {
+        let message = Message::PrepareOk { term: term(counter), op: Op(op) };
+        Action::Send { to: Destination::Node(NodeId::new(to).unwrap()), message }
+    }
+
+    fn freeze() -> Action {
+        Action::Freeze { node: NodeId::new(2).unwrap(), stint: Stint(7) }
+    }
+
+    fn all(list: impl IntoIterator<Item = Action>) -> Vec<Action> {
+        let mut actions: VecDeque<Action> = list.into_iter().collect();
+        core::iter::from_fn(|| next(&mut actions)).collect()
+    }
+
+    #[test]
+    fn prepares_that_continue_each_other_are_one_and_it_says_what_the_last_says() {
+        let to = Destination::All;
+        let joined = all([
+            prepare(to, 1, 4, 1, 64),
+            prepare(to, 1, 5, 2, 64),
+            freeze(),
+            prepare(to, 1, 7, 0, 0),
+        ]);
+        assert_eq!(joined.len(), 2);
+        assert_eq!(joined[0], freeze(), "nothing is sent before what stood before it");
+        let Action::Send {
+            message: Message::Prepare { prev_op, entries, commit, held, .. }, ..
+        } = &joined[1]
+        else {
+            panic!("{joined:?}")
+        };
+        assert_eq!((*prev_op, entries.len(), *commit, *held), (Op(4), 3, Op(3), Op(7)));
+        assert_eq!(entries[2], entry(7, 64));
+    }
+
+    #[test]
+    fn what_does_not_continue_or_does_not_fit_stays_as_it_is() {
+        let (every, one) = (Destination::All, Destination::Node(NodeId::new(3).unwrap()));
+        for list in [
+            [prepare(every, 1, 4, 1, 64), prepare(every, 1, 6, 1, 64)],
+            [prepare(every, 1, 4, 1, 64), prepare(every, 2, 5, 1, 64)],
+            [prepare(every, 1, 4, 1, 64), prepare(one, 1, 5, 1, 64)],
+            [prepare(every, 1, 4, 1, 700), prepare(every, 1, 5, 1, 700)],
+        ] {
+            assert_eq!(all(list.clone()), list);
+        }
+    }
+
+    #[test]
+    fn only_the_last_acknowledgement_of_a_term_is_sent() {
+        let left = all([ok(1, 1, 4), freeze(), ok(1, 1, 5), ok(2, 1, 5), ok(1, 2, 6)]);
+        assert_eq!(left, [freeze(), ok(1, 1, 5), ok(2, 1, 5), ok(1, 2, 6)]);
+    }
+}
