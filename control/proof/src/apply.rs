@@ -8,14 +8,12 @@ use crate::choices::Choices;
 use base::{Duration, Instant, Prng};
 use driver::FencePolicy;
 use heartbeat::board::Frozen;
-use membership::{LeftCause, Names};
+use membership::Names;
 use node::{Action, Node};
 use services::{Placement, ResourceSpec, ServiceSpec};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use wire::{
-    Entry, EntryKind, Incarnation, Life, Message, NODES_MAX, NodeId, NodeSet, Op, ServiceId, Term,
-};
+use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, ServiceId, Term};
 
 /// Longest log of one era.
 const LOG_MAX: u64 = 40;
@@ -73,30 +71,11 @@ pub fn settings(me: Life) -> node::Settings {
     }
 }
 
-/// The state that the committed entries have made, in words. Whom a view calls gone because their era
-/// ended is no part of it: only who had seen that era can say it.
-fn state(node: &Node) -> String {
-    let (membership, planner) = (node.membership(), node.planner());
-    let view = membership.view();
-    let left: Vec<_> = view.left.iter().filter(|l| l.cause != LeftCause::EraEnded).collect();
-    let nodes: Vec<_> = (0..NODES_MAX)
-        .filter_map(NodeId::from_index)
-        .map(|n| (membership.admission(n), membership.removal(n), membership.fence(n)))
-        .enumerate()
-        .filter(|(_, known)| *known != (None, None, None))
-        .collect();
-    let (number, forming) = (view.number, membership.is_forming());
-    format!(
-        "{number:?} {:?} {:?} {left:?} {forming} {nodes:?} {planner:?}",
-        view.members, view.joined
-    )
-}
-
-/// The same as one number.
+/// The state that the committed entries have made, by the bytes of a snapshot, as one number.
 #[must_use]
 pub fn state_hash(node: &Node) -> u64 {
     let mut hasher = DefaultHasher::new();
-    state(node).hash(&mut hasher);
+    node.encode_state().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -176,7 +155,7 @@ impl Applier {
             return Ok(());
         }
         let (era, op) = at;
-        let state = state(&self.node);
+        let state = format!("{:?} {:?}", self.node.membership(), self.node.planner());
         Err(format!("{:?} after era {era}, {op:?} differs from {:?}: {state}", self.life, first.0))
     }
 }
