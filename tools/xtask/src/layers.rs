@@ -55,6 +55,12 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("control/sim", Program, CORES),
     // It feeds every decoder, those of the edges too.
     ("control/proof", Program, PROOF),
+    // The model's actors are the two cores that safety rests on, and nothing above them.
+    (
+        "control/model",
+        Program,
+        &["fastpath/base", "fastpath/wire", "fastpath/heartbeat", "control/agreement"],
+    ),
     (
         "tools/ng",
         Program,

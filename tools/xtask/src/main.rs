@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | check | sim | fuzz | bench | lab`.
+//! Developer commands: `cargo xtask demo | test | check | sim | model | fuzz | bench | lab`.
 //!
 //! They only call what a person could call by hand, and print each command line before it runs.
 
@@ -9,6 +9,7 @@ mod fuzz;
 mod lab;
 mod layers;
 mod machine;
+mod model;
 mod run;
 mod test;
 mod tidy;
@@ -34,6 +35,8 @@ enum Command {
     Sim(test::SimArguments),
     /// Arbitrary input for every decoder and for `apply`: `--minutes N --from SEED`.
     Fuzz(fuzz::Arguments),
+    /// Every schedule within bounds, on the cores: `model [--large] [-- SCENARIO --budget ticks=3]`.
+    Model(model::Arguments),
     /// Measurements: `bench failover --trials N [--json]`, `bench lab --trials N`.
     Bench(bench::Arguments),
     /// Real kernels, disks and power on this machine: `lab up | down | run | shell | report …`.
@@ -47,6 +50,7 @@ fn main() {
         Command::Check(arguments) => check::run(&arguments),
         Command::Sim(arguments) => test::sim(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
     };

@@ -1,7 +1,7 @@
-//! `cargo xtask test [unit|sim|system|lab]`: everything that proves the product on this machine.
+//! `cargo xtask test [unit|sim|model|system|lab]`: everything that proves the product on this machine.
 
 use crate::run::{as_root, built_test, cargo, run as run_command, target_dir};
-use crate::{demo, lab, machine};
+use crate::{demo, lab, machine, model};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::time::Instant;
@@ -23,6 +23,8 @@ enum Tier {
     Unit,
     /// Scenario files, rules switched off that must be caught, and 300 seeds of the simulator.
     Sim,
+    /// Every schedule within small bounds, and rules switched off that it must miss.
+    Model,
     /// The real daemons in network namespaces, and the gate in this kernel (root).
     System,
     /// Real kernels, disks and power in the lab (root).
@@ -45,13 +47,14 @@ pub(crate) struct SimArguments {
 
 /// Runs the tiers.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let all = [Tier::Unit, Tier::Sim, Tier::System, Tier::Lab];
+    let all = [Tier::Unit, Tier::Sim, Tier::Model, Tier::System, Tier::Lab];
     let tiers = if arguments.tiers.is_empty() { &all[..] } else { &arguments.tiers };
     for tier in tiers {
         let begin = Instant::now();
         let name = match tier {
             Tier::Unit => unit().map(|()| "unit"),
             Tier::Sim => simulator().map(|()| "sim"),
+            Tier::Model => model::test().map(|()| "model"),
             Tier::System => system(arguments.only.as_deref()).map(|()| "system"),
             Tier::Lab => lab::test(arguments.only.as_deref(), None, false).map(|()| "lab"),
         }?;

@@ -1,0 +1,47 @@
+//! The proof by exploration: every schedule within bounds, on the agreement and the heartbeat themselves.
+//!
+//! The simulator runs the same cores under random schedules; this crate visits *all* schedules of a small cluster with
+//! a budget of faults: each frame on its way arrives in any order, or never; clocks move in whole intervals; processes
+//! wake late or not at all; power fails, operators order, fast paths accuse. The explorer is stateright; its actors are
+//! the cores, not copies (PROTOCOL 11, I1–I10).
+//!
+//! * [`intern`]: cores by number; what they did, remembered.
+//! * [`packet`]: what is on its way, as its bytes.
+//! * [`fast`], [`control`]: the two processes of a node around their cores.
+//! * [`history`]: what must hold, judged by what came out.
+//! * [`state`], [`world`]: one state; what follows from a step.
+//! * [`prelude`], [`scenario`]: how an exploration begins, and its bounds.
+//! * [`explore`]: stateright.
+//! * [`tell`]: steps and states in words.
+//!
+//! # What is left out, and why nothing is lost by it
+//!
+//! * *Time goes in whole intervals*, for all nodes at once. Between two ticks anything may happen in any order, so that
+//!   only spans shorter than an interval are not told apart; every rule counts in deadlines of several, and the lease
+//!   ends between two ticks, on the safe side of the margin. Clocks that differ are `slips`, in scenarios whose rate
+//!   bound allows them. Time is absolute, not relative: a tick is spent from a budget that is part of the state, so
+//!   that two states at different times could never be one, and the space is finite without rounding anything.
+//! * *The network never forgets*: a frame that was sent may arrive at any time, in any order, any number of times, or
+//!   never, which is to be lost. The replay windows, which let a frame pass once, are not there but for R-LIFE: so more
+//!   can happen here than in the product, never less. Where a scenario says that a sort of message is `lost`, it is
+//!   lost always.
+//! * *A step of a process is whole*: control performs all actions of one input before fast runs again. The four
+//!   accesses of PROTOCOL 5.3b are single steps of the board, and fast meets the board between any two of them that
+//!   belong to different inputs. The simulator interrupts in between.
+//! * *The ring* from fast to control is never behind. A message that an event would wait for can be late instead.
+//! * *S10*: nobody forgives itself a stall here. Then more is suspected, never less.
+//! * *An accusation* may come without a silence. Suspicion is opinion; no rule of safety rests on it.
+//! * *Services* are one, whose owner follows from the log; drivers and gates are the simulator's part.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod explore;
+pub mod fast;
+pub mod history;
+pub mod intern;
+pub mod packet;
+pub mod prelude;
+pub mod scenario;
+pub mod state;
+pub mod tell;
+pub mod world;
