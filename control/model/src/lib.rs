@@ -11,7 +11,7 @@
 //! * [`history`]: what must hold, judged by what came out.
 //! * [`state`], [`world`]: one state; what follows from a step.
 //! * [`prelude`], [`scenario`]: how an exploration begins, and its bounds.
-//! * [`explore`]: stateright.
+//! * [`explore`]: how stateright visits them.
 //! * [`tell`]: steps and states in words.
 //!
 //! # What is left out, and why nothing is lost by it

@@ -59,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let named =
         |name: &String| Scenario::named(name).with_context(|| format!("no scenario {name}"));
     let chosen: Vec<Scenario> = if arguments.scenarios.is_empty() {
-        all
+        all.into_iter().filter(|s| arguments.large || s.quick.is_some()).collect()
     } else {
         arguments.scenarios.iter().map(named).collect::<Result<_>>()?
     };
@@ -74,7 +74,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn explore(scenario: &Scenario, arguments: &Arguments) -> Result<bool> {
-    let mut budget = if arguments.large { scenario.large } else { scenario.quick };
+    let mut budget = scenario.quick.filter(|_| !arguments.large).unwrap_or(scenario.large);
     change(&mut budget, &arguments.budget)?;
     // Some bytes a run.
     let off: Vec<&'static str> =

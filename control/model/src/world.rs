@@ -198,7 +198,7 @@ impl World {
     /// How many different fast processes, control processes, boards, frames and pasts were met.
     #[must_use]
     pub fn sizes(&self) -> [usize; 5] {
-        let World { fasts, controls, boards, packets, histories, .. } = self;
+        let Self { fasts, controls, boards, packets, histories, .. } = self;
         [fasts.len(), controls.len(), boards.len(), packets.len(), histories.len()]
     }
 

@@ -19,7 +19,7 @@ fn scenario(name: &str) -> Scenario {
 }
 
 fn without(scenario: &Scenario, rules: &[&'static str]) -> Outcome {
-    let outcome = scenario.exploration(scenario.quick, rules).run(&LIMITS);
+    let outcome = scenario.exploration(scenario.quick.unwrap(), rules).run(&LIMITS);
     println!("{} without {rules:?}: {} states", scenario.name, outcome.unique);
     outcome
 }
@@ -60,6 +60,11 @@ fn evidence_that_nobody_gave_is_found() {
 #[test]
 fn a_lease_without_its_margin_is_found() {
     must_find(&scenario("clocks"), "margin", LEASE);
+}
+
+#[test]
+fn an_admission_by_the_roster_that_it_makes_is_found() {
+    must_find(&scenario("admission"), "admit-by-old-roster", "I10 quorum");
 }
 
 /// * `fence-deadline`: evidence is about a life that has ended, and its lease with it.
