@@ -568,6 +568,10 @@ impl Node {
         if let Command::ConfirmOff { node } = command {
             return self.confirm_off(now, tag, node);
         }
+        if let Command::Probe { bytes } = command {
+            // Several are under way at a time: what is not acknowledged yet is no lack of quorum.
+            return self.requests.ask(now, tag, &Body::probe(bytes));
+        }
         let quorum = self.quorum();
         if !quorum.held {
             return Err(CommandRefused::NoQuorum { why: quorum.why });
