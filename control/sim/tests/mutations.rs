@@ -30,14 +30,16 @@ const NEEDLESS: &[&str] = &["no needless move"];
 /// Seeds within which each must be seen.
 const SEEDS: u64 = 2_000;
 
-/// The first seed, from 1, that finds something: two threads take every other one.
-fn first_found(options: &Options, seeds: u64) -> Option<Report> {
+/// The first seed, from 1, that finds one of `rules` broken (none named: any): two threads take every other one. A rule
+/// that is off may also cost progress; it is not that which must be seen.
+fn first_found(options: &Options, seeds: u64, rules: &[&str]) -> Option<Report> {
     let first = AtomicU64::new(seeds + 1);
     let half = |from: u64| {
         let sooner = |seed: &u64| *seed < first.load(Ordering::Relaxed);
         let mut reports =
             (from..=seeds).step_by(2).take_while(sooner).map(|seed| run(seed, options));
-        let found = reports.find(|report| report.found.is_some());
+        let broken = |rule: &str| rules.is_empty() || rules.contains(&rule);
+        let found = reports.find(|r| r.found.as_ref().is_some_and(|found| broken(found.rule)));
         if let Some(report) = &found {
             first.fetch_min(report.seed, Ordering::Relaxed);
         }
@@ -51,11 +53,10 @@ fn first_found(options: &Options, seeds: u64) -> Option<Report> {
 }
 
 fn must_find(options: &Options, rules: &[&str]) {
-    let report = first_found(options, SEEDS)
+    let report = first_found(options, SEEDS, rules)
         .unwrap_or_else(|| panic!("{options:?}: nothing found in {SEEDS} seeds"));
     let rule = report.found.as_ref().map_or("", |violation| violation.rule);
     println!("{:?} {:?}: seed {} finds {rule}", options.sabotage, options.mutations, report.seed);
-    assert!(rules.contains(&rule), "{options:?}: {report:?}");
 }
 
 fn sabotaged(sabotage: Sabotage) -> Options {
@@ -165,7 +166,7 @@ mod rules {
             "fence-deadline",
             "barrier",
         ] {
-            let found = first_found(&without(&[rule]), 200);
+            let found = first_found(&without(&[rule]), 200, &[]);
             assert_eq!(found, None, "{rule}");
         }
     }
