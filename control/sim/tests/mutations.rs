@@ -152,7 +152,13 @@ mod rules {
     /// * `barrier`: two majorities of a pair differ only when votes are configured anew, which is not
     ///   there yet.
     ///
-    /// Others need a schedule. `learner-echo`, `afresh` and `select-term` have one in `scenarios`;
+    /// * `afresh`: a life is admitted after the removal of the one before, and from then on everybody's
+    ///   patience with a member that owes something begins anew (R-PROGRESS), longer than any echo of the
+    ///   life before counts. A majority of suspicions needs the life's own, which it has after a
+    ///   deadline. An order to remove a member right after an admission would show it; nobody can give
+    ///   one yet.
+    ///
+    /// Others need a schedule. `learner-echo` and `select-term` have one in `scenarios`;
     /// `own-term-commit`, `promise-roster`, `select-term` and `admit-by-old-roster` in
     /// `agreement/tests/cluster/scripts.rs`; `era-twice`, `fresh-by-commit` and `cold-binds` in
     /// `agreement/tests/cluster/eras.rs`.
@@ -165,6 +171,7 @@ mod rules {
             "cold-wait",
             "fence-deadline",
             "barrier",
+            "afresh",
         ] {
             let found = first_found(&without(&[rule]), 200, &[]);
             assert_eq!(found, None, "{rule}");
