@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::Duration;
-use wire::{Entry, Incarnation, Life, Message, NodeId, NodeSet, Op, Stint};
+use wire::{Charter, Entry, Incarnation, Life, Message, NodeId, NodeSet, Op, Stint};
 
 use crate::roster::Roster;
 
@@ -17,11 +17,9 @@ pub const ADMIT_WITHIN: u64 = 256;
 pub struct Settings {
     /// This life.
     pub me: Life,
-    /// Configured nodes whose votes count, witnesses included.
-    pub voters: NodeSet,
-    /// Voters that hold no service and never become primary.
-    pub witnesses: NodeSet,
-    /// Heartbeat interval.
+    /// What this node holds durably of the agreed configuration, or what its file says if it holds nothing.
+    pub charter: Charter,
+    /// Heartbeat interval; the agreed configuration's, once one is committed.
     pub interval: Duration,
     /// Intervals of silence that make a suspect.
     pub misses: u32,
@@ -32,7 +30,7 @@ pub struct Settings {
     pub rate_ppm: u32,
     /// Highest era that any life of this node promised, from its durable record.
     pub era_promised: u32,
-    /// Feature level of the entries this release makes.
+    /// Highest feature level that this release understands. Its entries are made at the agreed one.
     pub level: u16,
     /// Bounds of the log and its snapshots.
     pub limits: Limits,
@@ -147,6 +145,11 @@ pub enum Action {
         /// The era.
         era: u32,
     },
+    /// Store the charter durably, then answer with [`crate::Agreement::handle_configuration_stored`] (R-CONF-DURABLE).
+    StoreConfiguration {
+        /// Instead of what was stored before.
+        charter: Charter,
+    },
     /// An entry is committed; each once, in order, from op 1 of each era, but for those that an
     /// [`Action::Install`] stands for.
     Committed {
@@ -169,7 +172,8 @@ pub enum Action {
         /// The slices as a replica gave them to [`crate::Agreement::handle_snapshot`].
         slices: Vec<Arc<[u8]>>,
     },
-    /// Voters, lives and stints by the committed log have changed.
+    /// Voters, lives and stints by the committed log have changed, or the electorate that may be in force next: to the
+    /// board before anything is sent that rests on it (R-LEASE-CONF).
     Publish(Roster),
     /// The own membership ended by a committed removal, or the era ended: stop everything.
     Reflex {
@@ -184,6 +188,12 @@ pub enum Action {
     /// By the agreed log this life was said to be off, and its vote is given away (R-FENCE): stop everything; its node
     /// comes back as a new life.
     SaidOff,
+    /// The log has an entry of a feature level that this release does not understand: stop before anything of it is
+    /// applied, and come back with a newer release.
+    Outdated {
+        /// That level.
+        level: u16,
+    },
     /// This life has never voted and a higher number of its node is known: begin again as a life above it (R-RENUMBER).
     Renumber {
         /// The highest number known.
@@ -237,6 +247,97 @@ impl core::fmt::Display for FenceRefused {
     }
 }
 
+/// Why a wanted configuration is not taken (PROTOCOL 8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConfigureRefused {
+    /// Its version is not the next one: another change came first.
+    Version {
+        /// The version in force.
+        in_force: u32,
+    },
+    /// Nobody votes in it, or only witnesses do: nobody could lead.
+    NobodyLeads,
+    /// Voters or witnesses that are not among its nodes.
+    NotConfigured(NodeSet),
+    /// Of its voters too many are silent: the votes could not follow.
+    Majority {
+        /// Voters of it that are silent.
+        silent: NodeSet,
+        /// How many of it must live.
+        need: usize,
+    },
+    /// No interval or no misses.
+    Timing,
+    /// The document is larger than an entry may be.
+    TooLarge,
+    /// Its feature level is below the present one.
+    LevelFalls {
+        /// The present one.
+        level: u16,
+    },
+    /// A member's release does not understand its feature level.
+    LevelTooHigh(NodeId),
+}
+
+impl core::error::Error for ConfigureRefused {}
+impl core::error::Error for OverrideRefused {}
+
+impl core::fmt::Display for ConfigureRefused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Version { in_force } => {
+                write!(
+                    f,
+                    "version {in_force} is in force: another change came first, look at it and try again"
+                )
+            }
+            Self::NobodyLeads => f.write_str("no voter would be left that may lead"),
+            Self::NotConfigured(nodes) => {
+                write!(f, "voters or witnesses are no nodes of it: {nodes:?}")
+            }
+            Self::Majority { silent, need } => write!(
+                f,
+                "{need} of its voters must live for the votes to follow, and these are silent: {silent:?}"
+            ),
+            Self::Timing => f.write_str("interval and misses must be more than 0"),
+            Self::TooLarge => f.write_str("the document is too large"),
+            Self::LevelFalls { level } => write!(f, "the feature level never falls: it is {level}"),
+            Self::LevelTooHigh(node) => {
+                write!(f, "the release of {node:?} does not understand this feature level yet")
+            }
+        }
+    }
+}
+
+/// Why an operator's override of a cold start is not taken (PROTOCOL 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OverrideRefused {
+    /// This life has, or may have, a vote in a log: it cannot begin another one. Restart it first.
+    NotFresh,
+    /// A primary speaks: the cluster has a log.
+    PrimarySpeaks,
+    /// Who is heard is not off.
+    Heard(NodeSet),
+    /// They have no vote: nothing is gained by naming them.
+    NotVoters(NodeSet),
+    /// This node may not lead.
+    MayNotLead,
+}
+
+impl core::fmt::Display for OverrideRefused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NotFresh => f.write_str(
+                "this life has a vote in a log, so that it cannot help to begin another: restart it first",
+            ),
+            Self::PrimarySpeaks => f.write_str("a primary speaks: the cluster has its log"),
+            Self::Heard(nodes) => write!(f, "these are heard, so that they are not off: {nodes:?}"),
+            Self::NotVoters(nodes) => write!(f, "these have no vote: {nodes:?}"),
+            Self::MayNotLead => f.write_str("this node is a witness or has no vote: ask another one"),
+        }
+    }
+}
+
 base::machine! {
     /// What a replica is at the moment.
     pub Status {
@@ -265,6 +366,8 @@ base::machine! {
         Win: Candidate => Primary;
         /// A majority of fresh lives promised it an era.
         BeginEra: Learner => Primary;
+        /// Its vote was taken.
+        LoseVote: Follower | Silent | Candidate => Learner;
         /// It forgets its log for a later era.
         ForgetEra: Learner | Follower | Candidate | Primary | Silent => Learner;
     }

@@ -8,16 +8,25 @@
 //! A promise binds its life to refuse older eras until the candidate says that it gave up, or its life is over: then
 //! nobody can begin that era with it. A new life of the promiser is not bound: the batch would need the acknowledgement
 //! of the life that promised. (Without a release, one candidate that lost would keep its promisers out for ever.)
+//!
+//! *Whose majority.* Fresh lives promise only for the charter that they hold durably themselves, and first give each other
+//! the latest one that any of them has. So an era rests on the latest electorate that any of its promisers knows
+//! (R-CONF-DURABLE, `configuration`), and the document in its batch is that of all of them.
 
 use crate::api::{Action, Destination, Status, StatusEvent};
 use crate::fence::PAIR;
 use crate::replica::{Agreement, floor};
 use crate::replicate::Office;
-use crate::roster::majority;
+use crate::roster::{Roster, majority};
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::Instant;
-use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
+use wire::entry::FenceProof;
+use wire::{
+    Charter, Configuration, Edition, Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet,
+    Op, Term,
+};
 
 /// A majority waits this many deadlines for the other voters before it begins without them.
 const PATIENCE: u64 = 4;
@@ -59,6 +68,10 @@ pub(crate) struct Cold {
     hopeless: BTreeMap<NodeId, (Life, Op, Instant)>,
     /// When the own era began.
     begun: Option<Instant>,
+    /// Voters that the operator asserted to be off, and until when that is used to begin an era.
+    pub(crate) absent: Option<(NodeSet, Instant)>,
+    /// When the own charter was last told to each node.
+    told_charter: BTreeMap<NodeId, Instant>,
 }
 
 impl Cold {
@@ -87,7 +100,7 @@ impl Agreement {
         let log = if self.off("fresh-by-commit") { &self.committed } else { &self.latest };
         let seat = log.seat(self.me.node);
         let unknown = seat.is_none_or(|seat| seat.incarnation != self.me.incarnation);
-        self.settings.voters.contains(self.me.node)
+        self.conf.held.electorate.contains(self.me.node)
             && (unknown || self.off("cold-voters"))
             && now >= self.started + self.settings.cold_wait()
     }
@@ -99,9 +112,14 @@ impl Agreement {
 
     /// Fresh lives that are there, this one included.
     pub(crate) fn fresh_lives(&self, now: Instant) -> NodeSet {
-        let heard = self.joins.fresh(now, self.slowest());
-        let mut fresh: NodeSet =
-            heard.iter().filter(|n| self.settings.voters.contains(*n)).collect();
+        let (electorate, own) = (self.conf.held.electorate, self.conf.held.edition());
+        let mut fresh: NodeSet = self
+            .joins
+            .fresh(now, self.slowest())
+            .filter(|(node, _)| electorate.contains(*node))
+            .filter(|(_, edition)| *edition == own || self.off("cold-version"))
+            .map(|(node, _)| node)
+            .collect();
         if self.is_fresh(now) {
             fresh.insert(self.me.node);
         }
@@ -113,8 +131,8 @@ impl Agreement {
     }
 
     /// How many fresh lives begin an era.
-    fn cold_majority(&self) -> usize {
-        majority(self.settings.voters) - usize::from(self.off("cold-majority"))
+    pub(crate) fn cold_majority(&self, now: Instant) -> usize {
+        majority(self.era_electorate(now)) - usize::from(self.off("cold-majority"))
     }
 
     /// As learner: begins an era when that is due. Looked at with every input; Joins come every interval.
@@ -130,14 +148,15 @@ impl Agreement {
             return;
         }
         let fresh = self.fresh_lives(now);
-        if fresh.len() < self.cold_majority() {
+        let need = self.cold_majority(now);
+        if fresh.len() < need {
             self.cold.since = None;
         }
         match &self.cold.phase {
             Phase::Standing { term, promised, since } => {
                 let (term, since) = (*term, *since);
                 let have: NodeSet = promised.keys().copied().collect();
-                let enough = have.len() >= self.cold_majority();
+                let enough = have.len() >= need;
                 let all = fresh.iter().all(|node| have.contains(node));
                 if enough && (all || now.since(since) >= self.slowest()) {
                     self.begin_era(now, term);
@@ -148,7 +167,7 @@ impl Agreement {
             Phase::Promised { since, .. } if now.since(*since) >= self.cold_patience() => {
                 self.cold.phase = Phase::Idle;
             }
-            Phase::Idle if fresh.len() >= self.cold_majority() => {
+            Phase::Idle if fresh.len() >= need => {
                 self.consider_standing(now, fresh);
             }
             _ => {}
@@ -162,12 +181,16 @@ impl Agreement {
     /// Stands if it is its turn: the first in rank at once, the others one deadline after the one before.
     fn consider_standing(&mut self, now: Instant, fresh: NodeSet) {
         let since = *self.cold.since.get_or_insert(now);
-        let eligible = || fresh.iter().filter(|n| !self.settings.witnesses.contains(*n));
+        let witnesses = self.conf.held.configuration.witnesses;
+        let eligible = || fresh.iter().filter(|n| !witnesses.contains(*n));
         if !eligible().any(|node| node == self.me.node) {
             return;
         }
-        let place = eligible().take_while(|node| *node != self.me.node).count() as u64;
-        let whole = fresh == self.settings.voters;
+        // Who was told by an operator stands at once.
+        let told = self.absent_now(now).is_some();
+        let ahead = eligible().take_while(|node| *node != self.me.node).count() as u64;
+        let place = if told { 0 } else { ahead };
+        let whole = fresh == self.era_electorate(now);
         let patience = if whole { 0 } else { PATIENCE };
         if now.since(since) < self.slowest() * (patience + place * 2) {
             return;
@@ -213,18 +236,31 @@ impl Agreement {
         if term.life == self.me {
             let promised = BTreeMap::from([(self.me.node, self.me.incarnation)]);
             self.cold.phase = Phase::Standing { term, promised, since: now };
-            self.send(Destination::All, Message::ColdRequest { term });
+            let edition = self.conf.held.edition();
+            self.send(Destination::All, Message::ColdRequest { term, edition });
         } else {
             self.cold.bound.insert(term);
             if self.cold.bound.len() > RELEASED_MAX {
                 self.cold.bound.pop_first();
             }
             self.cold.phase = Phase::Promised { term, since: now };
-            self.send(Destination::Node(term.life.node), Message::ColdPromise { term });
+            self.send_cold_promise(term);
         }
     }
 
-    pub(crate) fn on_cold_request(&mut self, now: Instant, from: Life, term: Term) {
+    fn send_cold_promise(&mut self, term: Term) {
+        let edition = self.conf.held.edition();
+        self.send(Destination::Node(term.life.node), Message::ColdPromise { term, edition });
+    }
+
+    pub(crate) fn on_cold_request(
+        &mut self,
+        now: Instant,
+        from: Life,
+        term: Term,
+        edition: Edition,
+    ) {
+        self.tell_charter(now, from, edition);
         if from != term.life || term.counter != 0 || !self.may_begin() {
             return;
         }
@@ -232,10 +268,11 @@ impl Agreement {
         match &self.cold.phase {
             // Asked again: the promise was lost.
             Phase::Promised { term: promised, .. } if *promised == term => {
-                self.send(Destination::Node(from.node), Message::ColdPromise { term });
+                self.send_cold_promise(term);
             }
             Phase::Idle
-                if (again || term.era > self.cold.promised && term.era > self.term.era)
+                if (edition == self.conf.held.edition() || self.off("cold-version"))
+                    && (again || term.era > self.cold.promised && term.era > self.term.era)
                     && self.is_fresh(now)
                     && self.hears_no_primary(now) =>
             {
@@ -245,10 +282,12 @@ impl Agreement {
         }
     }
 
-    pub(crate) fn on_cold_promise(&mut self, from: Life, term: Term) {
+    pub(crate) fn on_cold_promise(&mut self, from: Life, term: Term, edition: Edition) {
+        let same = edition == self.conf.held.edition() || self.off("cold-version");
         if let Phase::Standing { term: own, promised, .. } = &mut self.cold.phase
             && *own == term
-            && self.settings.voters.contains(from.node)
+            && self.conf.held.electorate.contains(from.node)
+            && same
         {
             promised.insert(from.node, from.incarnation);
         } else if term.life == self.me && term.era > self.cold.begun_era {
@@ -303,18 +342,75 @@ impl Agreement {
     /// A primary of an older era was refused: has the candidate that holds the promise given up?
     pub(crate) fn ask_for_release(&mut self) {
         for term in self.cold.bound.clone() {
-            self.send(Destination::Node(term.life.node), Message::ColdPromise { term });
+            self.send_cold_promise(term);
         }
     }
 
     /// Every interval while standing: the request or a promise may be lost.
     pub(crate) fn ask_for_era_again(&mut self) {
         if let Phase::Standing { term, .. } = self.cold.phase {
-            self.send(Destination::All, Message::ColdRequest { term });
+            let edition = self.conf.held.edition();
+            self.send(Destination::All, Message::ColdRequest { term, edition });
         }
     }
 
-    /// The log of the era begins with one batch: Cold, and an Admit of each life that promised.
+    /// A life without a log that tells of an earlier charter than this one's gets it: it may be one that a cold start needs.
+    pub(crate) fn tell_charter(&mut self, now: Instant, to: Life, edition: Edition) {
+        let held = &self.conf.held;
+        let told = self.cold.told_charter.get(&to.node);
+        let due = told.is_none_or(|at| now.since(*at) >= self.deadline());
+        if edition < held.edition()
+            && !edition.contradicts(&held.edition())
+            && due
+            && self.is_without_log()
+            && self.hears_no_primary(now)
+        {
+            let charter = held.clone();
+            self.cold.told_charter.insert(to.node, now);
+            self.send(Destination::Node(to.node), Message::Charter { charter });
+        }
+    }
+
+    /// Another life without a log holds a later charter: it is stored before anything rests on it.
+    pub(crate) fn on_charter(&mut self, now: Instant, charter: Charter) {
+        let (held, offered) = (self.conf.held.edition(), charter.edition());
+        if offered > held
+            && !offered.contradicts(&held)
+            && self.is_without_log()
+            && self.hears_no_primary(now)
+            && !self.conf.is_storing()
+            && !self.off("cold-version")
+        {
+            self.store(charter);
+        }
+    }
+
+    /// True if this life's log gives it nothing to lose: it is new, and follows nobody.
+    pub(crate) fn is_without_log(&self) -> bool {
+        let seat = self.latest.seat(self.me.node);
+        self.status == Status::Learner
+            && seat.is_none_or(|seat| seat.incarnation != self.me.incarnation)
+    }
+
+    /// Another charter is held durably: a candidacy that rests on the one before is given up.
+    pub(crate) fn charter_changed(&mut self) {
+        if self.log.op() == Op::ZERO {
+            self.committed = Roster::before(&self.conf.held);
+            self.latest = self.committed.clone();
+        }
+        if let Phase::Standing { term, .. } = self.cold.phase {
+            self.give_up_era(term);
+        }
+    }
+
+    /// Whose votes begin an era: the electorate of the own charter, less those that an operator asserted to be off.
+    pub(crate) fn era_electorate(&self, now: Instant) -> NodeSet {
+        let absent = self.absent_now(now).unwrap_or_default();
+        self.conf.held.electorate.minus(absent)
+    }
+
+    /// The log of the era begins with one batch: Cold, an Admit of each life that promised, a Fenced for each voter that is
+    /// asserted to be off, and the document.
     fn begin_era(&mut self, now: Instant, term: Term) {
         let Phase::Standing { promised, .. } = core::mem::take(&mut self.cold.phase) else {
             return;
@@ -322,11 +418,22 @@ impl Agreement {
         self.enter(term);
         self.turn(StatusEvent::BeginEra);
         self.office = Office::new(Op::ZERO);
-        let admits = promised.len() as u8;
-        self.propose(now, EntryKind::Cold { era: term.era, admits });
+        let (electorate, era) = (self.era_electorate(now), term.era);
+        let (admits, held) = (promised.len() as u8, self.conf.held.clone());
+        let (version, absent) = (held.version, held.electorate.minus(electorate));
+        self.propose(now, EntryKind::Cold { era, admits, version, electorate, absent });
         for (node, incarnation) in promised {
             self.propose(now, EntryKind::Admit { node, incarnation });
         }
+        for node in absent.iter() {
+            let Life { incarnation, .. } = self.newest(node);
+            let proof = FenceProof::Operator;
+            self.propose(now, EntryKind::Fenced { node, incarnation, proof });
+        }
+        let version = version.saturating_add(1);
+        let again = Configuration { version, ..Configuration::clone(&held.configuration) };
+        self.propose(now, EntryKind::Configure { configuration: Arc::new(again) });
+        self.cold.absent = None;
         self.office.first = self.log.op();
         self.cold.follow();
         self.cold.begun_era = term.era;
@@ -370,7 +477,7 @@ impl Agreement {
         let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
         let living: Vec<Life> =
             seats.filter(|l| self.committed.votes(*l) && !self.is_over(*l)).collect();
-        let asked = !living.is_empty() || self.settings.voters.len() == PAIR;
+        let asked = !living.is_empty() || self.committed.voters.len() == PAIR;
         if asked && living.into_iter().all(says_so) {
             self.renumber(self.me.incarnation);
         }

@@ -22,7 +22,7 @@ use crate::replica::Agreement;
 use crate::roster::Roster;
 use base::Instant;
 use wire::entry::FenceProof;
-use wire::{EntryKind, Life, Message, NodeId, NodeSet, Op};
+use wire::{EntryKind, Life, Message, NodeId, NodeSet};
 
 /// Two votes make a pair.
 pub(crate) const PAIR: usize = 2;
@@ -30,8 +30,10 @@ pub(crate) const PAIR: usize = 2;
 impl Agreement {
     /// The other voter, if there are two and this node may lead.
     fn partner(&self) -> Option<NodeId> {
-        let voters = self.settings.voters;
-        let mine = voters.contains(self.me.node) && !self.settings.witnesses.contains(self.me.node);
+        let voters = self.committed.voters;
+        let settled = voters == self.latest.voters;
+        let leads = !self.committed.witnesses().contains(self.me.node);
+        let mine = voters.contains(self.me.node) && leads && settled;
         let mut others = voters.iter().filter(|node| *node != self.me.node);
         others.next().filter(|_| voters.len() == PAIR && mine)
     }
@@ -148,20 +150,10 @@ impl Agreement {
         }
     }
 
-    /// R-BARRIER: after a vote was given nothing but a Remove is proposed until that is committed and every member holds
-    /// it or is removed.
-    pub(crate) fn is_barred(&self) -> bool {
-        let lacks = |op: Op| {
-            let mut others = self.committed.members().filter(|(life, _)| *life != self.me);
-            op > self.commit || others.any(|(life, _)| self.matched_by(life) < op)
-        };
-        !self.off("barrier") && self.latest.voids().any(|(_, void)| lacks(void.op))
-    }
-
     /// True if this life's vote was given away: by the committed log it has ended.
     pub(crate) fn was_ended(&self, life: Life) -> bool {
         let seat = self.committed.seat(life.node);
-        self.committed.is_void(life.node)
+        self.committed.has_ended(life.node)
             && seat.is_some_and(|seat| seat.incarnation == life.incarnation)
     }
 

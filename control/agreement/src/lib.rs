@@ -15,7 +15,8 @@
 //! * `seal`: R-ACK and R-SELF.
 //! * `suspicion`: sets of suspicions and what they cause.
 //! * `term_change`, `promises`: promises and the new primary's first entry.
-//! * `cold_start`: the first entry of an era.
+//! * `configuration`: what the cluster is to be, and how the votes follow it.
+//! * `cold_start`: the first entry of an era; `override_start`: by an operator's word.
 //! * `fence`: a pair that goes on alone by evidence (R-FENCE).
 //! * `admission`: joining and returning.
 //! * `requests`, `clients`: numbered requests, applied once; the operator's orders.
@@ -34,7 +35,9 @@ pub mod roster;
 mod admission;
 mod clients;
 mod cold_start;
+mod configuration;
 mod fence;
+mod override_start;
 mod promises;
 mod replicate;
 mod report;
@@ -46,7 +49,10 @@ mod term_change;
 mod timers;
 mod transfer;
 
-pub use api::{Action, Destination, FenceRefused, Limits, Refusal, Settings, Status, Waiting};
+pub use api::{
+    Action, ConfigureRefused, Destination, FenceRefused, Limits, OverrideRefused, Refusal,
+    Settings, Status, Waiting,
+};
 pub use replica::Agreement;
 pub use roster::{Roster, Seat, Void};
 pub use snapshot::Snapshot;

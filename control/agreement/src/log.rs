@@ -82,12 +82,14 @@ impl Log {
     pub fn term_at(&self, op: Op) -> Option<Term> {
         if op == self.base { Some(self.base_term) } else { self.get(op).map(|entry| entry.term) }
     }
-    /// Last op of the batch that begins the era (Cold and its Admits); 0 if the log does not begin with one, or the
+    /// Last op of the batch that begins the era (Cold, its Admits, a Fenced for each absent voter, a Configure); 0 if the log does not begin with one, or the
     /// batch is below the base: there it is committed.
     #[must_use]
     pub fn batch_end(&self) -> Op {
         match self.get(Op(1)).map(|entry| &entry.kind) {
-            Some(EntryKind::Cold { admits, .. }) => Op(1 + u64::from(*admits)),
+            Some(EntryKind::Cold { admits, absent, .. }) => {
+                Op(2 + u64::from(*admits) + absent.len() as u64)
+            }
             _ => Op::ZERO,
         }
     }

@@ -7,6 +7,7 @@
 use crate::admission::Joins;
 use crate::api::{Action, Destination, Settings, Status, StatusEvent};
 use crate::cold_start::Cold;
+use crate::configuration::Conf;
 use crate::log::Log;
 use crate::replicate::Office;
 use crate::requests::Requests;
@@ -62,6 +63,7 @@ pub struct Agreement {
     pub(crate) office: Office,
     pub(crate) joins: Joins,
     pub(crate) cold: Cold,
+    pub(crate) conf: Conf,
     pub(crate) requests: Requests,
     pub(crate) timers: Timers,
     pub(crate) actions: VecDeque<Action>,
@@ -90,6 +92,8 @@ impl Agreement {
     pub fn new(settings: Settings, now: Instant) -> Self {
         let me = settings.me;
         let cold = Cold::new(settings.era_promised);
+        let before = Roster::before(&settings.charter);
+        let conf = Conf::new(settings.charter.clone(), now);
         let mut agreement = Self {
             me,
             started: now,
@@ -103,8 +107,8 @@ impl Agreement {
             commit: Op::ZERO,
             release: Op::ZERO,
             matched: Op::ZERO,
-            committed: Roster::empty(settings.voters),
-            latest: Roster::empty(settings.voters),
+            committed: before.clone(),
+            latest: before,
             highest: BTreeMap::from([(me.node, me.incarnation)]),
             spoke: BTreeMap::new(),
             seals: Seals::default(),
@@ -115,6 +119,7 @@ impl Agreement {
             office: Office::default(),
             joins: Joins::default(),
             cold,
+            conf,
             requests: Requests::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
@@ -160,8 +165,8 @@ impl Agreement {
                 let claim = (commit, last_op, last_term);
                 self.on_promise(now, from, term, claim, (prev_op, prev_term), tail);
             }
-            Message::Join { removed_at, op: _, fresh, era } => {
-                self.on_join(now, from, removed_at, fresh, era);
+            Message::Join { removed_at, op: _, fresh, era, edition } => {
+                self.on_join(now, from, removed_at, (fresh, era), edition);
             }
             Message::Stale { node, highest } => {
                 if node == self.me.node {
@@ -171,8 +176,10 @@ impl Agreement {
             Message::Request { client, seq, first, body } => {
                 self.on_request(now, (client, seq, first), body);
             }
-            Message::ColdRequest { term } => self.on_cold_request(now, from, term),
-            Message::ColdPromise { term } => self.on_cold_promise(from, term),
+            Message::ColdRequest { term, edition } => {
+                self.on_cold_request(now, from, term, edition);
+            }
+            Message::ColdPromise { term, edition } => self.on_cold_promise(from, term, edition),
             Message::ColdRelease { term } => self.on_cold_release(from, term),
             Message::Committed { prev_op, prev_term, entries } => {
                 self.on_committed(now, from, (prev_op, prev_term), entries);
@@ -187,6 +194,8 @@ impl Agreement {
             Message::Slice { op, op_term, index, bytes } => {
                 self.on_slice(now, (op, op_term), index, bytes);
             }
+            Message::Configure { configuration } => self.on_configure(now, configuration),
+            Message::Charter { charter } => self.on_charter(now, charter),
             // Taken before, also from a life that was said to be off itself.
             Message::Ended { .. } => {}
         }
@@ -274,6 +283,15 @@ impl Agreement {
         self.actions.push_back(last);
     }
 
+    /// An entry of a level that this release does not understand ends it before anything of it is applied.
+    fn outdated(&mut self, level: u16) -> bool {
+        let too_new = level > self.settings.level;
+        if too_new && !self.ended {
+            self.end_with(Action::Outdated { level });
+        }
+        too_new
+    }
+
     /// Ends this life in favour of one above `above`.
     pub(crate) fn renumber(&mut self, above: Incarnation) {
         self.end_with(Action::Renumber { above });
@@ -331,12 +349,17 @@ impl Agreement {
         if self.status == Status::Learner && (self.committed.votes(self.me) || early) {
             self.turn(StatusEvent::FollowPrimary);
         }
+        let voteless = self.commit > Op::ZERO && !self.committed.voters.contains(self.me.node);
+        let acting = matches!(self.status, Status::Follower | Status::Silent | Status::Candidate);
+        if voteless && acting && !self.off("incarnation-vote") {
+            self.turn(StatusEvent::LoseVote);
+        }
     }
 
     /// R-VOTE, by this life's own commit.
     pub(crate) fn votes(&self) -> bool {
         if self.off("incarnation-vote") {
-            return self.settings.voters.contains(self.me.node);
+            return self.committed.voters.contains(self.me.node);
         }
         let roster = if self.off("admit-by-old-roster") { &self.latest } else { &self.committed };
         roster.votes(self.me)
@@ -433,11 +456,16 @@ impl Agreement {
         self.requests.appended(&entry);
         self.tail_bytes = self.tail_bytes.saturating_add(entry.size());
         let op = self.log.push(entry);
+        let mut charter = false;
         if let Some(entry) = self.log.get(op) {
             self.latest.apply(op, entry);
+            charter = matches!(entry.kind, EntryKind::Configure { .. } | EntryKind::Vote { .. });
         }
         if let Some((life, stint)) = effective {
             self.seal(now, op, life, stint);
+        }
+        if charter {
+            self.note_charter(op);
         }
         op
     }
@@ -457,6 +485,7 @@ impl Agreement {
         self.latest = roster_at(&self.committed, &self.log, op);
         self.requests.truncated(self.log.after(self.commit).map(|(_, entry)| entry));
         self.unseal_after(op);
+        self.charter_truncated(op);
     }
 
     /// Follows a log that is known to hold what is committed: keeps what agrees, replaces what does not.
@@ -469,6 +498,9 @@ impl Agreement {
     ) -> bool {
         let mut op = prev;
         for entry in entries {
+            if self.outdated(entry.level) {
+                return false;
+            }
             op = op.next();
             if op < self.log.base() {
                 // Committed here; at the base the terms are compared.
@@ -512,6 +544,9 @@ impl Agreement {
             self.tail_bytes = self.tail_bytes.saturating_sub(size);
             self.commit = op;
             published |= self.committed.apply(op, &entry);
+            if matches!(entry.kind, EntryKind::Configure { .. } | EntryKind::Vote { .. }) {
+                self.charter_committed(op);
+            }
             self.requests.committed(op, &mut entry);
             self.forget_seal(op);
             if entry.term == self.term {
@@ -526,7 +561,7 @@ impl Agreement {
             self.consider_snapshot(op, size, target);
         }
         if published {
-            self.actions.push_back(Action::Publish(self.committed.clone()));
+            self.publish();
         }
         if let Some(removed_at) = reflex {
             self.actions.push_back(Action::Reflex { removed_at });
@@ -552,13 +587,14 @@ impl Agreement {
         self.pull = None;
         self.installed = Op::ZERO;
         (self.commit, self.release) = (Op::ZERO, Op::ZERO);
-        self.committed = Roster::empty(self.settings.voters);
+        self.committed = Roster::before(&self.conf.held);
+        self.conf.forget_log();
         self.latest = self.committed.clone();
         self.requests.new_era();
         self.enter(floor(era));
         self.turn(StatusEvent::ForgetEra);
         if known || stint.is_member() {
-            self.actions.push_back(Action::Publish(self.committed.clone()));
+            self.publish();
         }
         if stint.is_member() {
             self.actions.push_back(Action::Reflex { removed_at: Op::ZERO });

@@ -161,7 +161,7 @@ impl Agreement {
         });
         let end = log.batch_end();
         let whole = end > Op::ZERO && log.op() >= end;
-        !whole || roster_at(&Roster::empty(self.settings.voters), &log, end).votes(self.me)
+        !whole || roster_at(&Roster::before(&self.conf.held), &log, end).votes(self.me)
     }
 
     /// Asks for what lies after the last entry known to be right.
@@ -367,6 +367,9 @@ impl Agreement {
         }
         self.propose_removals(now);
         if self.commit >= self.office.first && !self.is_barred() {
+            self.propose_configuration(now);
+        }
+        if self.commit >= self.office.first && !self.is_barred() {
             self.propose_admissions(now);
             self.propose_requests(now);
             self.propose_orders(now);
@@ -380,7 +383,7 @@ impl Agreement {
 
     /// Appends an entry of the own term.
     pub(crate) fn propose(&mut self, now: Instant, kind: EntryKind) -> Op {
-        let (term, level) = (self.term, self.settings.level);
+        let (term, level) = (self.term, self.level());
         self.append(now, Entry { term, level, kind })
     }
 
@@ -452,10 +455,16 @@ impl Agreement {
         }
     }
 
+    /// True if this node has owed an acknowledgement for a deadline, or acknowledges nothing in this term.
+    pub(crate) fn owes_long(&self, now: Instant, node: NodeId) -> bool {
+        let since = self.office.peers.get(&node).map(|peer| peer.behind);
+        since.is_none_or(|behind| behind.is_some_and(|at| now.since(at) >= self.deadline()))
+    }
+
     /// Why a primary must remove this member, if it must.
     fn removal_cause(&self, now: Instant, member: (Life, wire::Stint)) -> Option<RemovalCause> {
         let (life, stint) = member;
-        let limit = self.slowest() * PROGRESS;
+        let limit = self.patience_with(life, self.slowest() * PROGRESS);
         let sealed = self.last_seal_end();
         let stuck = |peer: &Peer| {
             peer.behind.is_some_and(|since| {
@@ -473,7 +482,7 @@ impl Agreement {
             Some(RemovalCause::Silent)
         } else if self.office.peers.get(&life.node).is_some_and(stuck) {
             Some(RemovalCause::Progress)
-        } else if self.requests.wants_removed(life) {
+        } else if self.requests.wants_removed(life) || self.is_dropped(now, life) {
             Some(RemovalCause::Operator)
         } else {
             None
@@ -592,7 +601,7 @@ impl Agreement {
         self.committed
             .members()
             .filter(|(life, _)| *life != self.me)
-            .filter(|(life, _)| !self.settings.witnesses.contains(life.node))
+            .filter(|(life, _)| !self.committed.witnesses().contains(life.node))
             .map(|(life, _)| self.matched_by(life))
             .fold(self.commit, Op::min)
     }

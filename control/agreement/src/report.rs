@@ -2,7 +2,7 @@
 
 use crate::api::{Status, Waiting};
 use crate::replica::Agreement;
-use crate::roster::{Roster, majority};
+use crate::roster::Roster;
 use base::Instant;
 use wire::{Life, Op, Term};
 
@@ -57,7 +57,7 @@ impl Agreement {
     #[must_use]
     pub fn waiting(&self) -> Option<Waiting> {
         let now = self.settled;
-        let need = majority(self.settings.voters);
+        let need = self.committed.majority();
         if self.lives_have_ended() {
             let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
             let ended = seats.filter(|life| self.is_over(*life)).map(|l| l.node).collect();
@@ -67,8 +67,12 @@ impl Agreement {
             return Some(Waiting::Evidence { about });
         }
         match self.status {
+            Status::Learner if !self.hears_no_primary(now) && self.is_member() => None,
             Status::Learner if !self.hears_no_primary(now) => Some(Waiting::Admission),
-            Status::Learner => Some(Waiting::ColdStart { fresh: self.fresh_lives(now), need }),
+            Status::Learner => {
+                let (fresh, need) = (self.fresh_lives(now), self.cold_majority(now));
+                Some(Waiting::ColdStart { fresh, need })
+            }
             Status::Candidate | Status::Silent => {
                 // The own vote is never what is missing.
                 let mut promised = self.promised_by();
@@ -90,8 +94,11 @@ impl Agreement {
         silent.find(|life| self.votes() && self.needs_evidence(life.node))
     }
 
-    /// A primary whose last entry has no majority.
+    /// A primary whose last entry has no majority, and not only because it has just been sent.
     fn is_stuck(&self, now: Instant) -> bool {
-        self.commit < self.log.op() && self.holders_now(now).len() < majority(self.settings.voters)
+        let holders = self.holders_now(now);
+        let soon = self.committed.voters.minus(holders).iter();
+        let soon = soon.filter(|node| !self.owes_long(now, *node)).count();
+        self.commit < self.log.op() && holders.len() + soon < self.committed.majority()
     }
 }

@@ -278,6 +278,7 @@ impl Agreement {
     /// Sends what the present primary has not been told.
     pub(crate) fn forward_requests(&mut self, now: Instant) {
         self.requests.orders.retain(|o| o.until > now);
+        self.forward_configuration(now);
         let Some(primary) = self.primary_elsewhere().filter(|_| self.requests.is_waiting()) else {
             return;
         };

@@ -1,9 +1,12 @@
 //! Who votes and who is a member, derived from a prefix of the log (PROTOCOL 1.2).
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use wire::codec::{Malformed, Reader, Writer};
 use wire::entry::FenceProof;
-use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint};
+use wire::{
+    Charter, Configuration, Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term,
+};
 
 use crate::fence::PAIR;
 use crate::log::Log;
@@ -36,52 +39,175 @@ pub struct Void {
     pub proof: FenceProof,
 }
 
-/// What a prefix of the log says about lives.
+/// What a prefix of the log says about lives and votes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Roster {
-    /// Configured voters.
+    /// Whose votes count: the electorate in force after `op`.
     pub voters: NodeSet,
+    /// The electorate of a `Vote` that is appended and not committed: a lease needs a majority there too (R-LEASE-CONF).
+    pub next: Option<NodeSet>,
     /// The op that this is derived up to.
     pub op: Op,
+    version: u32,
+    /// Term of the entry that made this version.
+    stated: Term,
+    /// Op of the last `Configure` or `Vote`, and whether an entry stands above it that proves that all had it.
+    changed: (Op, bool),
+    configuration: Arc<Configuration>,
     seats: BTreeMap<NodeId, Seat>,
     voids: BTreeMap<NodeId, Void>,
+    /// Lives that were proven ended while they were half of a pair that is none any more: nothing is given for them, and
+    /// they do not vote.
+    ended: BTreeMap<NodeId, Incarnation>,
 }
 
 impl Roster {
     /// Before the first entry: nobody votes.
     #[must_use]
-    pub const fn empty(voters: NodeSet) -> Self {
-        Self { voters, op: Op::ZERO, seats: BTreeMap::new(), voids: BTreeMap::new() }
+    pub fn empty(voters: NodeSet) -> Self {
+        Self::before(&Charter::plain(voters, NodeSet::EMPTY))
     }
 
-    /// Takes the next entry; true if lives, stints or given votes changed.
+    /// Before the first entry, with what this node holds of the configuration.
+    #[must_use]
+    pub fn before(charter: &Charter) -> Self {
+        Self {
+            voters: charter.electorate,
+            next: None,
+            op: Op::ZERO,
+            version: charter.version,
+            stated: charter.term,
+            changed: (Op::ZERO, true),
+            configuration: Arc::clone(&charter.configuration),
+            seats: BTreeMap::new(),
+            voids: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next entry; true if lives, stints, votes or what is wanted changed.
     pub fn apply(&mut self, op: Op, entry: &Entry) -> bool {
         self.op = op;
-        match entry.kind {
-            EntryKind::Cold { .. } => {
+        match &entry.kind {
+            EntryKind::Cold { version, electorate, .. } => {
+                (self.voters, self.version, self.stated) = (*electorate, *version, entry.term);
+                self.changed = (op, true);
                 self.seats.clear();
                 self.voids.clear();
+                self.ended.clear();
             }
             EntryKind::Admit { node, incarnation } => {
+                let (node, incarnation) = (*node, *incarnation);
                 let removed_at = Op::ZERO;
                 let seat = Seat { incarnation, stint: Stint::of(entry.term.era, op), removed_at };
                 self.seats.insert(node, seat);
                 self.voids.remove(&node);
+                self.ended.remove(&node);
+                self.changed.1 = true;
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {
-                let Some(seat) = self.seats.get_mut(&node) else { return false };
-                if seat.incarnation != incarnation || seat.stint != stint {
+                let Some(seat) = self.seats.get_mut(node) else { return false };
+                if seat.incarnation != *incarnation || seat.stint != *stint {
                     return false;
                 }
                 seat.stint = Stint::NONE;
                 seat.removed_at = op;
+                self.forget_strangers();
             }
             EntryKind::Fenced { node, incarnation, proof } => {
-                return self.fence(op, Life { node, incarnation }, proof);
+                return self.fence(op, Life { node: *node, incarnation: *incarnation }, *proof);
             }
-            EntryKind::Noop | EntryKind::Request { .. } => return false,
+            EntryKind::Configure { configuration } => {
+                if configuration.version != self.version.saturating_add(1) {
+                    return false;
+                }
+                self.configuration = Arc::clone(configuration);
+                self.change(op, entry.term);
+            }
+            EntryKind::Vote { version, node, incarnation, votes } => {
+                if *version != self.version.saturating_add(1) {
+                    return false;
+                }
+                self.vote(Life { node: *node, incarnation: *incarnation }, *votes);
+                self.change(op, entry.term);
+            }
+            EntryKind::Request { .. } => {
+                self.changed.1 = true;
+                return false;
+            }
+            EntryKind::Noop => return false,
         }
         true
+    }
+
+    /// The next version of the epoch.
+    fn change(&mut self, op: Op, term: Term) {
+        (self.version, self.stated) = (self.version.saturating_add(1), term);
+        self.changed = (op, false);
+        self.forget_strangers();
+    }
+
+    /// Gives a slot its vote, or takes it. Only a life that the slot has gets one, and the last vote is never taken.
+    fn vote(&mut self, life: Life, votes: bool) {
+        let mut voters = self.voters;
+        if !votes {
+            voters.remove(life.node);
+        } else if self.seats.get(&life.node).is_some_and(|s| s.incarnation == life.incarnation) {
+            voters.insert(life.node);
+        }
+        if voters.is_empty() || voters == self.voters {
+            return;
+        }
+        self.voters = voters;
+        // What was given in a pair is given in that pair only.
+        for (node, _) in core::mem::take(&mut self.voids) {
+            if let Some(seat) = self.seats.get(&node) {
+                self.ended.insert(node, seat.incarnation);
+            }
+        }
+    }
+
+    /// A node that is not configured, is no member and has no vote is forgotten.
+    fn forget_strangers(&mut self) {
+        let (nodes, voters) = (self.configuration.nodes, self.voters);
+        let known = |node: NodeId| nodes.contains(node) || voters.contains(node);
+        self.seats.retain(|node, seat| known(*node) || seat.stint.is_member());
+        self.ended.retain(|node, _| known(*node));
+    }
+
+    /// Version of the epoch.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+    /// What is wanted.
+    #[must_use]
+    pub const fn configuration(&self) -> &Arc<Configuration> {
+        &self.configuration
+    }
+    /// Voters that never lead and own nothing.
+    #[must_use]
+    pub fn witnesses(&self) -> NodeSet {
+        self.configuration.witnesses
+    }
+    /// What is in force and what is wanted.
+    #[must_use]
+    pub fn charter(&self) -> Charter {
+        Charter {
+            version: self.version,
+            term: self.stated,
+            electorate: self.voters,
+            configuration: Arc::clone(&self.configuration),
+        }
+    }
+    /// True if the entry at `op` was the last to change what is in force or wanted.
+    pub(crate) fn was_changed_by(&self, op: Op) -> bool {
+        self.changed.0 == op
+    }
+    /// Op of the last `Configure` or `Vote`; `None` if an entry above it shows that every member had it (R-BARRIER).
+    #[must_use]
+    pub fn changed_at(&self) -> Option<Op> {
+        (!self.changed.1).then_some(self.changed.0)
     }
 
     /// A life is proven ended: in a pair its vote is given from now on, if it holds one. With more voters that says
@@ -94,9 +220,12 @@ impl Roster {
         gives
     }
 
-    /// Appends its bytes: voters; count and seats, count and given votes, each by node.
+    /// Appends its bytes: what is in force and wanted; count and seats, count and given votes, count and ended lives, each
+    /// by node.
     pub(crate) fn encode(&self, to: &mut Writer) {
-        to.nodes(self.voters);
+        self.charter().encode(to);
+        to.op(self.changed.0);
+        to.u8(u8::from(self.changed.1));
         to.u8(self.seats.len() as u8);
         for (node, seat) in &self.seats {
             to.life(seat.life(*node));
@@ -109,11 +238,17 @@ impl Roster {
             to.op(void.op);
             to.u8(void.proof.number());
         }
+        to.u8(self.ended.len() as u8);
+        for (node, incarnation) in &self.ended {
+            to.life(Life { node: *node, incarnation: *incarnation });
+        }
     }
 
     /// Takes one that was derived up to `op`.
     pub(crate) fn decode(from: &mut Reader<'_>, op: Op) -> Result<Self, Malformed> {
-        let mut roster = Self { op, ..Self::empty(from.nodes()?) };
+        let charter = Charter::decode(from)?;
+        let changed = (from.op()?, from.flag("barrier flag")?);
+        let mut roster = Self { op, changed, ..Self::before(&charter) };
         for _ in 0..from.u8()? {
             let Life { node, incarnation } = from.life()?;
             let (stint, removed_at) = (from.stint()?, from.op()?);
@@ -123,6 +258,10 @@ impl Roster {
             let (node, op) = (from.node()?, from.op()?);
             let proof = FenceProof::from_number(from.u8()?)?;
             roster.voids.insert(node, Void { op, proof });
+        }
+        for _ in 0..from.u8()? {
+            let Life { node, incarnation } = from.life()?;
+            roster.ended.insert(node, incarnation);
         }
         Ok(roster)
     }
@@ -164,11 +303,16 @@ impl Roster {
     pub fn is_void(&self, node: NodeId) -> bool {
         self.voids.contains_key(&node)
     }
+    /// True if the life of this slot was proven ended, and no newer one was admitted.
+    #[must_use]
+    pub fn has_ended(&self, node: NodeId) -> bool {
+        self.is_void(node) || self.ended.contains_key(&node)
+    }
     /// True if this life holds its slot's vote, and it was not given away.
     #[must_use]
     pub fn votes(&self, life: Life) -> bool {
         self.voters.contains(life.node)
-            && !self.is_void(life.node)
+            && !self.has_ended(life.node)
             && self.seat(life.node).is_some_and(|seat| seat.incarnation == life.incarnation)
     }
     /// ⌊N/2⌋+1 of the configured voters.

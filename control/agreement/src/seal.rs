@@ -93,6 +93,7 @@ impl Agreement {
         let open = |(op, seal): (&Op, &Seal)| {
             (*op > self.commit && !self.is_sealed(now, seal)).then_some(Op(op.0 - 1))
         };
+        let top = self.stored_up_to(top);
         self.seals.0.iter().find_map(open).map_or(top, |before| before.min(top))
     }
 

@@ -245,7 +245,13 @@ mod tests {
         let proof = FenceProof::Operator;
         let (stint, cause) = (Stint::of(2, Op(3)), RemovalCause::Operator);
         let kinds = [
-            EntryKind::Cold { era: 2, admits: 2 },
+            EntryKind::Cold {
+                era: 2,
+                admits: 2,
+                version: 0,
+                electorate: wire::NodeSet(3),
+                absent: wire::NodeSet::EMPTY,
+            },
             EntryKind::Admit { node: life.node, incarnation: life.incarnation },
             EntryKind::Admit { node, incarnation },
             EntryKind::Fenced { node, incarnation, proof },

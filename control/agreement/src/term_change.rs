@@ -82,18 +82,25 @@ impl Agreement {
     /// a primary needs no lease. (Otherwise votes enough could be alive and nobody allowed to lead them.)
     fn next_candidate(&self, now: Instant) -> Option<Life> {
         let candidates = || self.candidates(now);
-        let member = candidates().find(|(_, stint)| stint.is_member());
-        member.or_else(|| candidates().next()).map(|(life, _)| life)
+        let member = |(_, stint): &(Life, Stint)| stint.is_member();
+        // Rather one that will keep its vote.
+        let kept =
+            |(life, _): &(Life, Stint)| self.committed.configuration().voters.contains(life.node);
+        let found = candidates().filter(member).find(kept);
+        found
+            .or_else(|| candidates().find(member))
+            .or_else(|| candidates().next())
+            .map(|(life, _)| life)
     }
 
     /// Lives with a vote that may lead and are not suspected, beginning after the present primary.
-    fn candidates(&self, now: Instant) -> impl Iterator<Item = (Life, Stint)> {
+    pub(crate) fn candidates(&self, now: Instant) -> impl Iterator<Item = (Life, Stint)> {
         let after = self.term.life.node;
-        let ranks = || self.settings.voters.iter();
+        let ranks = || self.committed.voters.iter();
         ranks()
             .filter(move |node| *node > after)
             .chain(ranks().filter(move |node| *node <= after))
-            .filter(|node| !self.settings.witnesses.contains(*node))
+            .filter(|node| !self.committed.witnesses().contains(*node))
             .filter_map(|node| self.committed.seat(node).map(|seat| (seat.life(node), seat.stint)))
             .filter(move |(life, stint)| {
                 (*life == self.me || !self.suspects_life(now, *life))
@@ -105,7 +112,7 @@ impl Agreement {
     /// True if this life may become primary: a voter, no witness, and a member unless no member is left.
     fn may_stand(&self, now: Instant) -> bool {
         (self.votes() || self.off("evidence-member"))
-            && !self.settings.witnesses.contains(self.me.node)
+            && !self.committed.witnesses().contains(self.me.node)
             && (self.is_member() || !self.member_may_lead(now))
     }
 
@@ -369,7 +376,8 @@ impl Agreement {
                 || self.lives_have_ended()
                 || self.unsuspected_voters(now).len() < self.committed.majority()
                 || self.majority_names(now, self.me, own)
-                || self.requests.wants_removed(self.me))
+                || self.requests.wants_removed(self.me)
+                || self.should_hand_over(now))
     }
 
     /// Leaves office. With a majority in sight the next one is promised to at once.
@@ -416,7 +424,7 @@ impl Agreement {
     }
 }
 
-/// True if `enough` holds for the roster after every Admit and Fenced among `entries`, which follow `base`.
+/// True if `enough` holds for the roster after every entry that changes votes among `entries`, which follow `base`.
 fn every_later<'a>(
     base: &Roster,
     entries: impl Iterator<Item = (Op, &'a Entry)>,
@@ -425,7 +433,13 @@ fn every_later<'a>(
     let mut roster = base.clone();
     for (op, entry) in entries {
         roster.apply(op, entry);
-        let votes = matches!(entry.kind, EntryKind::Admit { .. } | EntryKind::Fenced { .. });
+        let votes = matches!(
+            entry.kind,
+            EntryKind::Admit { .. }
+                | EntryKind::Fenced { .. }
+                | EntryKind::Configure { .. }
+                | EntryKind::Vote { .. }
+        );
         if votes && !enough(&roster) {
             return false;
         }

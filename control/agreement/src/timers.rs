@@ -19,7 +19,9 @@ pub(crate) enum Timer {
     Resend,
     /// The primary of the term says nothing: fetch from others.
     Lull,
-    /// A removal may be acknowledged (R-ACK 2).
+    /// The disk has not answered: store the charter again.
+    Store,
+    /// A removal may be acknowledged (R-ACK 2), or a member that is configured no more is to be removed.
     Seal,
     /// Slices of a snapshot that did not come are asked for again.
     Pull,
@@ -27,7 +29,9 @@ pub(crate) enum Timer {
     Trim,
 }
 
-const COUNT: usize = 9;
+const COUNT: usize = 10;
+/// Deadlines after which a store that was not answered is ordered again.
+const STORE_AGAIN: u64 = 8;
 
 /// One moment for each [`Timer`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -82,6 +86,10 @@ impl Agreement {
         }
         if self.timers.take(Timer::Resend, now) {
             self.requests.resend();
+            self.conf.resend();
+        }
+        if self.timers.take(Timer::Store, now) {
+            self.store_again();
         }
         if self.timers.take(Timer::Lull, now) {
             self.fetch_elsewhere();
@@ -114,7 +122,8 @@ impl Agreement {
             (Timer::Change, change, open_change),
             (Timer::Join, interval, !self.is_member()),
             (Timer::Suspect, interval, !self.suspicions.is_quiet()),
-            (Timer::Resend, deadline, self.requests.is_waiting()),
+            (Timer::Resend, deadline, self.requests.is_waiting() || self.conf.is_waiting()),
+            (Timer::Store, deadline * STORE_AGAIN, self.conf.is_storing()),
             (Timer::Lull, self.slowest(), following),
             (Timer::Pull, interval, self.is_pulling()),
             (Timer::Trim, deadline, self.may_trim()),
@@ -126,7 +135,8 @@ impl Agreement {
                 _ => {}
             }
         }
-        match self.seal_deadline(now) {
+        let drop = self.drop_deadline().filter(|at| *at > now);
+        match self.seal_deadline(now).into_iter().chain(drop).min() {
             Some(at) => self.timers.set(Timer::Seal, at),
             None => self.timers.clear(Timer::Seal),
         }

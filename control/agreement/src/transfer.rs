@@ -256,6 +256,7 @@ impl Agreement {
         self.tail_bytes = 0;
         self.committed = roster;
         self.latest = self.committed.clone();
+        self.charter_installed();
         self.requests.installed(clients);
         self.change.attempt = 0;
         self.change.promises.ask_anew();
@@ -263,7 +264,7 @@ impl Agreement {
         self.snapshots.installed(snapshot);
         self.installed = op;
         self.actions.push_back(Action::Install { op, slices });
-        self.actions.push_back(Action::Publish(self.committed.clone()));
+        self.publish();
         if was_member && !self.is_member() {
             let seat = self.committed.seat(self.me.node);
             let own = seat.filter(|seat| seat.incarnation == self.me.incarnation);

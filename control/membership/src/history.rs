@@ -1,6 +1,6 @@
 //! The state machine of membership: committed entries in, views out.
 //!
-//! The first entries of an era are one batch, `Cold` and its Admits. They make one view, not one
+//! The first entries of an era are one batch, from `Cold` to its `Configure`. They make one view, not one
 //! for each Admit: otherwise the node that happens to stand first in the batch would be offered
 //! every service.
 
@@ -52,6 +52,8 @@ pub struct Membership {
     pub(crate) asserted: BTreeMap<NodeId, Fence>,
     /// Admits of the era's first batch that are still to come.
     pub(crate) forming: u8,
+    /// The batch's `Configure`, its last entry, is still to come.
+    pub(crate) configuring: bool,
 }
 
 impl Membership {
@@ -65,7 +67,11 @@ impl Membership {
     pub fn apply(&mut self, op: Op, entry: &Entry) -> Option<&View> {
         let before = self.view.number;
         match entry.kind {
-            EntryKind::Cold { era, admits } => self.begin_era(op, era, admits),
+            EntryKind::Cold { era, admits, .. } => self.begin_era(op, era, admits),
+            EntryKind::Configure { .. } if self.is_forming() => {
+                (self.forming, self.configuring) = (0, false);
+                self.view.number = op;
+            }
             EntryKind::Admit { node, incarnation } => {
                 self.admit(op, entry.term.era, Life { node, incarnation });
             }
@@ -75,7 +81,10 @@ impl Membership {
             EntryKind::Fenced { node, incarnation, proof } => {
                 self.take_proof(Fence { life: Life { node, incarnation }, op, proof });
             }
-            EntryKind::Noop | EntryKind::Request { .. } => {}
+            EntryKind::Noop
+            | EntryKind::Request { .. }
+            | EntryKind::Configure { .. }
+            | EntryKind::Vote { .. } => {}
         }
         let made = self.view.number != before && !self.is_forming();
         made.then_some(&self.view)
@@ -89,7 +98,7 @@ impl Membership {
     /// True while the era's first batch is not complete: nothing may be decided on half a view.
     #[must_use]
     pub const fn is_forming(&self) -> bool {
-        self.forming > 0
+        self.forming > 0 || self.configuring
     }
     /// The last admission of `node` in this era.
     #[must_use]
@@ -110,7 +119,7 @@ impl Membership {
     fn begin_era(&mut self, op: Op, era: u32, admits: u8) {
         let members = mem::take(&mut self.view.members);
         let gone = |member| Left { member, cause: LeftCause::EraEnded };
-        *self = Self { forming: admits, ..Self::default() };
+        *self = Self { forming: admits, configuring: true, ..Self::default() };
         self.view.number = op;
         self.view.era = era;
         self.view.left = members.into_values().map(gone).collect();
@@ -124,7 +133,7 @@ impl Membership {
             _ => JoinCause::NewLife,
         };
         if self.is_forming() {
-            self.forming -= 1;
+            self.forming = self.forming.saturating_sub(1);
         } else {
             self.view.joined.clear();
             self.view.left.clear();
@@ -173,8 +182,11 @@ impl Membership {
 mod tests {
     use super::Membership;
     use crate::view::{JoinCause, LeftCause};
+    use alloc::sync::Arc;
     use wire::entry::{FenceProof, RemovalCause};
-    use wire::{Entry, EntryKind, Incarnation, Life, NodeId, Op, Stint, Term};
+    use wire::{
+        Configuration, Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term,
+    };
 
     fn node(n: u8) -> NodeId {
         NodeId::new(n).unwrap()
@@ -194,13 +206,25 @@ mod tests {
         entry(EntryKind::Remove { node, incarnation, stint, cause: RemovalCause::Silent })
     }
 
+    fn cold(era: u32, admits: u8) -> Entry {
+        let (electorate, absent) = (NodeSet(7), NodeSet::EMPTY);
+        entry(EntryKind::Cold { era, admits, version: 0, electorate, absent })
+    }
+
+    fn configure() -> Entry {
+        let configuration = Arc::new(Configuration::plain(NodeSet(7), NodeSet::EMPTY));
+        entry(EntryKind::Configure { configuration })
+    }
+
+    /// Three members; the view is that of op 4, as if the batch had no configuration.
     fn three() -> Membership {
         let mut m = Membership::new();
-        assert!(m.apply(Op(1), &entry(EntryKind::Cold { era: 1, admits: 3 })).is_none());
-        assert!(m.apply(Op(2), &admit(1, 1)).is_none());
-        assert!(m.apply(Op(3), &admit(2, 1)).is_none());
+        assert!(m.apply(Op(0), &cold(1, 3)).is_none());
+        assert!(m.apply(Op(1), &admit(1, 1)).is_none());
+        assert!(m.apply(Op(2), &admit(2, 1)).is_none());
+        assert!(m.apply(Op(3), &admit(3, 1)).is_none());
         assert!(m.is_forming());
-        assert!(m.apply(Op(4), &admit(3, 1)).is_some());
+        assert!(m.apply(Op(4), &configure()).is_some());
         m
     }
 
@@ -210,13 +234,13 @@ mod tests {
         let view = m.view();
         assert_eq!((view.number, view.era, view.members.len()), (Op(4), 1, 3));
         assert!(view.joined.iter().all(|j| j.cause == JoinCause::ColdStart));
-        assert_eq!(view.member(node(2)).unwrap().stint, Stint::of(1, Op(3)));
+        assert_eq!(view.member(node(2)).unwrap().stint, Stint::of(1, Op(2)));
     }
 
     #[test]
     fn a_view_names_who_went_and_who_came_and_why() {
         let mut m = three();
-        let view = m.apply(Op(5), &remove(2, 1, 3)).unwrap();
+        let view = m.apply(Op(5), &remove(2, 1, 2)).unwrap();
         assert_eq!(view.left[0].cause, LeftCause::Removed(RemovalCause::Silent));
         assert_eq!(view.members.len(), 2);
         let view = m.apply(Op(6), &admit(2, 1)).unwrap();
@@ -230,16 +254,16 @@ mod tests {
     #[test]
     fn a_removal_of_an_ended_stint_changes_nothing() {
         let mut m = three();
-        m.apply(Op(5), &remove(2, 1, 3));
+        m.apply(Op(5), &remove(2, 1, 2));
         m.apply(Op(6), &admit(2, 1));
-        assert!(m.apply(Op(7), &remove(2, 1, 3)).is_none(), "the stint of op 3 is over");
+        assert!(m.apply(Op(7), &remove(2, 1, 2)).is_none(), "the stint of op 2 is over");
         assert!(m.view().member(node(2)).is_some());
     }
 
     #[test]
     fn the_proof_of_a_fence_ends_with_the_next_admission() {
         let mut m = three();
-        m.apply(Op(5), &remove(2, 1, 3));
+        m.apply(Op(5), &remove(2, 1, 2));
         let proof = FenceProof::Operator;
         let fenced = EntryKind::Fenced { node: node(2), incarnation: Incarnation(1), proof };
         assert!(m.apply(Op(6), &entry(fenced)).is_none());
@@ -257,7 +281,7 @@ mod tests {
         };
         m.apply(Op(5), &fenced(1));
         assert_eq!(m.fence(node(2)), None);
-        m.apply(Op(6), &remove(2, 1, 3));
+        m.apply(Op(6), &remove(2, 1, 2));
         assert_eq!(
             m.fence(node(2)).map(|f| (f.op, f.life.incarnation)),
             Some((Op(5), Incarnation(1)))
@@ -276,9 +300,10 @@ mod tests {
     #[test]
     fn another_era_forgets_the_members_of_the_last() {
         let mut m = three();
-        m.apply(Op(1), &entry(EntryKind::Cold { era: 2, admits: 2 }));
+        m.apply(Op(1), &cold(2, 2));
         m.apply(Op(2), &admit(1, 2));
-        let view = m.apply(Op(3), &admit(2, 2)).unwrap();
+        m.apply(Op(3), &admit(2, 2));
+        let view = m.apply(Op(4), &configure()).unwrap();
         assert_eq!((view.era, view.members.len(), view.left.len()), (2, 2, 3));
         assert!(view.left.iter().all(|l| l.cause == LeftCause::EraEnded));
         assert_eq!(m.admission(node(3)), None);

@@ -31,6 +31,7 @@ impl Membership {
         encode_map(&self.fenced, to, encode_fence);
         encode_map(&self.asserted, to, encode_fence);
         to.u8(self.forming);
+        to.u8(u8::from(self.configuring));
     }
 
     /// Takes what [`Membership::encode`] wrote.
@@ -50,6 +51,7 @@ impl Membership {
             fenced: decode_map(from, decode_fence)?,
             asserted: decode_map(from, decode_fence)?,
             forming: from.u8()?,
+            configuring: from.flag("configuring")?,
         })
     }
 }

@@ -229,6 +229,9 @@ impl Daemon {
     fn take_stored(&mut self, now: Instant, stored: Stored) {
         match stored {
             Stored::Done(crate::storage::Order::Era(era)) => self.node.handle_era_stored(now, era),
+            Stored::Done(crate::storage::Order::Charter(charter)) => {
+                self.node.handle_configuration_stored(now, charter.edition());
+            }
             Stored::Done(crate::storage::Order::HigherThan(_)) => {}
             Stored::Failed(order, reason) => {
                 self.effects.journal.say(format!("cannot store {order:?}: {reason}"));
@@ -307,6 +310,8 @@ impl Daemon {
             MustEnd::SaidOff => Failure::SaidOff,
             MustEnd::Unreadable(op) => Failure::Unreadable { op: op.0 },
             MustEnd::Renumbered(above) => Failure::Renumbered { highest: above.0 },
+            MustEnd::Dropped => Failure::Dropped,
+            MustEnd::Outdated(level) => Failure::Outdated { level },
         };
         if !matches!(run.ending, Some((End::Failed(_), _))) {
             self.effects.journal.say(failure.to_string());

@@ -114,6 +114,10 @@ pub enum MustEnd {
     Unreadable(Op),
     /// The next life has to take a number above this one.
     Renumbered(Incarnation),
+    /// This node is configured no more.
+    Dropped,
+    /// The log has entries of this feature level, which this release does not understand.
+    Outdated(u16),
 }
 
 impl Effects {
@@ -154,6 +158,13 @@ impl Effects {
                 self.gate.reopen();
             }
             Action::StoreEra { era } => self.store(Order::Era(era)),
+            Action::StoreConfiguration { charter } => self.store(Order::Charter(charter)),
+            Action::Configured(configuration) => {
+                let version = configuration.version;
+                self.journal.say(format!("configuration version {version} is agreed"));
+            }
+            Action::Dropped => performed.end = Some(MustEnd::Dropped),
+            Action::Outdated { level } => performed.end = Some(MustEnd::Outdated(level)),
             Action::Publish(roster) => self.publish(&roster),
             Action::Superseded { highest } => performed.end = Some(MustEnd::Superseded(highest)),
             Action::SaidOff => performed.end = Some(MustEnd::SaidOff),
@@ -191,6 +202,7 @@ impl Effects {
         // Votes that are given first: `Board::set_given` says why.
         board.set_given(roster.void());
         board.set_voters(roster.voters);
+        board.set_voters_next(roster.next.unwrap_or_default());
         for node in (0..NODES_MAX).filter_map(NodeId::from_index) {
             let seat = roster.seat(node);
             // The stint first: with it the peer's deadline begins afresh, so that fast never judges a

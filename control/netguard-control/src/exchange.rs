@@ -337,7 +337,7 @@ mod tests {
     /// Some message, told apart by a number.
     fn some(number: u32) -> Message {
         let life = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(1) };
-        Message::ColdPromise { term: Term { era: number, counter: 1, life } }
+        Message::ColdRelease { term: Term { era: number, counter: 1, life } }
     }
 
     /// Takes what comes within a moment.

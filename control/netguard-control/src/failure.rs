@@ -120,6 +120,21 @@ pub enum Failure {
         /// The highest known life.
         highest: u32,
     },
+    /// This node is configured no more.
+    #[error(
+        "this node is not part of the agreed configuration any more: its services have moved; do not start it again, or \
+         add it with `ng node add`"
+    )]
+    Dropped,
+    /// The agreed log needs a newer release.
+    #[error(
+        "the agreed log has entries of feature level {level}, which this release does not understand: install the release \
+         that the other nodes run"
+    )]
+    Outdated {
+        /// That level.
+        level: u16,
+    },
     /// Fast is gone; everything has been stopped.
     #[error("netguard-fast ended; everything of this node is stopped")]
     Orphaned,
@@ -162,6 +177,7 @@ impl Failure {
             Self::Map(_) | Self::State(_) | Self::Socket { .. } => 5,
             Self::Command(CommandError::Record { .. }) => 5,
             Self::Superseded { .. } | Self::SaidOff | Self::Renumbered { .. } => 6,
+            Self::Dropped | Self::Outdated { .. } => 7,
             Self::Address(_)
             | Self::Command(_)
             | Self::Setup(_)

@@ -66,7 +66,7 @@ fn assemble(
         let path = run_dir.join(api::SOCKET_NAME).display().to_string();
         Failure::Socket { path, source }
     })?;
-    let settings = start::node_settings(&identity, me, state.era());
+    let settings = start::node_settings(&identity, me, state.era(), state.charter());
     let storage = Storage::start(state, Arc::clone(&wake))
         .map_err(Failure::kernel("start the storage thread"))?;
     let priorities = Priorities::below(identity.config.local.realtime_priority);

@@ -91,7 +91,11 @@ impl Orders {
                 op: op.0,
             }),
             // Nobody can order this over the socket yet.
-            Ok(CommandDone::Cleared { .. }) => {
+            Ok(
+                CommandDone::Cleared { .. }
+                | CommandDone::Configured { .. }
+                | CommandDone::OverrideTaken,
+            ) => {
                 let text = "an answer to an order that does not exist";
                 return error(ErrorCode::Internal, text, "report this");
             }
@@ -139,6 +143,10 @@ fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
             "try again in a moment; `ng status` says whether there is a quorum".into(),
         ),
         CommandRefused::Unknown => (ErrorCode::Timeout, "look at `ng status`".into()),
+        CommandRefused::Configuration(_) => {
+            (ErrorCode::Busy, "`ng config show` has what is agreed".into())
+        }
+        CommandRefused::Override(_) => (ErrorCode::NodeIsAlive, "`ng status` says more".into()),
         CommandRefused::Busy => (ErrorCode::Busy, "try again in a moment".into()),
         CommandRefused::Timeout => (ErrorCode::Timeout, "look at `ng status`".into()),
         CommandRefused::Service(planner) => match planner {

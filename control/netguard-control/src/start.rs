@@ -20,8 +20,9 @@ use shm::{Change, Core, Key, LinkSetup, Map, Mode, Setup, lifeline};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wire::frame::Seal;
-use wire::{ClusterId, Incarnation, Life, NodeId, Nonce, ServiceId};
+use wire::{Charter, ClusterId, Configuration, Incarnation, Life, NodeId, Nonce, ServiceId};
 
 /// Bound of the clock's rate error, ppm (PROTOCOL 5.2).
 pub const RATE_PPM: u32 = 1_000;
@@ -293,15 +294,36 @@ fn resource_spec(resource: &Resource) -> ResourceSpec {
     }
 }
 
+/// What the file wants, as the agreement knows it.
+#[must_use]
+pub fn wanted(identity: &Identity) -> Configuration {
+    let cluster = &identity.config.cluster;
+    Configuration {
+        version: 0,
+        nodes: identity.nodes(|_| true),
+        voters: identity.nodes(|node| node.vote),
+        witnesses: identity.nodes(|node| node.witness),
+        interval_us: cluster.heartbeat_interval.as_micros() as u32,
+        misses: cluster.heartbeat_misses,
+        level: LEVEL,
+        digest: u64::from(identity.config.frame_hash()),
+        document: Arc::from([]),
+    }
+}
+
 /// What the cores of this life are told.
 #[must_use]
-pub fn node_settings(identity: &Identity, me: Life, era_promised: u32) -> node::Settings {
+pub fn node_settings(
+    identity: &Identity,
+    me: Life,
+    era_promised: u32,
+    charter: Option<&Charter>,
+) -> node::Settings {
     let named = |n: &config::Node| Some((NodeId::new(n.id)?, n.name.clone()));
     node::Settings {
         agreement: agreement::Settings {
             me,
-            voters: identity.nodes(|node| node.vote),
-            witnesses: identity.nodes(|node| node.witness),
+            charter: charter.cloned().unwrap_or_else(|| Charter::of_file(wanted(identity))),
             interval: interval(identity),
             misses: identity.config.cluster.heartbeat_misses,
             // The configuration before this one is not known yet; until it is, this file counts.

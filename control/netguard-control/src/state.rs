@@ -1,7 +1,8 @@
-//! What must survive a power cut: which life this is (R-LIFE), and which era was promised last
-//! (R-ERA).
+//! What must survive a power cut: which life this is (R-LIFE), which era was promised last
+//! (R-ERA), and which configuration was acknowledged last (R-CONF-DURABLE).
 //!
-//! Two small files in the state directory, each with a checksum. A new value is written beside,
+//! Two small files in the state directory and one with the agreed configuration, each with a checksum; beside the latter
+//! its document as a text of its own (`configuration.toml`), for the operator only. A new value is written beside,
 //! synced, renamed, and the directory is synced: after a power cut there is the old value or the
 //! new one. A file that is neither was damaged from outside; it is set aside under another name and
 //! the daemon does not start, because to promise an era twice could start it twice.
@@ -11,11 +12,19 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use wire::Charter;
+use wire::codec::{Reader, Writer};
+use wire::configuration::DOCUMENT_MAX;
 
 /// Longest record that is read.
 const RECORD_MAX: u64 = 256;
 const INCARNATION: &str = "incarnation";
 const ERA: &str = "era";
+const CHARTER: &str = "configuration";
+/// A copy of the agreed document, for the operator; nothing reads it.
+const DOCUMENT: &str = "configuration.toml";
+/// Longest record of a charter that is read.
+const CHARTER_MAX: u64 = 2 * DOCUMENT_MAX as u64;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +86,7 @@ pub struct State {
     handle: File,
     incarnation: u32,
     era: u32,
+    charter: Option<Charter>,
 }
 
 impl State {
@@ -92,16 +102,29 @@ impl State {
             }
             _ => fail(e),
         })?;
-        let mut state = Self { directory: directory.to_owned(), handle, incarnation: 0, era: 0 };
+        let mut state =
+            Self { directory: directory.to_owned(), handle, incarnation: 0, era: 0, charter: None };
         match (state.read(INCARNATION)?, state.read(ERA)?) {
             (None, None | Some(0)) => state.write(ERA, 0)?,
             (None, Some(_)) => return Err(state.missing(INCARNATION)),
             (Some(_), None) => return Err(state.missing(ERA)),
             (Some(incarnation), Some(era)) => (state.incarnation, state.era) = (incarnation, era),
         }
+        state.charter = state.read_charter()?;
         Ok(state)
     }
 
+    /// The agreed configuration that was stored last, if one ever was.
+    #[must_use]
+    pub const fn charter(&self) -> Option<&Charter> {
+        self.charter.as_ref()
+    }
+    /// Stores the agreed configuration: durable when this returns.
+    pub fn store_charter(&mut self, charter: &Charter) -> Result<(), StateError> {
+        self.write_bytes(CHARTER, &charter_record(charter))?;
+        self.charter = Some(charter.clone());
+        self.write_bytes(DOCUMENT, &charter.configuration.document)
+    }
     /// The highest era this node ever promised.
     #[must_use]
     pub const fn era(&self) -> u32 {
@@ -132,26 +155,44 @@ impl State {
     }
 
     fn write(&self, name: &str, value: u32) -> Result<(), StateError> {
+        self.write_bytes(name, record(name, value).as_bytes())
+    }
+
+    fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         let path = self.directory.join(name);
         let beside = self.directory.join(format!("{name}.new"));
         let fail = |source| StateError::Io { path: path.display().to_string(), source };
         let mut file = File::create(&beside).map_err(fail)?;
-        file.write_all(record(name, value).as_bytes()).map_err(fail)?;
+        file.write_all(bytes).map_err(fail)?;
         file.sync_all().map_err(fail)?;
         fs::rename(&beside, &path).map_err(fail)?;
         self.handle.sync_all().map_err(fail)
     }
 
     fn read(&self, name: &str) -> Result<Option<u32>, StateError> {
+        self.read_record(name, RECORD_MAX, |bytes| parse(name, bytes))
+    }
+
+    fn read_charter(&self) -> Result<Option<Charter>, StateError> {
+        self.read_record(CHARTER, CHARTER_MAX, parse_charter)
+    }
+
+    /// What `parse` makes of a record; one that it cannot read is set aside.
+    fn read_record<T>(
+        &self,
+        name: &str,
+        max: u64,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, StateError> {
         let path = self.directory.join(name);
         let fail = |source| StateError::Io { path: path.display().to_string(), source };
         let mut bytes = Vec::new();
         match File::open(&path) {
-            Ok(file) => file.take(RECORD_MAX).read_to_end(&mut bytes).map_err(fail)?,
+            Ok(file) => file.take(max).read_to_end(&mut bytes).map_err(fail)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail(e)),
         };
-        if let Some(value) = parse(name, &bytes) {
+        if let Some(value) = parse(&bytes) {
             return Ok(Some(value));
         }
         let aside = self.directory.join(format!("{name}.damaged-{}", system::unix_ms()));
@@ -185,6 +226,28 @@ fn parse(name: &str, bytes: &[u8]) -> Option<u32> {
     (text == record(name, value)).then_some(value)
 }
 
+/// What a record of a charter begins with.
+const CHARTER_HEAD: &[u8] = b"netguard-configuration 1\n";
+
+/// The head, the checksum of all that follows (8 bytes, little-endian), the charter as on the wire.
+fn charter_record(charter: &Charter) -> Vec<u8> {
+    let mut bytes = Writer::new();
+    charter.encode(&mut bytes);
+    let sum = checksum(&bytes.0).to_le_bytes();
+    [CHARTER_HEAD, &sum, &bytes.0].concat()
+}
+
+/// The charter, if the bytes are exactly what [`charter_record`] makes of it.
+fn parse_charter(bytes: &[u8]) -> Option<Charter> {
+    let (sum, bytes) = bytes.strip_prefix(CHARTER_HEAD)?.split_at_checked(8)?;
+    if *sum != checksum(bytes).to_le_bytes() {
+        return None;
+    }
+    let mut from = Reader::new(bytes);
+    let charter = Charter::decode(&mut from).ok()?;
+    from.finish().ok().map(|()| charter)
+}
+
 /// FNV-1a: against torn and overwritten files, not against people.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
@@ -194,9 +257,11 @@ fn checksum(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{State, StateError, parse, record};
+    use super::{State, StateError, parse, parse_charter, record};
     use std::fs;
     use std::path::PathBuf;
+    use std::sync::Arc;
+    use wire::{Charter, Configuration, NodeSet};
 
     fn directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("ng-state-{name}-{}", std::process::id()));
@@ -248,6 +313,32 @@ mod tests {
         let path = directory("cut");
         drop(State::open(&path).unwrap());
         assert_eq!(State::open(&path).unwrap().raise_incarnation().unwrap(), 1);
+    }
+
+    #[test]
+    fn the_agreed_configuration_is_kept_and_its_document_can_be_read() {
+        let path = directory("charter");
+        let mut charter = Charter::plain(NodeSet(7), NodeSet(4));
+        charter.version = 9;
+        charter.configuration = Arc::new(Configuration {
+            document: Arc::from(*b"text"),
+            ..(*charter.configuration).clone()
+        });
+        let mut state = State::open(&path).unwrap();
+        assert_eq!(state.charter(), None);
+        state.store_charter(&charter).unwrap();
+        drop(state);
+        assert_eq!(State::open(&path).unwrap().charter(), Some(&charter));
+        assert_eq!(fs::read(path.join("configuration.toml")).unwrap(), b"text");
+        let whole = fs::read(path.join("configuration")).unwrap();
+        for n in 0..whole.len() {
+            assert_eq!(parse_charter(&whole[..n]), None, "cut to {n}");
+            let mut bad = whole.clone();
+            bad[n] ^= 1;
+            assert_eq!(parse_charter(&bad), None, "bit of byte {n}");
+        }
+        fs::write(path.join("configuration"), &whole[1..]).unwrap();
+        assert!(matches!(State::open(&path), Err(StateError::Damaged { .. })));
     }
 
     #[test]

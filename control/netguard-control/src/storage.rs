@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use wire::Charter;
 
 /// Orders that may wait; the agreement has one era on its way at a time.
 const ORDERS_MAX: usize = 8;
@@ -15,12 +16,14 @@ const ORDERS_MAX: usize = 8;
 const STACK: usize = 256 * 1024;
 
 /// What to store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
     /// The era about to be promised (R-ERA).
     Era(u32),
     /// The next life must be higher than this one (R-RENUMBER).
     HigherThan(u32),
+    /// The agreed configuration, before it is acknowledged (R-CONF-DURABLE).
+    Charter(Charter),
 }
 
 /// What came of it.
@@ -51,9 +54,10 @@ impl Storage {
         let thread = std::thread::Builder::new().name("storage".into()).stack_size(STACK);
         thread.spawn(move || {
             for order in from {
-                let result = match order {
-                    Order::Era(era) => state.store_era(era),
-                    Order::HigherThan(known) => state.skip_incarnations(known),
+                let result = match &order {
+                    Order::Era(era) => state.store_era(*era),
+                    Order::HigherThan(known) => state.skip_incarnations(*known),
+                    Order::Charter(charter) => state.store_charter(charter),
                 };
                 let stored = match result {
                     Ok(()) => Stored::Done(order),

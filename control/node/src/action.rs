@@ -2,9 +2,12 @@
 
 use crate::command::{CommandDone, CommandRefused};
 use agreement::{Destination, Roster};
+use alloc::sync::Arc;
 use driver::Job;
 use membership::View;
-use wire::{Generation, Incarnation, Message, NodeId, Op, ServiceId, Stint};
+use wire::{
+    Charter, Configuration, Generation, Incarnation, Message, NodeId, Op, ServiceId, Stint,
+};
 
 /// One thing to do.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,7 +44,23 @@ pub enum Action {
         /// The era.
         era: u32,
     },
-    /// Voters, lives and stints by the committed log: to the board.
+    /// Store the charter durably, then answer with [`crate::Node::handle_configuration_stored`] (R-CONF-DURABLE).
+    StoreConfiguration {
+        /// Instead of what was stored before.
+        charter: Charter,
+    },
+    /// A configuration is agreed: settings, peers and names follow it.
+    Configured(Arc<Configuration>),
+    /// This node is configured no more: it has begun to leave; end when it has left, and stay away.
+    Dropped,
+    /// The log has an entry of a feature level that this release does not understand: what runs here was told to stop; leave
+    /// when it has, and come back with a newer release.
+    Outdated {
+        /// That level.
+        level: u16,
+    },
+    /// Voters, lives and stints by the committed log, and the electorate that may be next: to the board, in order with
+    /// what is sent (R-LEASE-CONF).
     Publish(Roster),
     /// A newer life of this node exists: what runs here was told to stop; leave when it has.
     Superseded {

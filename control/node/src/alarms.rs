@@ -132,7 +132,7 @@ impl Node {
         }
         let is_there = |node: &NodeId| view.member(*node).is_some();
         let since = |node: NodeId| self.since_removal(node).unwrap_or(now);
-        for witness in self.witnesses.iter().filter(|n| !is_there(n)) {
+        for witness in self.witnesses().iter().filter(|n| !is_there(n)) {
             let name = self.names.of(witness).to_string();
             alarms.push(alarm(
                 "witness-lost",
@@ -142,8 +142,8 @@ impl Node {
                 format!("start netguard-fast on {name}, or repair the links to it"),
             ));
         }
-        let lost: Vec<NodeId> = self.voters.iter().filter(|n| !is_there(n)).collect();
-        let left = self.voters.len() - lost.len();
+        let lost: Vec<NodeId> = self.voters().iter().filter(|n| !is_there(n)).collect();
+        let left = self.voters().len() - lost.len();
         if let Some(first) = lost.first().filter(|_| left <= quorum.need) {
             let names = self.names.list(lost.iter().copied());
             alarms.push(alarm(
@@ -153,7 +153,7 @@ impl Node {
                 format!(
                     "{left} of {} votes are left and {} are needed: the next death stops every \
                      service",
-                    self.voters.len(),
+                    self.voters().len(),
                     quorum.need
                 ),
                 format!("start netguard-fast on {names}; `ng members` says why it is gone"),

@@ -1,6 +1,6 @@
 //! What the operator asks of a node, and what it answers.
 
-use agreement::FenceRefused;
+use agreement::{ConfigureRefused, FenceRefused, OverrideRefused};
 use alloc::string::String;
 use services::Refusal;
 use wire::{Life, NodeId, Op, ServiceId};
@@ -56,6 +56,15 @@ pub enum CommandDone {
         /// Where in the log.
         op: Op,
     },
+    /// The configuration is agreed; votes follow.
+    Configured {
+        /// The version of the epoch that it made.
+        version: u32,
+        /// Where in the log.
+        op: Op,
+    },
+    /// The assertion is noted; an era begins when a majority of the other voters is fresh.
+    OverrideTaken,
 }
 
 /// An order that was not done.
@@ -76,6 +85,12 @@ pub enum CommandRefused {
     /// This life of one of a pair has no vote: what it is told gives it none.
     #[error("{0}")]
     NoMemory(FenceRefused),
+    /// The configuration cannot be taken.
+    #[error("{0}")]
+    Configuration(#[from] ConfigureRefused),
+    /// The assertion cannot be taken.
+    #[error("{0}")]
+    Override(#[from] OverrideRefused),
     /// No such node is configured.
     #[error("there is no such node")]
     UnknownNode(NodeId),

@@ -34,6 +34,7 @@ pub mod requests;
 pub mod status;
 pub mod timeline;
 
+mod configure;
 mod confirm;
 mod outbox;
 mod snapshot;

@@ -25,7 +25,7 @@ use membership::{Member, Membership, Names};
 use services::{Accepted, Applied, Body, Phase, Planner, ServiceSpec, ServiceState, Why};
 use wire::message::SLICE_MAX;
 use wire::{
-    Entry, EntryKind, Generation, Life, Message, NodeId, NodeSet, Op, Seq, ServiceId, Stint,
+    Edition, Entry, EntryKind, Generation, Life, Message, NodeId, Op, Seq, ServiceId, Stint,
 };
 
 /// Rounds of "take, follow, ask" per input; what is left comes with the next.
@@ -49,9 +49,7 @@ pub struct Settings {
 pub struct Node {
     pub(crate) me: Life,
     pub(crate) names: Names,
-    pub(crate) voters: NodeSet,
-    pub(crate) witnesses: NodeSet,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
     pub(crate) agreement: Agreement,
     pub(crate) membership: Membership,
     pub(crate) planner: Planner,
@@ -66,7 +64,7 @@ pub struct Node {
     pub(crate) since: BTreeMap<ServiceId, ((Phase, Generation), Instant)>,
     pub(crate) actions: VecDeque<Action>,
     owner: bool,
-    leaving: Option<Instant>,
+    pub(crate) leaving: Option<Instant>,
     /// It leaves without waiting for others any more.
     hasty: bool,
     pub(crate) ended: bool,
@@ -86,13 +84,11 @@ impl Node {
     pub fn new(settings: Settings, now: Instant) -> Self {
         let Settings { agreement, services, names } = settings;
         let (me, deadline) = (agreement.me, agreement.deadline());
-        let (voters, witnesses) = (agreement.voters, agreement.witnesses);
+        let witnesses = agreement.charter.configuration.witnesses;
         let slice = agreement.limits.slice.clamp(1, SLICE_MAX);
         let mut node = Self {
             me,
             names,
-            voters,
-            witnesses,
             deadline,
             agreement: Agreement::new(agreement, now),
             membership: Membership::new(),
@@ -213,6 +209,22 @@ impl Node {
         self.settle(now);
     }
 
+    /// Answer to [`Action::StoreConfiguration`].
+    pub fn handle_configuration_stored(&mut self, now: Instant, edition: Edition) {
+        self.agreement.handle_configuration_stored(now, edition);
+        self.settle(now);
+    }
+
+    /// The highest feature level that a life's release understands; each of its frames says so.
+    pub fn handle_level(&mut self, life: Life, level: u16) {
+        self.agreement.handle_level(life, level);
+    }
+
+    /// The names of the nodes by the configuration that [`Action::Configured`] told of.
+    pub fn handle_names(&mut self, names: Names) {
+        self.names = names;
+    }
+
     /// The drivers did a job, or found something dead.
     pub fn handle_outcome(&mut self, now: Instant, outcome: &Outcome) {
         if outcome.result == driver::Done::Started {
@@ -319,7 +331,7 @@ impl Node {
         self.lease.holds(now, self.own_member().map(|m| m.stint).unwrap_or_default())
     }
 
-    fn settle(&mut self, now: Instant) {
+    pub(crate) fn settle(&mut self, now: Instant) {
         for _ in 0..ROUNDS_MAX {
             self.take(now);
             self.follow(now);
@@ -358,6 +370,9 @@ impl Node {
                 agreement::Action::StoreEra { era } => {
                     self.actions.push_back(Action::StoreEra { era });
                 }
+                agreement::Action::StoreConfiguration { charter } => {
+                    self.actions.push_back(Action::StoreConfiguration { charter });
+                }
                 agreement::Action::Committed { op, entry } => self.commit(now, op, &entry),
                 agreement::Action::Snapshot { op } => self.take_snapshot(now, op),
                 agreement::Action::Install { op, slices } => self.install(now, op, &slices),
@@ -374,6 +389,11 @@ impl Node {
                     self.ended = true;
                     self.follow(now);
                     self.actions.push_back(Action::SaidOff);
+                }
+                agreement::Action::Outdated { level } => {
+                    self.ended = true;
+                    self.follow(now);
+                    self.actions.push_back(Action::Outdated { level });
                 }
                 agreement::Action::Renumber { above } => {
                     self.actions.push_back(Action::Renumber { above });
@@ -409,6 +429,9 @@ impl Node {
         }
         for id in &applied.changed {
             self.note_change(now, *id);
+        }
+        if let EntryKind::Configure { configuration } = &entry.kind {
+            self.configured(now, op, configuration);
         }
         self.answer(op, entry, &applied);
     }

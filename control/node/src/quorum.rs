@@ -13,12 +13,12 @@ impl Node {
     pub fn quorum(&self) -> Quorum {
         let votes = Votes {
             me: self.me.node,
-            voters: self.voters,
+            voters: self.voters(),
             heard: self.peers.heard(),
             given: self.given(),
             member: self.own_member().is_some(),
         };
-        let hindrance = self.agreement.waiting().map(|w| words(&w, self.voters, &self.names));
+        let hindrance = self.agreement.waiting().map(|w| words(&w, self.voters(), &self.names));
         Quorum::count(&votes, hindrance, &self.names)
     }
 
@@ -40,8 +40,9 @@ fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
             absent(fresh)
         ),
         Waiting::LivesEnded { ended, need } => format!(
-            "a majority of lives with a vote has ended ({}): the cluster starts anew when {need} \
-             voters have restarted",
+            "a majority of lives with a vote has ended ({}): what only they had agreed is lost, and nothing can be agreed \
+             any more; the cluster starts anew when {need} voters have restarted (`ng cluster override` for those that \
+             cannot)",
             names.list(ended.iter())
         ),
         Waiting::Evidence { about } => {

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use services::{Body, client_of};
-use wire::{ClientId, Life, NodeId, Seq};
+use wire::{ClientId, Configuration, Life, NodeId, Seq};
 
 /// Most callers that wait at a time: a window of probes, and the operator's orders.
 pub const CALLERS_MAX: usize = 80;
@@ -34,6 +34,7 @@ pub struct Requests {
     waiting: VecDeque<(Arc<[u8]>, Option<Caller>)>,
     numbered: BTreeMap<Seq, Option<Caller>>,
     fences: Vec<(NodeId, Caller)>,
+    configurations: Vec<(Arc<Configuration>, Caller)>,
     dropped: u64,
 }
 
@@ -47,6 +48,7 @@ impl Requests {
             waiting: VecDeque::new(),
             numbered: BTreeMap::new(),
             fences: Vec::new(),
+            configurations: Vec::new(),
             dropped: 0,
         }
     }
@@ -75,6 +77,25 @@ impl Requests {
         let caller = self.caller(now, tag)?;
         self.fences.push((node, caller));
         Ok(())
+    }
+    /// A caller waits for a configuration to be agreed.
+    pub fn await_configuration(
+        &mut self,
+        now: Instant,
+        tag: u64,
+        wanted: Arc<Configuration>,
+    ) -> Result<(), CommandRefused> {
+        let caller = self.caller(now, tag)?;
+        self.configurations.push((wanted, caller));
+        Ok(())
+    }
+    /// A configuration is committed: the tags of those that wait for its version, and whether it is theirs.
+    pub fn configured(&mut self, agreed: &Configuration) -> Vec<(u64, bool)> {
+        let due = |wanted: &Configuration| wanted.version <= agreed.version;
+        let tags = self.configurations.iter().filter(|(wanted, _)| due(wanted));
+        let tags = tags.map(|(wanted, c)| (c.tag, **wanted == *agreed)).collect();
+        self.configurations.retain(|(wanted, _)| !due(wanted));
+        tags
     }
     /// Offers the next waiting request; `take` says whether it was taken. True if it was.
     pub fn offer(&mut self, take: impl FnOnce(ClientId, Seq, Arc<[u8]>) -> bool) -> bool {
@@ -123,6 +144,9 @@ impl Requests {
         self.waiting.iter_mut().for_each(|(_, caller)| expire(caller));
         tags.extend(self.fences.iter().filter(|(_, c)| now >= c.until).map(|(_, c)| c.tag));
         self.fences.retain(|(_, c)| now < c.until);
+        let late = self.configurations.iter().filter(|(_, c)| now >= c.until);
+        tags.extend(late.map(|(_, c)| c.tag));
+        self.configurations.retain(|(_, c)| now < c.until);
         tags
     }
     /// When the next caller gives up.
@@ -150,7 +174,8 @@ impl Requests {
     fn callers(&self) -> impl Iterator<Item = Caller> + '_ {
         let fences = self.fences.iter().map(|(_, c)| *c);
         let waiting = self.waiting.iter().filter_map(|(_, c)| *c);
-        self.numbered.values().copied().flatten().chain(waiting).chain(fences)
+        let configurations = self.configurations.iter().map(|(_, c)| *c);
+        self.numbered.values().copied().flatten().chain(waiting).chain(fences).chain(configurations)
     }
     fn push(&mut self, body: Vec<u8>, caller: Option<Caller>) {
         if self.waiting.len() >= WAITING_MAX {

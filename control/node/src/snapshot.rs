@@ -43,6 +43,8 @@ impl Node {
             self.actions.push_back(Action::Unreadable { op });
             return;
         }
+        let agreed = Arc::clone(self.agreement.roster().configuration());
+        self.follow_configuration(&agreed);
         self.tell_view();
         self.timelines.installed(now, &self.membership);
         for tag in self.requests.installed(self.agreement.applied(self.requests.client())) {
@@ -92,7 +94,8 @@ mod tests {
     use services::{Body, Placement, Report, ResourceSpec, ServiceSpec, client_of};
     use wire::entry::{FenceProof, RemovalCause};
     use wire::{
-        Entry, EntryKind, Generation, Incarnation, Life, NodeId, Op, Seq, ServiceId, Stint, Term,
+        Charter, Configuration, Entry, EntryKind, Generation, Incarnation, Life, NodeId, NodeSet,
+        Op, Seq, ServiceId, Stint, Term,
     };
 
     fn id(n: u8) -> NodeId {
@@ -110,8 +113,7 @@ mod tests {
     fn node() -> Node {
         let agreement = agreement::Settings {
             me: Life { node: id(3), incarnation: Incarnation(9) },
-            voters: [1, 2, 3].map(id).into_iter().collect(),
-            witnesses: wire::NodeSet::EMPTY,
+            charter: Charter::plain([1, 2, 3].map(id).into_iter().collect(), NodeSet::EMPTY),
             interval: Duration::from_millis(10),
             misses: 3,
             longest: Duration::ZERO,
@@ -194,14 +196,24 @@ mod tests {
             2 => admit,
             1 => fenced,
             1 => Just(EntryKind::Noop),
-            1 => (1..3_u32, 0..4_u8).prop_map(|(era, admits)| EntryKind::Cold { era, admits }),
+            1 => (1..3_u32, 0..4_u8).prop_map(|(era, admits)| cold(era, admits)),
+            1 => (0..9_u128, 0..9_u128).prop_map(|(nodes, witnesses)| EntryKind::Configure {
+                configuration: Arc::new(Configuration::plain(NodeSet(nodes), NodeSet(witnesses))),
+            }),
         ]
+    }
+
+    fn cold(era: u32, admits: u8) -> EntryKind {
+        let (electorate, absent) = (NodeSet(7), NodeSet::EMPTY);
+        EntryKind::Cold { era, admits, version: 0, electorate, absent }
     }
 
     /// The beginning of an era, so that arbitrary entries find something to act on.
     fn batch() -> Vec<EntryKind> {
         let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
-        vec![EntryKind::Cold { era: 1, admits: 3 }, admit(1), admit(2), admit(3)]
+        let configuration = Arc::new(Configuration::plain(NodeSet(7), NodeSet::EMPTY));
+        let configure = EntryKind::Configure { configuration };
+        vec![cold(1, 3), admit(1), admit(2), admit(3), configure]
     }
 
     proptest! {

@@ -208,8 +208,8 @@ impl Node {
         let life = admitted.max(self.peers.newest(node)).max(own);
         MemberStatus {
             node,
-            witness: self.witnesses.contains(node),
-            voter: self.voters.contains(node) && admitted.is_some() && admitted == life,
+            witness: self.witnesses().contains(node),
+            voter: self.voters().contains(node) && admitted.is_some() && admitted == life,
             state,
             life,
             stint: member.map(|m| m.stint),

@@ -13,7 +13,11 @@ use node::{Action, Node};
 use services::{Placement, ResourceSpec, ServiceSpec};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, ServiceId, Term};
+use std::sync::Arc;
+use wire::{
+    Charter, Configuration, Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op,
+    ServiceId, Term,
+};
 
 /// Longest log of one era.
 const LOG_MAX: u64 = 40;
@@ -30,6 +34,20 @@ const VOTERS: [u8; 4] = [1, 2, 3, 6];
 #[must_use]
 pub fn id(n: u8) -> NodeId {
     NodeId::new(n).expect("a number of 1 to 128")
+}
+
+/// Six nodes, four of them voters.
+fn configuration(version: u32) -> Configuration {
+    let voters = VOTERS.into_iter().map(id).collect();
+    let nodes = (1..=6).map(id).collect();
+    Configuration { version, nodes, ..Configuration::plain(voters, [id(3)].into_iter().collect()) }
+}
+
+/// The first and the last entry of the batch that begins an era.
+fn batch(era: u32, admits: u8) -> (EntryKind, EntryKind) {
+    let (electorate, absent) = (VOTERS.into_iter().map(id).collect(), NodeSet::EMPTY);
+    let cold = EntryKind::Cold { era, admits, version: 0, electorate, absent };
+    (cold, EntryKind::Configure { configuration: Arc::new(configuration(1)) })
 }
 
 /// Settings of one life in a cluster of six nodes, four of them voters, and three services.
@@ -50,8 +68,7 @@ pub fn settings(me: Life) -> node::Settings {
     node::Settings {
         agreement: agreement::Settings {
             me,
-            voters: VOTERS.into_iter().map(id).collect(),
-            witnesses: [id(3)].into_iter().collect(),
+            charter: Charter::of_file(configuration(0)),
             interval: Duration::from_millis(10),
             misses: 3,
             rate_ppm: 1_000,
@@ -102,11 +119,12 @@ impl Applier {
 
     /// Performs what it wants, or a part of it later.
     fn perform(&mut self) {
-        let mut eras = Vec::new();
+        let (mut eras, mut charters) = (Vec::new(), Vec::new());
         while let Some(action) = self.node.poll_action() {
             match action {
                 Action::Freeze { node, stint } => self.frozen.push((node, stint)),
                 Action::StoreEra { era } => eras.push(era),
+                Action::StoreConfiguration { charter } => charters.push(charter.edition()),
                 _ => {}
             }
         }
@@ -118,6 +136,9 @@ impl Applier {
         }
         for era in eras {
             self.node.handle_era_stored(self.now, era);
+        }
+        for edition in charters {
+            self.node.handle_configuration_stored(self.now, edition);
         }
         while self.node.poll_action().is_some() {}
     }
@@ -191,9 +212,9 @@ fn log(c: &mut Choices<'_>, era: u32, first: bool) -> Vec<Entry> {
     let mut log = Vec::new();
     if !(first && c.chance(1, 6)) {
         let admits: NodeSet = (0..c.below(5)).map(|_| arbitrary::node(c)).collect();
-        let cold = EntryKind::Cold { era, admits: admits.len() as u8 };
+        let (cold, configure) = batch(era, admits.len() as u8);
         let admit = |node| EntryKind::Admit { node, incarnation: Incarnation(1) };
-        for kind in [cold].into_iter().chain(admits.iter().map(admit)) {
+        for kind in [cold].into_iter().chain(admits.iter().map(admit)).chain([configure]) {
             log.push(Entry { term: plain, level: 1, kind });
         }
     }
@@ -242,7 +263,7 @@ fn tell(applier: &mut Applier, era: u32, log: &[Entry], truth: &mut Truth) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::{Applier, Truth, id, primary, tell};
+    use super::{Applier, Truth, batch, id, primary, tell};
     use base::Prng;
     use wire::{Entry, EntryKind, Incarnation, Op, Term};
 
@@ -253,7 +274,8 @@ mod tests {
         let mut applier = Applier::new(5, &mut dice);
         let term = Term { era: 1, counter: 0, life: primary() };
         let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
-        let kinds = [EntryKind::Cold { era: 1, admits: 2 }, admit(1), admit(2), admit(4)];
+        let (cold, configure) = batch(1, 2);
+        let kinds = [cold, admit(1), admit(2), configure, admit(4)];
         let mut log: Vec<Entry> =
             kinds.into_iter().map(|kind| Entry { term, level: 1, kind }).collect();
         log.extend((0..20).map(|_| Entry { term, level: 1, kind: EntryKind::Noop }));

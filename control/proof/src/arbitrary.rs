@@ -4,12 +4,36 @@
 use crate::choices::Choices;
 use base::{Duration, Instant};
 use services::{Body, Report};
+use std::sync::Arc;
 use wire::entry::{FenceProof, RemovalCause};
 use wire::message::{Order, Suspicion};
 use wire::{
-    Beat, ClientId, Echo, EchoBody, Entry, EntryKind, Generation, Incarnation, Life, Message,
-    NodeId, Obituary, Op, Seq, ServiceId, Stint, Term,
+    Beat, Charter, ClientId, Configuration, Echo, EchoBody, Edition, Entry, EntryKind, Generation,
+    Incarnation, Life, Message, NodeId, NodeSet, Obituary, Op, Seq, ServiceId, Stint, Term,
 };
+
+/// A few nodes.
+fn nodes(c: &mut Choices<'_>) -> NodeSet {
+    (0..c.below(6)).map(|_| node(c)).collect()
+}
+
+/// What somebody may want.
+fn configuration(c: &mut Choices<'_>) -> Configuration {
+    Configuration {
+        version: c.below(8) as u32,
+        nodes: nodes(c),
+        interval_us: c.below(3) as u32 * 5_000,
+        level: c.below(3) as u16,
+        digest: c.below(2),
+        document: c.bytes(20).into(),
+        ..Configuration::plain(nodes(c), nodes(c))
+    }
+}
+
+/// Which charter somebody may hold.
+fn edition(c: &mut Choices<'_>, era: u32) -> Edition {
+    Edition { version: c.below(4) as u32, term: term(c, era), digest: c.below(2) }
+}
 
 /// The nodes that are spoken of most.
 const NODES_NEAR: u64 = 6;
@@ -108,7 +132,19 @@ pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
             let proof = proof.unwrap_or(FenceProof::Operator);
             EntryKind::Fenced { node, incarnation, proof }
         }
-        6 if c.chance(1, 4) => EntryKind::Cold { era, admits: c.below(129) as u8 },
+        6 if c.chance(1, 4) => EntryKind::Cold {
+            era,
+            admits: c.below(129) as u8,
+            version: c.below(4) as u32,
+            electorate: nodes(c),
+            absent: if c.chance(1, 2) { NodeSet::EMPTY } else { nodes(c) },
+        },
+        6 if c.chance(1, 2) => EntryKind::Configure { configuration: Arc::new(configuration(c)) },
+        6 => {
+            let Life { node, incarnation } = life(c);
+            let version = c.below(8) as u32;
+            EntryKind::Vote { version, node, incarnation, votes: c.chance(1, 2) }
+        }
         7 => {
             let (client, seq) = (ClientId(c.edge(64)), Seq(c.edge(64)));
             EntryKind::Request { client, seq, body: c.bytes(40).into() }
@@ -175,15 +211,27 @@ pub fn message(c: &mut Choices<'_>, era: u32, about: u64) -> Message {
             prev_term: self::term(c, era),
             tail: entries(c, era, prev_op),
         },
-        11 => Message::Join { removed_at: prev_op, op: op(c, about), fresh: c.chance(1, 2), era },
+        11 => Message::Join {
+            removed_at: prev_op,
+            op: op(c, about),
+            fresh: c.chance(1, 2),
+            era,
+            edition: edition(c, era),
+        },
         12 => Message::Stale { node: node(c), highest: incarnation(c) },
         13 => {
             let (client, seq, first) = (ClientId(c.edge(64)), Seq(c.edge(64)), Seq(c.edge(64)));
             Message::Request { client, seq, first, body: body(c).encode().into() }
         }
-        14 => match c.below(3) {
-            0 => Message::ColdRequest { term },
-            1 => Message::ColdPromise { term },
+        14 => match c.below(5) {
+            0 => Message::ColdRequest { term, edition: edition(c, era) },
+            1 => Message::ColdPromise { term, edition: edition(c, era) },
+            2 => Message::Configure { configuration: Arc::new(configuration(c)) },
+            3 => {
+                let (version, electorate) = (c.below(8) as u32, nodes(c));
+                let configuration = Arc::new(configuration(c));
+                Message::Charter { charter: Charter { version, term, electorate, configuration } }
+            }
             _ => Message::ColdRelease { term },
         },
         15 => {

@@ -22,6 +22,8 @@ pub struct Scene<'a> {
     pub membership: &'a Membership,
     /// Voters that own nothing.
     pub witnesses: NodeSet,
+    /// Who is configured: a member that is not any more is about to leave.
+    pub configured: NodeSet,
     /// Members that are about to end, with the stint in which they said so.
     pub leaving: &'a BTreeMap<NodeId, Stint>,
     /// Nodes on which nothing of an earlier era can run.
@@ -81,7 +83,7 @@ pub fn bar(state: &ServiceState, scene: &Scene<'_>, node: NodeId) -> Option<Bar>
         Some(Bar::Witness)
     } else if state.failures.contains_key(&node) {
         Some(Bar::Failed)
-    } else if scene.leaving.get(&node) == Some(&member.stint) {
+    } else if scene.leaving.get(&node) == Some(&member.stint) || !scene.configured.contains(node) {
         Some(Bar::Leaving)
     } else {
         None

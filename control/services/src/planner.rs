@@ -85,7 +85,8 @@ pub(crate) struct Service {
 #[derive(Clone, Debug)]
 pub struct Planner {
     pub(crate) services: Vec<Service>,
-    witnesses: NodeSet,
+    pub(crate) witnesses: NodeSet,
+    pub(crate) configured: NodeSet,
     pub(crate) leaving: BTreeMap<NodeId, Stint>,
     pub(crate) clean: NodeSet,
     pub(crate) ungated: BTreeMap<NodeId, Stint>,
@@ -98,7 +99,9 @@ impl Planner {
         let service = |spec| Service { spec, state: ServiceState::at_era(0) };
         let services = specs.into_iter().map(service).collect();
         let (leaving, ungated) = (BTreeMap::new(), BTreeMap::new());
-        Self { services, witnesses, leaving, clean: NodeSet::EMPTY, ungated }
+        // Until a configuration is agreed nobody is a stranger.
+        let (configured, clean) = (NodeSet(u128::MAX), NodeSet::EMPTY);
+        Self { services, witnesses, configured, leaving, clean, ungated }
     }
 
     /// Applies one committed entry; `membership` has applied it already.
@@ -124,7 +127,11 @@ impl Planner {
             EntryKind::Request { client, body, .. } => {
                 Some(self.request(op, *client, body, membership))
             }
-            EntryKind::Noop => None,
+            EntryKind::Configure { configuration } => {
+                (self.witnesses, self.configured) = (configuration.witnesses, configuration.nodes);
+                None
+            }
+            EntryKind::Noop | EntryKind::Vote { .. } => None,
         };
         let changed =
             if membership.is_forming() { Vec::new() } else { self.settle(op, membership) };
@@ -144,7 +151,8 @@ impl Planner {
     #[must_use]
     pub const fn scene<'a>(&'a self, membership: &'a Membership) -> Scene<'a> {
         let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
-        Scene { membership, witnesses, leaving, clean, ungated: &self.ungated }
+        let configured = self.configured;
+        Scene { membership, witnesses, configured, leaving, clean, ungated: &self.ungated }
     }
     /// Members whose kernel gate is not whole, as they said themselves.
     pub fn ungated(&self) -> impl Iterator<Item = NodeId> {
@@ -374,7 +382,8 @@ impl Planner {
     /// Runs the plan for every service.
     fn settle(&mut self, op: Op, membership: &Membership) -> Vec<ServiceId> {
         let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
-        let scene = Scene { membership, witnesses, leaving, clean, ungated: &self.ungated };
+        let (configured, ungated) = (self.configured, &self.ungated);
+        let scene = Scene { membership, witnesses, configured, leaving, clean, ungated };
         let mut changed = Vec::new();
         for Service { spec, state } in &mut self.services {
             // A wish lasts while it can be met.

@@ -26,6 +26,8 @@ impl Planner {
         to.u8(VERSION);
         encode_stints(&self.leaving, to);
         to.nodes(self.clean);
+        to.nodes(self.witnesses);
+        to.nodes(self.configured);
         encode_stints(&self.ungated, to);
         to.u32(self.services.len() as u32);
         for (spec, state) in self.services() {
@@ -41,11 +43,14 @@ impl Planner {
         if from.u8()? != VERSION {
             return Err(Malformed::OutOfRange("version of a plan"));
         }
-        let (leaving, clean, ungated) = (decode_stints(from)?, from.nodes()?, decode_stints(from)?);
+        let (leaving, clean) = (decode_stints(from)?, from.nodes()?);
+        let (witnesses, configured) = (from.nodes()?, from.nodes()?);
+        let ungated = decode_stints(from)?;
         let count = from.count(usize::from(u16::MAX), "services")?;
         let state = |_| Ok((ServiceId(from.u16()?), ServiceState::decode(from)?));
         let mut states = (0..count).map(state).collect::<Read<BTreeMap<_, _>>>()?;
         (self.leaving, self.clean, self.ungated) = (leaving, clean, ungated);
+        (self.witnesses, self.configured) = (witnesses, configured);
         let mut changed = Vec::new();
         for service in &mut self.services {
             let state =

@@ -10,10 +10,11 @@ use ng_services::{
 };
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 use wire::entry::{FenceProof, RemovalCause};
 use wire::{
-    ClientId, Entry, EntryKind, Generation, Incarnation, Life, NodeId, NodeSet, Op, Seq, ServiceId,
-    Term,
+    ClientId, Configuration, Entry, EntryKind, Generation, Incarnation, Life, NodeId, NodeSet, Op,
+    Seq, ServiceId, Term,
 };
 
 #[derive(Default)]
@@ -140,8 +141,14 @@ impl Scenario {
                 let era = self.membership.view().era + 1;
                 self.op = 0;
                 let admits = words.len() as u8 - 1;
-                self.apply(EntryKind::Cold { era, admits }, out);
+                let (electorate, absent) = (NodeSet(u128::MAX), NodeSet::EMPTY);
+                let cold = EntryKind::Cold { era, admits, version: 0, electorate, absent };
+                self.apply(cold, out);
                 words[1..].iter().for_each(|n| self.admit(n, out));
+                let configuration = Arc::new(Configuration::plain(electorate, self.witnesses));
+                // At the op of the last Admit: the files count without it.
+                self.op -= 1;
+                self.apply(EntryKind::Configure { configuration }, out);
             }
             "restart" => {
                 let node = self.node(words[1]);

@@ -9,10 +9,11 @@ use ng_services::{
 };
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use wire::entry::{FenceProof, RemovalCause};
 use wire::{
-    Entry, EntryKind, Generation, Incarnation, Life, NodeId, NodeSet, Op, Seq, ServiceId, Stint,
-    Term,
+    Configuration, Entry, EntryKind, Generation, Incarnation, Life, NodeId, NodeSet, Op, Seq,
+    ServiceId, Stint, Term,
 };
 
 const WITNESS: u8 = 4;
@@ -121,10 +122,15 @@ impl Log {
                 let era = self.membership.view().era + 1;
                 (self.op, self.fenced) = (0, (0, None));
                 self.tenures.clear();
-                self.apply(EntryKind::Cold { era, admits: members.len() as u8 });
+                let admits = members.len() as u8;
+                let (electorate, absent) = (NodeSet(15), NodeSet::EMPTY);
+                self.apply(EntryKind::Cold { era, admits, version: 0, electorate, absent });
                 for n in members {
                     self.admit(n, true);
                 }
+                let witnesses = [id(WITNESS)].into_iter().collect();
+                let configuration = Arc::new(Configuration::plain(electorate, witnesses));
+                self.apply(EntryKind::Configure { configuration });
             }
             Step::Admit { node, newer } => self.admit(*node, *newer),
             Step::Remove { node, wrong_stint } => self.remove(*node, *wrong_stint),

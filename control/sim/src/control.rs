@@ -13,7 +13,8 @@ use node::{Action, Command, CommandDone, CommandRefused, GateState, Node};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use wire::{
-    Incarnation, Life, Message, NodeId, NodeSet, Op, Reject, Replay, Seq, ServiceId, Stint,
+    Charter, Configuration, Edition, Incarnation, Life, Message, NodeId, NodeSet, Op, Reject,
+    Replay, Seq, ServiceId, Stint,
 };
 
 /// Messages that wait in the sockets; what comes then is lost.
@@ -30,6 +31,10 @@ pub enum ControlOut {
     Obituary(Seq, Stint),
     /// Stores the era durably and comes back with it.
     Store(u32),
+    /// Stores the charter durably and comes back with its edition.
+    StoreCharter(Charter),
+    /// This node is configured no more: it leaves and stays away.
+    Dropped,
     /// Hands a job to the drivers.
     Run(Job),
     /// The answer to a command.
@@ -46,6 +51,7 @@ pub enum ControlOut {
 #[derive(Clone, Copy, Debug)]
 enum Word {
     Voters(NodeSet),
+    VotersNext(NodeSet),
     Roster(NodeId, Incarnation),
     Given(NodeSet),
     PeerStint(NodeId, Stint),
@@ -77,7 +83,10 @@ pub struct Control {
     ring: VecDeque<Event>,
     outcomes: VecDeque<Outcome>,
     stored: VecDeque<u32>,
+    charters: VecDeque<Edition>,
     commands: VecDeque<(u64, Command)>,
+    reforms: VecDeque<(u64, Configuration)>,
+    overrides: VecDeque<(u64, NodeSet)>,
     words: VecDeque<Word>,
     /// What the edge sees of the gate, if that has changed.
     gate: Option<GateState>,
@@ -115,7 +124,10 @@ impl Control {
             ring: VecDeque::new(),
             outcomes: VecDeque::new(),
             stored: VecDeque::new(),
+            charters: VecDeque::new(),
             commands: VecDeque::new(),
+            reforms: VecDeque::new(),
+            overrides: VecDeque::new(),
             words: VecDeque::new(),
             gate: None,
             seq: 0,
@@ -151,6 +163,18 @@ impl Control {
     /// The era is on the disk.
     pub fn stored(&mut self, era: u32) {
         self.stored.push_back(era);
+    }
+    /// The charter is on the disk.
+    pub fn stored_charter(&mut self, edition: Edition) {
+        self.charters.push_back(edition);
+    }
+    /// The operator wants another configuration; its version is that in force, and one.
+    pub fn reform(&mut self, tag: u64, wanted: Configuration) {
+        self.reforms.push_back((tag, wanted));
+    }
+    /// The operator asserts that voters are off for good.
+    pub fn override_start(&mut self, tag: u64, absent: NodeSet) {
+        self.overrides.push_back((tag, absent));
     }
     /// The operator orders something.
     pub fn command(&mut self, tag: u64, command: Command) {
@@ -263,6 +287,16 @@ impl Control {
         while let Some(era) = self.stored.pop_front() {
             self.node.handle_era_stored(now, era);
         }
+        while let Some(edition) = self.charters.pop_front() {
+            self.node.handle_configuration_stored(now, edition);
+        }
+        while let Some((tag, wanted)) = self.reforms.pop_front() {
+            let version = self.node.agreement().roster().version().saturating_add(1);
+            self.node.handle_configure(now, tag, Configuration { version, ..wanted });
+        }
+        while let Some((tag, absent)) = self.overrides.pop_front() {
+            self.node.handle_override(now, tag, absent);
+        }
         while let Some(outcome) = self.outcomes.pop_front() {
             self.node.handle_outcome(now, &outcome);
         }
@@ -336,6 +370,13 @@ impl Control {
                 gate.reopen();
             }
             Action::StoreEra { era } => out.push(ControlOut::Store(era)),
+            Action::StoreConfiguration { charter } => out.push(ControlOut::StoreCharter(charter)),
+            Action::Configured(_) => {}
+            Action::Dropped => {
+                out.push(ControlOut::Dropped);
+                self.leave(now);
+            }
+            Action::Outdated { .. } => self.leave(now),
             Action::Publish(roster) => self.publish(&roster),
             Action::SaidOff => {
                 out.push(ControlOut::End(self.me.incarnation));
@@ -363,6 +404,7 @@ impl Control {
     fn publish(&mut self, roster: &Roster) {
         self.words.push_back(Word::Given(roster.void()));
         self.words.push_back(Word::Voters(roster.voters));
+        self.words.push_back(Word::VotersNext(roster.next.unwrap_or_default()));
         for node in self.nodes.iter() {
             let seat = roster.seat(node);
             let incarnation = seat.map_or(Incarnation(0), |seat| seat.incarnation);
@@ -378,6 +420,7 @@ fn store(board: &Board, gate: &Gate, word: Word) {
     match word {
         Word::Given(given) => board.set_given(given),
         Word::Voters(voters) => board.set_voters(voters),
+        Word::VotersNext(voters) => board.set_voters_next(voters),
         Word::Roster(node, incarnation) => board.set_roster(node, incarnation),
         Word::PeerStint(node, stint) => board.set_peer_stint(node, stint),
         Word::OwnStint(stint) => {

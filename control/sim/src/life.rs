@@ -9,7 +9,7 @@ use crate::world::{What, World, draw_clock};
 use base::Duration;
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{Life, NodeId, Nonce, Stream};
+use wire::{Charter, Life, NodeId, Nonce, Stream};
 
 /// How long a stop in good order may take.
 const PATIENCE: Duration = Duration::from_millis(3_000);
@@ -131,8 +131,7 @@ impl World {
         let forget = shape.sabotage == Some(Sabotage::ForgetEra);
         let agreement = agreement::Settings {
             me: life,
-            voters: shape.voters,
-            witnesses: shape.witnesses,
+            charter: machine.charter.clone().unwrap_or_else(|| Charter::of_file(shape.file())),
             interval: timing.interval,
             misses: timing.misses,
             longest: shape.deadline(),

@@ -94,7 +94,11 @@ impl World {
             let promised = checkers.promise.promised_to(term);
             let base = (log.base(), log.term_at(log.base()).unwrap_or(Term::NONE));
             found = checkers.log.became_primary(life, term, base, |op| log.get(op));
-            let by = log::Elected { life, term, commit: agreement.commit() };
+            let electorate = match log.get(Op(1)).map(|entry| &entry.kind) {
+                Some(EntryKind::Cold { electorate, .. }) => *electorate,
+                _ => agreement.roster().voters,
+            };
+            let by = log::Elected { life, term, commit: agreement.commit(), electorate };
             found = found.and_then(|()| checkers.log.elected(&by, &promised));
             news.push((Op::ZERO, EntryKind::Noop));
         }

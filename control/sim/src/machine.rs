@@ -10,7 +10,7 @@ use crate::shape::Timing;
 use base::{Duration, Instant};
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{Generation, Incarnation, Life, NodeId, Nonce};
+use wire::{Charter, Generation, Incarnation, Life, NodeId, Nonce};
 
 /// A process: its actor, when it will run, and until when it cannot.
 #[derive(Debug)]
@@ -100,6 +100,8 @@ pub struct Machine {
     pub incarnation: u32,
     /// Durable: the highest era promised (R-ERA).
     pub era: u32,
+    /// Durable: what was stored of the agreed configuration (R-CONF-DURABLE).
+    pub charter: Option<Charter>,
     /// Somebody restarts the daemons when they end.
     pub wanted: bool,
     /// Counts starts and power losses, so that a start that was under way can be forgotten.
@@ -122,6 +124,7 @@ impl Machine {
             timing,
             incarnation: 0,
             era: 0,
+            charter: None,
             wanted: false,
             boot: 0,
             daemons: None,

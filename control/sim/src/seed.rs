@@ -279,7 +279,8 @@ fn trouble(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     for node in world.ailing() {
         world.cut(node);
     }
-    let mut spare = if stay_down { nodes.len() - world.shape.majority() } else { 0 };
+    // Whose votes are to follow a change must be here.
+    let mut spare = if stay_down && !world.shape.reforms { (nodes.len() - 1) / 2 } else { 0 };
     for node in nodes {
         let up = world.machines.get(&node).is_some_and(|m| m.is_up() || m.wanted);
         if !up && spare > 0 {

@@ -8,7 +8,7 @@ use base::Duration;
 use driver::FencePolicy;
 use membership::Names;
 use services::{Placement, ResourceSpec, ServiceSpec};
-use wire::{NodeId, NodeSet, ServiceId};
+use wire::{Configuration, NodeId, NodeSet, ServiceId};
 
 /// A rule of the world that is broken on purpose, to see the checkers bite.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,12 +62,18 @@ impl Timing {
 /// One cluster.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// The configured nodes.
+    /// All machines that there are.
     pub nodes: NodeSet,
-    /// Those of them whose votes count.
-    pub voters: NodeSet,
-    /// Those of them that own nothing.
+    /// Those of them that own nothing, by the file that all begin with.
     pub witnesses: NodeSet,
+    /// Those of them that the file configures.
+    pub configured: NodeSet,
+    /// Those of them that have a vote by the file.
+    pub voters: NodeSet,
+    /// The operator changes who is configured and who votes.
+    pub reforms: bool,
+    /// Longest time that the disk takes to store a charter.
+    pub store_max: Duration,
     /// Links.
     pub links: u8,
     /// Heartbeat interval.
@@ -123,8 +129,11 @@ impl Shape {
     pub fn calm(n: u8) -> Self {
         Self {
             nodes: (1..=n).map(id).collect(),
-            voters: (1..=n).map(id).collect(),
             witnesses: NodeSet::EMPTY,
+            configured: (1..=n).map(id).collect(),
+            voters: (1..=n).map(id).collect(),
+            reforms: false,
+            store_max: Duration::from_millis(3),
             links: 2,
             interval: Duration::from_millis(10),
             misses: 3,
@@ -184,10 +193,16 @@ impl Shape {
     pub fn deadline(&self) -> Duration {
         self.timings().map(Timing::deadline).max().unwrap_or_default()
     }
-    /// How many votes decide.
+    /// What the file says.
     #[must_use]
-    pub const fn majority(&self) -> usize {
-        self.voters.len() / 2 + 1
+    pub fn file(&self) -> Configuration {
+        Configuration {
+            nodes: self.configured,
+            // Each node has its own interval: a configuration changes none here.
+            interval_us: 0,
+            misses: 0,
+            ..Configuration::plain(self.voters, self.witnesses)
+        }
     }
     /// The names of the nodes.
     #[must_use]

@@ -17,7 +17,8 @@ use driver::{Done, Outcome};
 use heartbeat::Board;
 use std::rc::Rc;
 use wire::{
-    EntryKind, Header, Kind, Life, LinkId, Message, NodeId, Obituary, Seq, ServiceId, Stream,
+    Charter, EntryKind, Header, Kind, Life, LinkId, Message, NodeId, Obituary, Op, Seq, ServiceId,
+    Stream,
 };
 
 /// Damaged bytes passed their check.
@@ -204,6 +205,7 @@ impl World {
                 }
                 let found = self.checkers.promise.sent(life, &message);
                 self.keep(found);
+                self.look_at_charter(life, &message);
                 self.note_proposals(life, &message);
                 let to = match to {
                     Destination::All => self.others(life.node),
@@ -225,6 +227,17 @@ impl World {
             ControlOut::Store(era) => {
                 let delay = Duration(20_000 + self.dice.below(3_000_000));
                 self.queue.push(self.now.after(delay), What::Stored(life, era));
+            }
+            ControlOut::StoreCharter(charter) => {
+                let delay = Duration(20_000 + self.dice.below(self.shape.store_max.0));
+                self.queue.push(self.now.after(delay), What::StoredCharter(life, charter));
+            }
+            ControlOut::Dropped => {
+                self.tell(|| format!("{life:?} is configured no more: it leaves"));
+                self.checkers.needless.ends(self.now, life);
+                if let Some(machine) = self.machines.get_mut(&life.node) {
+                    machine.wanted = false;
+                }
             }
             ControlOut::Run(job) => {
                 self.tell(|| format!("{life:?} runs {job:?}"));
@@ -266,8 +279,16 @@ impl World {
 
     /// Removals that a primary tells of for the first time.
     fn note_proposals(&mut self, by: Life, message: &Message) {
-        let Message::Prepare { term, entries, .. } = message else { return };
-        for entry in entries.iter().filter(|_| term.life == by) {
+        let Message::Prepare { term, prev_op, entries, .. } = message else { return };
+        for (op, entry) in (prev_op.0 + 1..).zip(entries).filter(|_| term.life == by) {
+            let op = Op(op);
+            if let EntryKind::Vote { node, incarnation, votes: true, .. } = entry.kind
+                && entry.term == *term
+            {
+                let life = Life { node, incarnation };
+                let found = self.checkers.promise.gets_vote(by, life, *term, op);
+                self.keep(found);
+            }
             if let EntryKind::Remove { node, incarnation, stint, cause } = entry.kind {
                 let life = Life { node, incarnation };
                 self.checkers.needless.proposed(self.now, life, stint, cause);
@@ -332,6 +353,41 @@ impl World {
                 control.actor.stored(era);
                 self.wake_control_soon(life);
             }
+        }
+    }
+
+    pub(crate) fn stored_charter(&mut self, life: Life, charter: Charter) {
+        if let Some(machine) = self.machines.get_mut(&life.node)
+            && machine.life() == Some(life)
+        {
+            let edition = charter.edition();
+            machine.charter = Some(charter);
+            if let Some(control) = self.control_mut(life) {
+                control.actor.stored_charter(edition);
+                self.wake_control_soon(life);
+            }
+        }
+    }
+
+    /// R-CONF-DURABLE: who acknowledges an entry that makes a charter, and does not know it committed, has stored it.
+    fn look_at_charter(&mut self, life: Life, message: &Message) {
+        let Message::PrepareOk { op: acknowledged, .. } = message else { return };
+        let Some(machine) = self.machines.get(&life.node) else { return };
+        let Some(agreement) = machine.control().map(|c| c.node.agreement()) else { return };
+        let version = |kind: &EntryKind| match kind {
+            EntryKind::Configure { configuration } => Some(configuration.version),
+            EntryKind::Vote { version, .. } => Some(*version),
+            _ => None,
+        };
+        let stored = machine.charter.as_ref().map(|c| (c.version, c.term));
+        let open = agreement.log().after(agreement.commit());
+        let made = open.filter(|(op, _)| op <= acknowledged);
+        let lacking = made
+            .filter_map(|(_, entry)| Some((version(&entry.kind)?, entry.term)))
+            .find(|made| stored.is_none_or(|stored| stored < *made));
+        if let Some(made) = lacking {
+            let text = format!("{life:?} acknowledges {made:?} and has stored {stored:?}");
+            self.keep::<()>(Violation::found("R-CONF-DURABLE", text));
         }
     }
 

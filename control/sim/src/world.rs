@@ -17,7 +17,7 @@ use base::{Duration, Prng};
 use heartbeat::Event;
 use node::{Command, CommandDone, CommandRefused};
 use std::collections::BTreeMap;
-use wire::{Kind, Life, NodeId, ServiceId, Stream};
+use wire::{Charter, Configuration, Kind, Life, NodeId, NodeSet, ServiceId, Stream};
 
 /// Something to come.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) enum What {
     Ring(Life, Event),
     /// The era is on the disk.
     Stored(Life, u32),
+    /// The charter is on the disk.
+    StoredCharter(Life, Charter),
     /// A driver is done with its job.
     Driven(Life, ServiceId),
     /// Its outcome reaches control.
@@ -109,7 +111,6 @@ impl World {
         });
         let machines = machines.collect();
         let mut checkers = Checkers::default();
-        checkers.log.configure(shape.voters);
         checkers.needless.configure(&shape);
         let mut queue = Queue::new();
         queue.push(Real(0).after(shape.observe), What::Ask);
@@ -196,6 +197,30 @@ impl World {
         Some(tag)
     }
 
+    /// The operator wants another configuration, asking that node.
+    pub fn reform(&mut self, node: NodeId, wanted: Configuration) -> Option<u64> {
+        self.tags += 1;
+        let tag = self.tags;
+        let life = self.machines.get(&node)?.life()?;
+        self.tell(|| {
+            let (nodes, voters, witnesses) = (wanted.nodes, wanted.voters, wanted.witnesses);
+            format!("{life:?} is asked for {nodes:?}, voters {voters:?}, witnesses {witnesses:?}")
+        });
+        self.control_mut(life)?.actor.reform(tag, wanted);
+        self.wake_control(life, self.now);
+        Some(tag)
+    }
+    /// The operator says that voters are off for good, asking that node.
+    pub fn override_start(&mut self, node: NodeId, absent: NodeSet) -> Option<u64> {
+        self.tags += 1;
+        let tag = self.tags;
+        let life = self.machines.get(&node)?.life()?;
+        self.tell(|| format!("{life:?} is told that {absent:?} are off for good"));
+        self.control_mut(life)?.actor.override_start(tag, absent);
+        self.wake_control(life, self.now);
+        Some(tag)
+    }
+
     pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
         if let Some(told) = self.told {
             told(&format!("{:>12} {}", format!("{:?}", self.now), line()));
@@ -231,6 +256,7 @@ impl World {
                 }
             }
             What::Stored(life, era) => self.stored(life, era),
+            What::StoredCharter(life, charter) => self.stored_charter(life, charter),
             What::Driven(life, service) => self.driven(life, service),
             What::Outcome(life, outcome) => {
                 if let Some(control) = self.control_mut(life) {

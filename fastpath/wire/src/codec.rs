@@ -156,6 +156,10 @@ impl<'a> Reader<'a> {
         raw.copy_from_slice(self.take(size_of::<u128>())?);
         Ok(NodeSet(u128::from_le_bytes(raw)))
     }
+    /// A stint.
+    pub fn stint(&mut self) -> Result<Stint, Malformed> {
+        Ok(Stint(self.u64()?))
+    }
     /// A flag: 0 or 1.
     pub fn flag(&mut self, field: &'static str) -> Result<bool, Malformed> {
         match self.u8()? {
@@ -163,10 +167,6 @@ impl<'a> Reader<'a> {
             1 => Ok(true),
             _ => Err(Malformed::OutOfRange(field)),
         }
-    }
-    /// A stint.
-    pub fn stint(&mut self) -> Result<Stint, Malformed> {
-        Ok(Stint(self.u64()?))
     }
     /// Succeeds only if nothing is left.
     pub const fn finish(&self) -> Result<(), Malformed> {

@@ -1,7 +1,8 @@
 //! Entries of the agreed log (PROTOCOL 1.3) and their bytes.
 
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{ClientId, Incarnation, NODES_MAX, NodeId, Seq, Stint, Term};
+use crate::configuration::Configuration;
+use crate::ids::{ClientId, Incarnation, NODES_MAX, NodeId, NodeSet, Seq, Stint, Term};
 use alloc::sync::Arc;
 
 /// Largest body of one request, in bytes. What does not fit a datagram travels by stream.
@@ -85,12 +86,35 @@ pub enum EntryKind {
         /// How that is known.
         proof: FenceProof,
     },
-    /// First entry of an era; the Admits of the promised lives follow in the same batch.
+    /// First entry of an era. In the same batch follow the Admits of the promised lives, a Fenced for each absent voter,
+    /// and the Configure that states the document again.
     Cold {
         /// The era.
         era: u32,
         /// How many Admits belong to the batch.
         admits: u8,
+        /// Version of the charter that the era rests on.
+        version: u32,
+        /// Whose votes count from here on.
+        electorate: NodeSet,
+        /// Voters that an operator asserted to be off; their votes were counted as given to begin the era.
+        absent: NodeSet,
+    },
+    /// States what is wanted. In force from the next entry on, except for votes.
+    Configure {
+        /// What.
+        configuration: Arc<Configuration>,
+    },
+    /// Gives or takes one vote, for all entries after this one.
+    Vote {
+        /// Version of the epoch that this makes.
+        version: u32,
+        /// The node.
+        node: NodeId,
+        /// The life that its slot has; given to another one it changes nothing but the version.
+        incarnation: Incarnation,
+        /// True if it votes from now on.
+        votes: bool,
     },
 }
 
@@ -102,6 +126,8 @@ mod tag {
     pub(super) const ADMIT: u8 = 4;
     pub(super) const FENCED: u8 = 5;
     pub(super) const COLD: u8 = 6;
+    pub(super) const CONFIGURE: u8 = 7;
+    pub(super) const VOTE: u8 = 8;
 }
 
 impl RemovalCause {
@@ -153,11 +179,15 @@ impl FenceProof {
 impl Entry {
     /// Bytes that [`Entry::encode`] writes before a request's body: term, level, tag, client, seq, length.
     pub(crate) const HEAD_MAX: usize = 13 + 2 + 1 + 8 + 8 + 4;
+    /// Bytes of a `Cold`: term, level, tag, era, admits, version, two sets.
+    const COLD: usize = 13 + 2 + 1 + 4 + 1 + 4 + 2 * 16;
     /// An upper bound of the encoded length, to cut messages without encoding twice.
     #[must_use]
     pub fn size(&self) -> usize {
         match &self.kind {
             EntryKind::Request { body, .. } => Self::HEAD_MAX + body.len(),
+            EntryKind::Configure { configuration } => Self::HEAD_MAX + configuration.size(),
+            EntryKind::Cold { .. } => Self::COLD,
             _ => Self::HEAD_MAX,
         }
     }
@@ -192,10 +222,24 @@ impl Entry {
                 to.u32(incarnation.0);
                 to.u8(proof.number());
             }
-            EntryKind::Cold { era, admits } => {
+            EntryKind::Cold { era, admits, version, electorate, absent } => {
                 to.u8(tag::COLD);
                 to.u32(*era);
                 to.u8(*admits);
+                to.u32(*version);
+                to.nodes(*electorate);
+                to.nodes(*absent);
+            }
+            EntryKind::Configure { configuration } => {
+                to.u8(tag::CONFIGURE);
+                configuration.encode(to);
+            }
+            EntryKind::Vote { version, node, incarnation, votes } => {
+                to.u8(tag::VOTE);
+                to.u32(*version);
+                to.node(*node);
+                to.u32(incarnation.0);
+                to.u8(u8::from(*votes));
             }
         }
     }
@@ -230,8 +274,18 @@ impl Entry {
                 if admits as usize > NODES_MAX {
                     return Err(Malformed::OutOfRange("admits of a cold start"));
                 }
-                EntryKind::Cold { era, admits }
+                let (version, electorate, absent) = (from.u32()?, from.nodes()?, from.nodes()?);
+                EntryKind::Cold { era, admits, version, electorate, absent }
             }
+            tag::CONFIGURE => {
+                EntryKind::Configure { configuration: Arc::new(Configuration::decode(from)?) }
+            }
+            tag::VOTE => EntryKind::Vote {
+                version: from.u32()?,
+                node: from.node()?,
+                incarnation: Incarnation(from.u32()?),
+                votes: from.flag("vote flag")?,
+            },
             _ => return Err(Malformed::OutOfRange("entry kind")),
         };
         Ok(Self { term, level, kind })

@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 /// First bytes of every frame.
 pub const MAGIC: [u8; 2] = *b"NG";
 /// Version of the bytes on the wire; a change of any layout is a new version.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 64;
 /// Bytes of the tag.

@@ -177,6 +177,28 @@ impl NodeSet {
     pub const fn remove(&mut self, node: NodeId) {
         self.0 &= !(1 << node.index());
     }
+    /// The same nodes and `node`.
+    #[must_use]
+    pub const fn with(mut self, node: NodeId) -> Self {
+        self.insert(node);
+        self
+    }
+    /// The same nodes but `node`.
+    #[must_use]
+    pub const fn without(mut self, node: NodeId) -> Self {
+        self.remove(node);
+        self
+    }
+    /// The nodes that are not in `other`.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+    /// The nodes of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
     /// Number of nodes.
     #[must_use]
     pub const fn len(self) -> usize {

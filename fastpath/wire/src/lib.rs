@@ -4,6 +4,7 @@
 //! * [`frame`]: header, tag, seal and open; [`replay`]: which frames are new; [`reject`]: why one was dropped.
 //! * [`beat`]: bodies of the fast path: beat, echo, obituary.
 //! * [`codec`]: bounded little-endian reader and writer; bad bytes are an error, never a panic.
+//! * [`configuration`]: what the cluster is to be, and what is in force of it.
 //! * [`entry`]: entries of the agreed log.
 //! * [`message`]: agreement messages.
 #![cfg_attr(not(test), no_std)]
@@ -13,6 +14,7 @@ extern crate alloc;
 
 pub mod beat;
 pub mod codec;
+pub mod configuration;
 pub mod entry;
 pub mod frame;
 pub mod ids;
@@ -22,6 +24,7 @@ pub mod reject;
 pub mod replay;
 
 pub use beat::{Beat, Echo, EchoBody, Obituary};
+pub use configuration::{Charter, Configuration, Edition};
 pub use entry::{Entry, EntryKind};
 pub use frame::{Header, Kind, Seal, Stream};
 pub use ids::{

@@ -1,6 +1,7 @@
 //! Agreement messages (PROTOCOL 2, 3, 6) and their bytes; each travels in one frame. WIRE.md has the table.
 
 use crate::codec::{Malformed, Reader, Writer};
+use crate::configuration::{Charter, Configuration, Edition};
 use crate::entry::{BODY_MAX, ENTRY_MIN, Entry};
 use crate::ids::{ClientId, Incarnation, Life, NODES_MAX, NodeId, Op, Seq, Stint, Term};
 use alloc::sync::Arc;
@@ -136,6 +137,8 @@ pub enum Message {
         fresh: bool,
         /// Highest era it knows or has promised, so that a cold start takes a new number (R-ERA).
         era: u32,
+        /// The charter that it holds durably.
+        edition: Edition,
     },
     /// A life higher than the frame's is known.
     Stale {
@@ -159,11 +162,15 @@ pub enum Message {
     ColdRequest {
         /// The era's first term.
         term: Term,
+        /// The charter that the era would rest on: promised only by who holds the same one.
+        edition: Edition,
     },
     /// A fresh life promises to begin that era.
     ColdPromise {
         /// The era's first term.
         term: Term,
+        /// The charter that it holds durably.
+        edition: Edition,
     },
     /// A candidate has given up this era: promises of it bind nobody any more.
     ColdRelease {
@@ -225,6 +232,16 @@ pub enum Message {
         /// Its bytes, at most [`SLICE_MAX`].
         bytes: Arc<[u8]>,
     },
+    /// A wanted configuration on its way to the primary.
+    Configure {
+        /// What is wanted; its version is one above that in force.
+        configuration: Arc<Configuration>,
+    },
+    /// A fresh life holds a later charter than another fresh life (R-CONF-DURABLE).
+    Charter {
+        /// It.
+        charter: Charter,
+    },
 }
 
 /// The numbers of the messages on the wire: never reused (WIRE.md).
@@ -248,6 +265,8 @@ mod tag {
     pub(super) const OFFER: u8 = 17;
     pub(super) const FETCH_SLICE: u8 = 18;
     pub(super) const SLICE: u8 = 19;
+    pub(super) const CONFIGURE: u8 = 20;
+    pub(super) const CHARTER: u8 = 21;
 }
 
 fn put_entries(to: &mut Writer, entries: &[Entry]) {
@@ -306,6 +325,8 @@ impl Message {
                 Self::Suspect { set, .. } => set.len() * Suspicion::LEN,
                 Self::Request { body, .. } => body.len(),
                 Self::Slice { bytes, .. } => bytes.len(),
+                Self::Configure { configuration } => configuration.size(),
+                Self::Charter { charter } => charter.configuration.size(),
                 Self::PrepareOk { .. }
                 | Self::Reject { .. }
                 | Self::Fetch { .. }
@@ -418,20 +439,27 @@ impl Message {
                 to.op(*from);
             }
             Self::PromiseRequest { term } => Self::encode_term(to, tag::PROMISE_REQUEST, *term),
-            Self::Join { removed_at, op, fresh, era } => {
+            Self::Join { removed_at, op, fresh, era, edition } => {
                 to.u8(tag::JOIN);
                 to.op(*removed_at);
                 to.op(*op);
                 to.flag(*fresh);
                 to.u32(*era);
+                edition.encode(to);
             }
             Self::Stale { node, highest } => {
                 to.u8(tag::STALE);
                 to.node(*node);
                 to.u32(highest.0);
             }
-            Self::ColdRequest { term } => Self::encode_term(to, tag::COLD_REQUEST, *term),
-            Self::ColdPromise { term } => Self::encode_term(to, tag::COLD_PROMISE, *term),
+            Self::ColdRequest { term, edition } => {
+                Self::encode_term(to, tag::COLD_REQUEST, *term);
+                edition.encode(to);
+            }
+            Self::ColdPromise { term, edition } => {
+                Self::encode_term(to, tag::COLD_PROMISE, *term);
+                edition.encode(to);
+            }
             Self::ColdRelease { term } => Self::encode_term(to, tag::COLD_RELEASE, *term),
             Self::Order { life, order } => {
                 to.u8(tag::ORDER);
@@ -455,6 +483,14 @@ impl Message {
                 to.op(*op);
                 to.term(*op_term);
                 to.u32(*index);
+            }
+            Self::Configure { configuration } => {
+                to.u8(tag::CONFIGURE);
+                configuration.encode(to);
+            }
+            Self::Charter { charter } => {
+                to.u8(tag::CHARTER);
+                charter.encode(to);
             }
             // Written by `encode`, which calls this for nothing of the kind.
             Self::Prepare { .. }
@@ -511,6 +547,7 @@ impl Message {
                 op: from.op()?,
                 fresh: from.flag("fresh flag")?,
                 era: from.u32()?,
+                edition: Edition::decode(from)?,
             },
             tag::STALE => Self::Stale { node: from.node()?, highest: Incarnation(from.u32()?) },
             tag::REQUEST => Self::Request {
@@ -519,13 +556,21 @@ impl Message {
                 first: Seq(from.u64()?),
                 body: from.bytes(BODY_MAX, "request body")?.into(),
             },
-            tag::COLD_REQUEST => Self::ColdRequest { term: from.term()? },
-            tag::COLD_PROMISE => Self::ColdPromise { term: from.term()? },
+            tag::COLD_REQUEST => {
+                Self::ColdRequest { term: from.term()?, edition: Edition::decode(from)? }
+            }
+            tag::COLD_PROMISE => {
+                Self::ColdPromise { term: from.term()?, edition: Edition::decode(from)? }
+            }
             tag::COLD_RELEASE => Self::ColdRelease { term: from.term()? },
             tag::ORDER => {
                 Self::Order { life: from.life()?, order: Order::from_number(from.u8()?)? }
             }
             tag::ENDED => Self::Ended { life: from.life()? },
+            tag::CONFIGURE => {
+                Self::Configure { configuration: Arc::new(Configuration::decode(from)?) }
+            }
+            tag::CHARTER => Self::Charter { charter: Charter::decode(from)? },
             tag::COMMITTED => Self::Committed {
                 prev_op: from.op()?,
                 prev_term: from.term()?,

@@ -4,10 +4,12 @@ use ng_wire::codec::{Malformed, Writer};
 use ng_wire::entry::{BODY_MAX, FenceProof, RemovalCause};
 use ng_wire::message::{DATAGRAM_MAX, MESSAGE_MAX, Order, Suspicion};
 use ng_wire::{
-    ClientId, Entry, EntryKind, Incarnation, Life, Message, NodeId, Op, Seq, Stint, Term,
+    Charter, ClientId, Configuration, Edition, Entry, EntryKind, Incarnation, Life, Message,
+    NodeId, NodeSet, Op, Seq, Stint, Term,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::sync::Arc;
 
 fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("1..=128")
@@ -31,12 +33,38 @@ fn entry(kind: EntryKind) -> Entry {
     Entry { term: term(), level: 1, kind }
 }
 
+fn edition() -> Edition {
+    Edition { version: 30, term: term(), digest: 0x3132_3334_3536_3738 }
+}
+
+fn configuration() -> Arc<Configuration> {
+    Arc::new(Configuration {
+        version: 31,
+        nodes: NodeSet(0x8000_0000_0000_0000_0000_0000_0000_0007),
+        voters: NodeSet(7),
+        witnesses: NodeSet(4),
+        interval_us: 10_000,
+        misses: 3,
+        level: 1,
+        digest: 0x3132_3334_3536_3738,
+        document: Arc::from(*b"doc"),
+    })
+}
+
 /// One of everything; its lines in testdata/messages.txt are the contract.
 fn samples() -> Vec<(&'static str, Message)> {
     let n5 = node(5);
     let i6 = Incarnation(6);
     let entries = vec![
-        entry(EntryKind::Cold { era: 1, admits: 2 }),
+        entry(EntryKind::Cold {
+            era: 1,
+            admits: 2,
+            version: 30,
+            electorate: NodeSet(7),
+            absent: NodeSet(4),
+        }),
+        entry(EntryKind::Configure { configuration: configuration() }),
+        entry(EntryKind::Vote { version: 32, node: n5, incarnation: i6, votes: true }),
         entry(EntryKind::Admit { node: n5, incarnation: i6 }),
         entry(EntryKind::Noop),
         entry(EntryKind::Request { client: ClientId(7), seq: Seq(8), body: vec![9, 10].into() }),
@@ -79,7 +107,16 @@ fn samples() -> Vec<(&'static str, Message)> {
                 tail: entries,
             },
         ),
-        ("join", Message::Join { removed_at: Op(11), op: Op(12), fresh: true, era: 1 }),
+        (
+            "join",
+            Message::Join {
+                removed_at: Op(11),
+                op: Op(12),
+                fresh: true,
+                era: 1,
+                edition: edition(),
+            },
+        ),
         ("stale", Message::Stale { node: n5, highest: i6 }),
         (
             "request",
@@ -90,8 +127,8 @@ fn samples() -> Vec<(&'static str, Message)> {
                 body: vec![9].into(),
             },
         ),
-        ("cold-request", Message::ColdRequest { term: term() }),
-        ("cold-promise", Message::ColdPromise { term: term() }),
+        ("cold-request", Message::ColdRequest { term: term(), edition: edition() }),
+        ("cold-promise", Message::ColdPromise { term: term(), edition: edition() }),
         ("cold-release", Message::ColdRelease { term: term() }),
         (
             "committed",
@@ -115,6 +152,18 @@ fn samples() -> Vec<(&'static str, Message)> {
                 op_term: term(),
                 index: 2,
                 bytes: [9, 10].as_slice().into(),
+            },
+        ),
+        ("configure", Message::Configure { configuration: configuration() }),
+        (
+            "charter",
+            Message::Charter {
+                charter: Charter {
+                    version: 33,
+                    term: term(),
+                    electorate: NodeSet(3),
+                    configuration: configuration(),
+                },
             },
         ),
     ]
@@ -165,7 +214,7 @@ fn a_list_longer_than_the_bytes_that_are_left_is_refused_before_anything_is_read
 
 #[test]
 fn the_largest_request_is_one_message_and_says_that_it_is_large() {
-    let body: std::sync::Arc<[u8]> = vec![3; BODY_MAX].into();
+    let body: Arc<[u8]> = vec![3; BODY_MAX].into();
     let (client, seq) = (ClientId(7), Seq(8));
     let request = entry(EntryKind::Request { client, seq, body: body.clone() });
     let (term, op) = (term(), Op(3));
@@ -261,8 +310,46 @@ fn any_kind() -> impl Strategy<Value = EntryKind> {
         (any_life(), prop_oneof![Just(FenceProof::Operator), Just(FenceProof::NewLife)]).prop_map(
             |(Life { node, incarnation }, proof)| EntryKind::Fenced { node, incarnation, proof }
         ),
-        (any::<u32>(), 0..=128_u8).prop_map(|(era, admits)| EntryKind::Cold { era, admits }),
+        (any::<[u32; 2]>(), 0..=128_u8, any::<[u128; 2]>()).prop_map(
+            |([era, version], admits, [electorate, absent])| EntryKind::Cold {
+                era,
+                admits,
+                version,
+                electorate: NodeSet(electorate),
+                absent: NodeSet(absent),
+            }
+        ),
+        any_configuration().prop_map(|c| EntryKind::Configure { configuration: Arc::new(c) }),
+        (any::<u32>(), any_life(), any::<bool>()).prop_map(|(version, l, votes)| EntryKind::Vote {
+            version,
+            node: l.node,
+            incarnation: l.incarnation,
+            votes
+        }),
     ]
+}
+
+fn any_configuration() -> impl Strategy<Value = Configuration> {
+    let numbers = (any::<[u32; 3]>(), any::<u16>(), any::<u64>());
+    (any::<[u128; 3]>(), numbers, vec(any::<u8>(), 0..64)).prop_map(
+        |(
+            [nodes, voters, witnesses],
+            ([version, interval_us, misses], level, digest),
+            document,
+        )| {
+            Configuration {
+                version,
+                nodes: NodeSet(nodes),
+                voters: NodeSet(voters),
+                witnesses: NodeSet(witnesses),
+                interval_us,
+                misses,
+                level,
+                digest,
+                document: document.into(),
+            }
+        },
+    )
 }
 
 fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
@@ -279,7 +366,7 @@ proptest! {
 
     #[test]
     fn a_known_kind_with_arbitrary_bytes_never_panics(
-        tag in 1..=19_u8, mut raw in vec(any::<u8>(), 0..200),
+        tag in 1..=21_u8, mut raw in vec(any::<u8>(), 0..200),
     ) {
         raw.insert(0, tag);
         let _ = Message::decode(&raw);

@@ -3,9 +3,13 @@
 use crate::pump::{Cluster, D, id};
 use base::{Duration, Instant, Prng};
 use ng_agreement::{Action, Agreement};
+use std::sync::Arc;
 use wire::entry::RemovalCause;
 use wire::message::{Order, Suspicion};
-use wire::{ClientId, Entry, EntryKind, Incarnation, Life, Message, Op, Seq, Stint, Term};
+use wire::{
+    Charter, ClientId, Configuration, Edition, Entry, EntryKind, Incarnation, Life, Message,
+    NodeSet, Op, Seq, Stint, Term,
+};
 
 /// Small numbers near what is in use, and now and then the largest.
 struct Garbage(Prng);
@@ -31,14 +35,27 @@ impl Garbage {
     }
     fn kind(&mut self) -> EntryKind {
         let Life { node, incarnation } = self.life();
-        match self.0.below(6) {
+        match self.0.below(8) {
             0 => EntryKind::Noop,
             1 => EntryKind::Request {
                 client: ClientId(self.number()),
                 seq: Seq(self.number()),
                 body: vec![1].into(),
             },
-            2 => EntryKind::Cold { era: self.short(), admits: self.0.below(129) as u8 },
+            2 => EntryKind::Cold {
+                era: self.short(),
+                admits: self.0.below(129) as u8,
+                version: self.short(),
+                electorate: self.nodes(),
+                absent: self.nodes(),
+            },
+            5 => EntryKind::Configure { configuration: Arc::new(self.configuration()) },
+            6 => EntryKind::Vote {
+                version: self.short(),
+                node,
+                incarnation,
+                votes: self.0.chance(1, 2),
+            },
             3 => EntryKind::Admit { node, incarnation },
             4 => {
                 let stint = Stint::of(1, self.op());
@@ -50,6 +67,20 @@ impl Garbage {
             }
         }
     }
+    fn nodes(&mut self) -> NodeSet {
+        NodeSet(u128::from(self.0.below(64)))
+    }
+    fn configuration(&mut self) -> Configuration {
+        Configuration {
+            version: self.short(),
+            nodes: self.nodes(),
+            interval_us: self.0.below(3) as u32 * 5_000,
+            ..Configuration::plain(self.nodes(), self.nodes())
+        }
+    }
+    fn edition(&mut self) -> Edition {
+        Edition { version: self.short(), term: self.term(), digest: self.0.below(2) }
+    }
     fn entries(&mut self) -> Vec<Entry> {
         let count = self.0.below(4);
         let entry = |g: &mut Self| Entry { term: g.term(), level: 1, kind: g.kind() };
@@ -57,7 +88,7 @@ impl Garbage {
     }
     fn message(&mut self) -> Message {
         let (term, op, prev_op) = (self.term(), self.op(), self.op());
-        match self.0.below(15) {
+        match self.0.below(17) {
             0 | 1 => Message::Prepare {
                 term,
                 prev_op,
@@ -84,15 +115,28 @@ impl Garbage {
                 prev_term: self.term(),
                 tail: self.entries(),
             },
-            8 => Message::Join { removed_at: op, op: prev_op, fresh: true, era: self.short() },
+            8 => Message::Join {
+                removed_at: op,
+                op: prev_op,
+                fresh: true,
+                era: self.short(),
+                edition: self.edition(),
+            },
             9 => Message::Stale { node: self.life().node, highest: Incarnation(1) },
             10 => {
                 let (client, seq, first) = (ClientId(1), Seq(self.number()), Seq(self.number()));
                 Message::Request { client, seq, first, body: Vec::new().into() }
             }
-            11 => Message::ColdRequest { term },
-            12 => Message::ColdPromise { term },
+            11 => Message::ColdRequest { term, edition: self.edition() },
+            12 => Message::ColdPromise { term, edition: self.edition() },
             13 => Message::ColdRelease { term },
+            14 => Message::Configure { configuration: Arc::new(self.configuration()) },
+            15 => {
+                let Edition { version, term, .. } = self.edition();
+                let configuration = Arc::new(self.configuration());
+                let electorate = self.nodes();
+                Message::Charter { charter: Charter { version, term, electorate, configuration } }
+            }
             _ if self.0.chance(1, 4) => Message::Ended { life: self.life() },
             _ if self.0.chance(1, 2) => {
                 Message::Committed { prev_op, prev_term: self.term(), entries: self.entries() }

@@ -12,3 +12,4 @@ mod returns;
 mod scripts;
 mod snapshots;
 mod starts;
+mod votes;

@@ -1,6 +1,6 @@
 //! A pair without a witness: both votes are needed, or evidence that the other life has ended (R-FENCE).
 
-use crate::pump::{Cluster, D, INTERVAL, id};
+use crate::pump::{Cluster, D, INTERVAL, edition, id};
 use ng_agreement::{Action, Agreement, FenceRefused, Roster, Status, Waiting};
 use wire::entry::{FenceProof, RemovalCause};
 use wire::message::Order;
@@ -377,7 +377,11 @@ fn both_said_to_be_off_the_first_goes_on_and_the_other_begins_again() {
     let two = second.life();
     let ended = |life| Message::Ended { life };
     c.heal();
-    c.forge(two, 1, Message::Join { removed_at: Op(0), op: Op(0), fresh: false, era: 1 });
+    c.forge(
+        two,
+        1,
+        Message::Join { removed_at: Op(0), op: Op(0), fresh: false, era: 1, edition: edition() },
+    );
     assert!(c.packets.iter().any(|p| p.to == id(2) && p.message == ended(two)));
     c.forge(two, 1, ended(one));
     assert_eq!(c.machines[&id(1)].ended, None, "the first in rank goes on");

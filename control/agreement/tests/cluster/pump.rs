@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::codec::{Reader, Writer};
 use wire::{
-    ClientId, Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Seq, Stint, Term,
+    Charter, ClientId, Edition, Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op,
+    Seq, Stint, Term,
 };
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
@@ -20,6 +21,11 @@ const STEP: Duration = Duration::from_micros(100);
 
 pub(crate) fn id(n: u8) -> NodeId {
     NodeId::new(n).unwrap()
+}
+
+/// Of a file that was never agreed.
+pub(crate) const fn edition() -> Edition {
+    Edition { version: 0, term: Term::NONE, digest: 0 }
 }
 
 /// One machine: what survives its lives, and the present life.
@@ -61,6 +67,21 @@ impl Machine {
         sent.sort_unstable();
         let needed = roster.majority();
         let renewed = sent.iter().rev().nth(needed - 1);
+        // R-LEASE-CONF: the same by the electorate of an appended Vote.
+        let next = roster.next.map(|voters| {
+            let own = voters.contains(self.life.node).then_some(now);
+            let echoed = self.echoes.iter().filter(|(node, (_, carried, by))| {
+                *carried == stint
+                    && voters.contains(**node)
+                    && roster.seat(**node).is_some_and(|seat| seat.life(**node) == *by)
+            });
+            let mut sent: Vec<Instant> = echoed.map(|(_, (sent, ..))| *sent).chain(own).collect();
+            sent.sort_unstable();
+            sent.iter().rev().nth(voters.len() / 2).copied()
+        });
+        if next.is_some_and(|renewed| renewed.is_none_or(|sent| now >= sent + L)) {
+            return false;
+        }
         self.closed != stint && renewed.is_some_and(|sent| now < *sent + L)
     }
 }
@@ -100,6 +121,14 @@ pub(crate) struct Cluster {
     eras: BTreeMap<NodeId, u32>,
     voters: NodeSet,
     witnesses: NodeSet,
+    /// What the file says, if not that all vote.
+    pub(crate) file: Option<Charter>,
+    /// Feature level of the release that is started.
+    pub(crate) level: u16,
+    /// What each node has stored of the configuration.
+    pub(crate) charters: BTreeMap<NodeId, Charter>,
+    /// Nodes whose disk does not answer, with what they were to store.
+    pub(crate) slow: BTreeMap<NodeId, Option<Charter>>,
     pub(crate) packets: Vec<Packet>,
     /// Directed links of the agreement that carry nothing.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
@@ -133,6 +162,10 @@ impl Cluster {
             eras: BTreeMap::new(),
             voters: (1..=n).map(id).collect(),
             witnesses: witnesses.iter().copied().map(id).collect(),
+            file: None,
+            level: 1,
+            charters: BTreeMap::new(),
+            slow: BTreeMap::new(),
             packets: Vec::new(),
             cut: BTreeSet::new(),
             deaf: BTreeSet::new(),
@@ -175,6 +208,13 @@ impl Cluster {
         self.prng.below(bound)
     }
 
+    /// What a node holds of the configuration.
+    pub(crate) fn charter(&self, node: NodeId) -> Charter {
+        let plain = || Charter::plain(self.voters, self.witnesses);
+        let file = self.file.clone().unwrap_or_else(plain);
+        self.charters.get(&node).cloned().unwrap_or(file)
+    }
+
     pub(crate) fn start(&mut self, n: u8) {
         let node = id(n);
         let incarnation = self.incarnations.entry(node).or_insert(0);
@@ -182,14 +222,13 @@ impl Cluster {
         let life = Life { node, incarnation: Incarnation(*incarnation) };
         let settings = Settings {
             me: life,
-            voters: self.voters,
-            witnesses: self.witnesses,
+            charter: self.charter(node),
             interval: INTERVAL,
             misses: 3,
             longest: D,
             rate_ppm: 1_000,
             era_promised: self.eras.get(&node).copied().unwrap_or(0),
-            level: 1,
+            level: self.level,
             limits: self.limits,
             #[cfg(feature = "mutations")]
             mutations: self.off.clone(),
@@ -210,6 +249,21 @@ impl Cluster {
         };
         self.machines.insert(node, machine);
         self.perform(node);
+    }
+
+    /// The disk of `n` answers what it was asked.
+    pub(crate) fn disk_answers(&mut self, n: u8) {
+        let waits = self.slow.get_mut(&id(n)).and_then(Option::take);
+        if let Some(charter) = waits {
+            let edition = charter.edition();
+            self.charters.insert(id(n), charter);
+            self.call(n, |a, now| a.handle_configuration_stored(now, edition));
+        }
+    }
+
+    /// The electorate of an appended Vote, as the board of `n` has it.
+    pub(crate) fn next_voters(&self, n: u8) -> Option<NodeSet> {
+        self.machines[&id(n)].roster.as_ref().and_then(|roster| roster.next)
     }
 
     /// Power off.
@@ -433,6 +487,15 @@ impl Cluster {
                     self.eras.insert(node, era);
                     machine.agreement.handle_era_stored(now, era);
                 }
+                Action::StoreConfiguration { charter } => {
+                    if let Some(waits) = self.slow.get_mut(&node) {
+                        *waits = Some(charter);
+                    } else {
+                        let edition = charter.edition();
+                        self.charters.insert(node, charter);
+                        machine.agreement.handle_configuration_stored(now, edition);
+                    }
+                }
                 Action::Publish(roster) => machine.roster = Some(roster),
                 Action::Snapshot { op } => {
                     assert_eq!(machine.committed.last().map(|(at, _)| *at), Some(op));
@@ -449,7 +512,10 @@ impl Cluster {
                     self.note_commit(node, op);
                 }
                 Action::Reflex { removed_at } => machine.reflexes.push(removed_at),
-                Action::Superseded { .. } | Action::Renumber { .. } | Action::SaidOff => {
+                Action::Superseded { .. }
+                | Action::Renumber { .. }
+                | Action::Outdated { .. }
+                | Action::SaidOff => {
                     machine.ended = Some(action);
                 }
             }

@@ -1,6 +1,6 @@
 //! Removal of members that are not the primary, and what it waits for (R-ACK, R-SELF, R-OBIT).
 
-use crate::pump::{Cluster, D, id};
+use crate::pump::{Cluster, D, edition, id};
 use base::Duration;
 use ng_agreement::FenceRefused;
 use wire::entry::{FenceProof, RemovalCause};
@@ -186,7 +186,17 @@ fn the_operators_word_is_not_taken_while_a_new_life_of_the_node_speaks() {
     assert_eq!(answer(&mut c), Ok(()));
     // Its fast path has not been heard yet: only this message tells of it.
     let new = Life { incarnation: Incarnation(dead.incarnation.0 + 1), ..dead };
-    c.forge(new, 1, Message::Join { removed_at: Op::ZERO, op: Op::ZERO, fresh: true, era: 0 });
+    c.forge(
+        new,
+        1,
+        Message::Join {
+            removed_at: Op::ZERO,
+            op: Op::ZERO,
+            fresh: true,
+            era: 0,
+            edition: edition(),
+        },
+    );
     assert_eq!(answer(&mut c), Err(FenceRefused::Heard));
     c.run(2 * D.millis() + 1);
     assert_eq!(answer(&mut c), Ok(()), "it is silent again");

@@ -1,6 +1,6 @@
 //! Lives that come back: new ones, and living ones that were removed (R-JOIN, R-STINT, R-ADMIT, R-VOTE).
 
-use crate::pump::{Cluster, id};
+use crate::pump::{Cluster, edition, id};
 use ng_agreement::{Action, Status, Waiting};
 use wire::{Incarnation, Message, Op, Stint};
 
@@ -75,7 +75,13 @@ fn a_removed_living_life_keeps_its_vote_and_does_not_lead() {
 #[test]
 fn an_old_join_admits_nobody() {
     let mut c = Cluster::running(3);
-    let join = |removed_at| Message::Join { removed_at, op: Op(9), fresh: false, era: 1 };
+    let join = |removed_at| Message::Join {
+        removed_at,
+        op: Op(9),
+        fresh: false,
+        era: 1,
+        edition: edition(),
+    };
     c.isolate(3);
     c.until("it is out", 100, |c| c.agreement(1).roster().members().count() == 2);
     let op = c.agreement(1).op();
@@ -98,7 +104,11 @@ fn frames_of_a_life_that_is_over_are_answered_and_dropped() {
     c.start(3);
     c.until("it is back", 100, Cluster::all_are_members);
     let op = c.agreement(1).op();
-    c.forge(old, 1, Message::Join { removed_at: Op(5), op, fresh: true, era: 9 });
+    c.forge(
+        old,
+        1,
+        Message::Join { removed_at: Op(5), op, fresh: true, era: 9, edition: edition() },
+    );
     let stale = |m: &Message| matches!(m, Message::Stale { highest: Incarnation(2), .. });
     assert!(c.packets.iter().any(|p| p.to == id(3) && stale(&p.message)), "R-LIFE");
 }

@@ -4,7 +4,7 @@
 //! Each is run with all rules on. Built with the feature `mutations` each is also run with its rule off, and must
 //! then break a checker: otherwise the script would test nothing.
 
-use crate::pump::{Cluster, id};
+use crate::pump::{Cluster, edition, id};
 use ng_agreement::Status;
 use wire::{Entry, EntryKind, Message, Op, Stint, Term};
 
@@ -196,7 +196,8 @@ fn new_life_in_five(off: &[&'static str], known: bool) -> End {
     }
     c.lose(|_| true);
     // 2 gets the log and asks to be admitted.
-    let join = Message::Join { removed_at: Op(0), op: Op(0), fresh: true, era: 0 };
+    let join =
+        Message::Join { removed_at: Op(0), op: Op(0), fresh: true, era: 0, edition: edition() };
     let fetch = |from| Message::Fetch { term: Term::NONE, from };
     c.forge(life, 1, fetch(Op(1)));
     while c.append_any(1, 2) {}

@@ -11,7 +11,7 @@ use ng_node::{
 };
 use services::{Phase, Placement, ResourceSpec, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Generation, Incarnation, Life, Message, NodeId, NodeSet, ServiceId, Stint};
+use wire::{Charter, Generation, Incarnation, Life, Message, NodeId, NodeSet, ServiceId, Stint};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 pub(crate) const D: Duration = Duration::from_millis(30);
@@ -127,8 +127,7 @@ impl World {
         let voters: NodeSet = (1..=self.nodes).map(id).collect();
         let agreement = agreement::Settings {
             me: life,
-            voters,
-            witnesses: NodeSet::EMPTY,
+            charter: Charter::plain(voters, NodeSet::EMPTY),
             interval: INTERVAL,
             misses: 3,
             longest: D,
@@ -423,6 +422,11 @@ impl World {
             }
             Action::CloseLease { stint } => self.actor(node).closed = stint,
             Action::ReopenLease => self.actor(node).closed = Stint::NONE,
+            Action::StoreConfiguration { charter } => {
+                let edition = charter.edition();
+                self.actor(node).node.handle_configuration_stored(now, edition);
+            }
+            Action::Configured(_) | Action::Dropped => {}
             Action::StoreEra { era } => {
                 self.eras.insert(node, era);
                 self.actor(node).node.handle_era_stored(now, era);
@@ -438,6 +442,7 @@ impl World {
             }
             Action::Superseded { .. }
             | Action::Renumber { .. }
+            | Action::Outdated { .. }
             | Action::SaidOff
             | Action::Unreadable { .. } => {
                 self.actor(node).superseded = true;

@@ -5,7 +5,7 @@ use crate::engine::{Engine, Links};
 use agreement::{Action, Agreement, Destination, Settings, Status};
 use base::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{ClientId, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Seq, Stint};
+use wire::{Charter, ClientId, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Seq, Stint};
 
 const INTERVAL: u64 = 10;
 const DEADLINE: u64 = 30;
@@ -51,8 +51,7 @@ impl Cluster {
         let server = |n: u8| {
             let settings = Settings {
                 me: life(n),
-                voters: (1..=nodes).map(id).collect(),
-                witnesses: NodeSet::EMPTY,
+                charter: Charter::plain((1..=nodes).map(id).collect(), NodeSet::EMPTY),
                 interval: Duration::from_millis(INTERVAL),
                 misses: 3,
                 rate_ppm: 1_000,
@@ -152,6 +151,9 @@ impl Server {
             Action::Freeze { node, stint } => {
                 let heard = self.heard.get(&node.get()).copied().unwrap_or(0);
                 self.engine.handle_frozen(at(now), node, stint, at(heard + DEADLINE));
+            }
+            Action::StoreConfiguration { charter } => {
+                self.engine.handle_configuration_stored(at(now), charter.edition());
             }
             Action::StoreEra { era } => self.engine.handle_era_stored(at(now), era),
             Action::Committed { entry, .. } => {

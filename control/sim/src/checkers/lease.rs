@@ -39,20 +39,26 @@ mod tests {
     use crate::checkers::log::{CommittedLog, Committer};
     use crate::checkers::promise::Promises;
     use crate::shape::id;
+    use std::sync::Arc;
     use wire::entry::RemovalCause;
-    use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Stint, Term};
+    use wire::{
+        Configuration, Entry, EntryKind, Incarnation, Life, Message, NodeSet, Op, Stint, Term,
+    };
 
     #[test]
     fn a_lease_after_the_removal_and_a_lease_of_an_older_era_are_seen() {
         let (mut log, mut promises) = (CommittedLog::default(), Promises::default());
-        log.configure([1, 2].map(id).into_iter().collect());
         let life = |n| Life { node: id(n), incarnation: Incarnation(1) };
         let mut begin = |log: &mut CommittedLog, era: u32, last: EntryKind| {
             let term = Term { era, counter: 0, life: life(1) };
             let ack = Message::PrepareOk { term, op: Op(9) };
             promises.sent(life(2), &ack).unwrap();
             let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
-            let kinds = [EntryKind::Cold { era, admits: 2 }, admit(1), admit(2), last];
+            let (electorate, absent) = (NodeSet(3), NodeSet::EMPTY);
+            let cold = EntryKind::Cold { era, admits: 2, version: 0, electorate, absent };
+            let file = Configuration { version: 1, ..Configuration::plain(electorate, absent) };
+            let configure = EntryKind::Configure { configuration: Arc::new(file) };
+            let kinds = [cold, admit(1), admit(2), configure, last];
             for (op, kind) in (1..).map(Op).zip(kinds) {
                 let entry = Entry { term, level: 1, kind };
                 let by = Committer { life: life(1), era, term, fenced: Vec::new() };

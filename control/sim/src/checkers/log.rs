@@ -10,45 +10,94 @@ use super::Violation;
 use super::evidence::given;
 use super::promise::Promises;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term};
+use std::sync::Arc;
+use wire::{Configuration, Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Stint, Term};
 
 /// Who holds a slot's vote, and the stint, by a prefix of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seats(BTreeMap<NodeId, (Incarnation, Stint)>);
+pub struct Seats {
+    seats: BTreeMap<NodeId, (Incarnation, Stint)>,
+    /// Whose votes count after it.
+    pub electorate: NodeSet,
+    /// What is wanted.
+    pub wanted: Option<Arc<Configuration>>,
+    version: u32,
+}
 
 impl Seats {
     /// Takes the next entry.
     pub fn apply(&mut self, op: Op, entry: &Entry) {
-        match entry.kind {
-            EntryKind::Cold { .. } => self.0.clear(),
+        match &entry.kind {
+            EntryKind::Cold { electorate, version, .. } => {
+                self.seats.clear();
+                (self.electorate, self.version) = (*electorate, *version);
+            }
+            EntryKind::Configure { configuration } if configuration.version == self.version + 1 => {
+                self.version += 1;
+                self.wanted = Some(Arc::clone(configuration));
+                self.forget();
+            }
+            EntryKind::Vote { version, node, incarnation, votes }
+                if *version == self.version + 1 =>
+            {
+                self.version += 1;
+                let seat = self.seats.get(node).is_some_and(|(i, _)| i == incarnation);
+                if *votes && seat {
+                    self.electorate.insert(*node);
+                } else if !*votes && self.electorate.len() > 1 {
+                    self.electorate.remove(*node);
+                }
+                self.forget();
+            }
+            EntryKind::Configure { .. } | EntryKind::Vote { .. } => {}
             EntryKind::Admit { node, incarnation } => {
-                self.0.insert(node, (incarnation, Stint::of(entry.term.era, op)));
+                self.seats.insert(*node, (*incarnation, Stint::of(entry.term.era, op)));
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {
-                if let Some(seat) = self.0.get_mut(&node).filter(|s| **s == (incarnation, stint)) {
+                let ended = (*incarnation, *stint);
+                if let Some(seat) = self.seats.get_mut(node).filter(|s| **s == ended) {
                     seat.1 = Stint::NONE;
                 }
+                self.forget();
             }
             EntryKind::Noop | EntryKind::Request { .. } | EntryKind::Fenced { .. } => {}
         }
     }
-    /// True if `life` holds its slot's vote.
+    /// Slots that are configured no more, without a vote and without a member, are forgotten.
+    fn forget(&mut self) {
+        let Some(wanted) = &self.wanted else { return };
+        let known = wanted.nodes.union(self.electorate);
+        self.seats.retain(|node, (_, stint)| known.contains(*node) || stint.is_member());
+    }
+    /// Who is configured, if that is agreed.
+    #[must_use]
+    pub fn configured(&self) -> Option<NodeSet> {
+        self.wanted.as_ref().map(|wanted| wanted.nodes)
+    }
+    /// How many votes decide.
+    #[must_use]
+    pub const fn majority(&self) -> usize {
+        self.electorate.len() / 2 + 1
+    }
+    /// True if `life` holds its slot's vote, and the slot has one.
     #[must_use]
     pub fn votes(&self, life: Life) -> bool {
-        self.0.get(&life.node).is_some_and(|(i, _)| *i == life.incarnation)
+        self.electorate.contains(life.node)
+            && self.seats.get(&life.node).is_some_and(|(i, _)| *i == life.incarnation)
     }
     /// The stint of `life`.
     #[must_use]
     pub fn stint(&self, life: Life) -> Stint {
-        match self.0.get(&life.node) {
+        match self.seats.get(&life.node) {
             Some((incarnation, stint)) if *incarnation == life.incarnation => *stint,
             _ => Stint::NONE,
         }
     }
     /// The lives that hold a vote.
     pub fn lives(&self) -> impl Iterator<Item = Life> + '_ {
-        self.0
+        self.seats
             .iter()
+            .filter(|(node, _)| self.electorate.contains(**node))
             .map(|(node, (incarnation, _))| Life { node: *node, incarnation: *incarnation })
     }
     /// The members.
@@ -57,7 +106,7 @@ impl Seats {
             node: *node,
             incarnation: *incarnation,
         };
-        self.0.iter().filter(|(_, (_, stint))| stint.is_member()).map(move |s| (life(s), s.1.1))
+        self.seats.iter().filter(|(_, (_, stint))| stint.is_member()).map(move |s| (life(s), s.1.1))
     }
 }
 
@@ -83,6 +132,8 @@ pub struct Elected {
     pub term: Term,
     /// Committed in its log before it led.
     pub commit: Op,
+    /// Whose votes begin the era, by its first entry.
+    pub electorate: NodeSet,
 }
 
 #[derive(Clone, Debug)]
@@ -105,16 +156,10 @@ struct Era {
 #[derive(Debug, Default)]
 pub struct CommittedLog {
     eras: BTreeMap<u32, Era>,
-    voters: NodeSet,
     removals: u64,
 }
 
 impl CommittedLog {
-    /// Says whose votes count.
-    pub const fn configure(&mut self, voters: NodeSet) {
-        self.voters = voters;
-    }
-
     /// A node has committed an entry of its log; true if nobody had before. `by` is in `term`.
     pub fn committed(
         &mut self,
@@ -148,8 +193,8 @@ impl CommittedLog {
             let text = format!("{life:?} commits {op:?} of era {era}: era {newest} has begun");
             return Violation::found("I9 one era", text);
         }
-        if let EntryKind::Cold { admits, .. } = entry.kind {
-            record.batch = 1 + u64::from(admits);
+        if let EntryKind::Cold { admits, absent, .. } = entry.kind {
+            record.batch = 2 + u64::from(admits) + absent.len() as u64;
         }
         let mut seats = record.seats.last().cloned().unwrap_or_default();
         seats.apply(op, entry);
@@ -179,11 +224,10 @@ impl CommittedLog {
         let (Some(seats), Some(known)) = (in_force, record.entries.get(op.0 as usize - 1)) else {
             return Ok(());
         };
-        let voters = self.voters;
+        // By who votes at that op: an entry that changes it is in force only for those above it.
+        let voters = seats.electorate;
         let given = given(seats, voters, op, known.term, by.fenced.iter().copied());
-        let counts = |life: Life| {
-            seats.votes(life) && voters.contains(life.node) && !given.contains(life.node)
-        };
+        let counts = |life: Life| seats.votes(life) && !given.contains(life.node);
         let need = voters.len() / 2 + 1;
         let acknowledged =
             promises.most_acknowledged(known.entry.term, known.term, op, by.life, counts);
@@ -198,18 +242,21 @@ impl CommittedLog {
     /// I8, of promises: a term is led by promises of a majority of the slots in force at the commit
     /// that the candidate learned, each by its roster life; an era by a majority of the voters.
     pub fn elected(&self, by: &Elected, promised: &BTreeSet<Life>) -> Result<(), Violation> {
-        let Elected { life, term, commit } = *by;
+        let Elected { life, term, commit, electorate } = *by;
         let seats = self.seats_at(term.era, commit);
         let begins = term.counter == 0;
+        let voters = match seats {
+            Some(seats) if !begins => seats.electorate,
+            _ => electorate,
+        };
         let counts = |life: &Life| {
-            self.voters.contains(life.node)
-                && (begins || seats.is_some_and(|seats| seats.votes(*life)))
+            voters.contains(life.node) && (begins || seats.is_some_and(|seats| seats.votes(*life)))
         };
         let mut lives = promised.clone();
         lives.insert(life);
         let nodes: NodeSet = lives.iter().filter(|l| counts(l)).map(|life| life.node).collect();
         // One of two may have evidence instead (R-FENCE): what it says is checked where it commits.
-        let need = if self.voters.len() == 2 && !begins { 1 } else { self.voters.len() / 2 + 1 };
+        let need = if voters.len() == 2 && !begins { 1 } else { voters.len() / 2 + 1 };
         if nodes.len() >= need {
             return Ok(());
         }
@@ -292,7 +339,8 @@ pub(crate) mod testing {
     use super::{CommittedLog, Committer};
     use crate::checkers::promise::Promises;
     use crate::shape::id;
-    use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Term};
+    use std::sync::Arc;
+    use wire::{Configuration, Entry, EntryKind, Incarnation, Life, Message, NodeSet, Op, Term};
 
     pub(crate) fn life(n: u8) -> Life {
         Life { node: id(n), incarnation: Incarnation(1) }
@@ -310,14 +358,17 @@ pub(crate) mod testing {
     /// An era of three nodes, acknowledged by `acks`.
     pub(crate) fn begun(acks: &[u8]) -> Result<(CommittedLog, Promises), Violation> {
         let (mut log, mut promises) = (CommittedLog::default(), Promises::default());
-        log.configure([1, 2, 3].map(id).into_iter().collect());
         for ack in acks {
-            promises.sent(life(*ack), &Message::PrepareOk { term: term(1), op: Op(5) })?;
+            promises.sent(life(*ack), &Message::PrepareOk { term: term(1), op: Op(6) })?;
         }
-        let mut kinds = vec![EntryKind::Cold { era: 1, admits: 3 }];
+        let (electorate, absent) = (NodeSet(7), NodeSet::EMPTY);
+        let cold = EntryKind::Cold { era: 1, admits: 3, version: 0, electorate, absent };
+        let mut kinds = vec![cold];
         kinds.extend(
             [1, 2, 3].map(|n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) }),
         );
+        let file = Configuration { version: 1, ..Configuration::plain(electorate, absent) };
+        kinds.push(EntryKind::Configure { configuration: Arc::new(file) });
         for (op, kind) in (1..).zip(kinds) {
             log.committed(&by(1), Op(op), &entry(kind), &promises)?;
         }
@@ -330,12 +381,13 @@ mod tests {
     use super::testing::{begun, by, entry, life, term};
     use super::{Committer, Elected};
     use crate::shape::id;
-    use wire::{Entry, EntryKind, Incarnation, Life, Message, Op, Term};
+    use std::sync::Arc;
+    use wire::{Configuration, Entry, EntryKind, Incarnation, Life, Message, NodeSet, Op, Term};
 
     #[test]
     fn two_entries_at_one_op_are_seen() {
         let (mut log, promises) = begun(&[2]).unwrap();
-        let mut commit = |n, kind| log.committed(&by(n), Op(5), &entry(kind), &promises);
+        let mut commit = |n, kind| log.committed(&by(n), Op(6), &entry(kind), &promises);
         assert_eq!(commit(1, EntryKind::Noop), Ok(true));
         assert_eq!(commit(2, EntryKind::Noop), Ok(false));
         let other = EntryKind::Admit { node: id(2), incarnation: Incarnation(2) };
@@ -352,7 +404,8 @@ mod tests {
         let (log, _) = begun(&[2]).unwrap();
         let later = |n| Life { incarnation: Incarnation(2), ..life(n) };
         let elected = |promised: &[Life]| {
-            let by = Elected { life: life(1), term: term(2), commit: Op(4) };
+            let by =
+                Elected { life: life(1), term: term(2), commit: Op(5), electorate: NodeSet(7) };
             log.elected(&by, &promised.iter().copied().collect())
         };
         assert_eq!(elected(&[life(3)]), Ok(()));
@@ -365,13 +418,17 @@ mod tests {
         let term = Term { era: 2, ..term(0) };
         promises.sent(life(2), &Message::PrepareOk { term, op: Op(5) }).unwrap();
         let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
-        let kinds = [EntryKind::Cold { era: 2, admits: 2 }, admit(1), admit(2)];
+        let (electorate, absent) = (NodeSet(7), NodeSet::EMPTY);
+        let cold = EntryKind::Cold { era: 2, admits: 2, version: 1, electorate, absent };
+        let file = Configuration { version: 2, ..Configuration::plain(electorate, absent) };
+        let configure = EntryKind::Configure { configuration: Arc::new(file) };
+        let kinds = [cold, admit(1), admit(2), configure];
         for (op, kind) in (1..).map(Op).zip(kinds) {
             let by = Committer { era: 2, term, ..by(1) };
             let entry = Entry { term, level: 1, kind };
             assert_eq!(log.committed(&by, op, &entry, &promises), Ok(true));
         }
-        let found = log.committed(&by(1), Op(5), &entry(EntryKind::Noop), &promises);
+        let found = log.committed(&by(1), Op(6), &entry(EntryKind::Noop), &promises);
         assert_eq!(found.unwrap_err().rule, "I9 one era");
     }
 

@@ -60,6 +60,8 @@ pub struct Needless {
     /// The longest interval, and the shortest.
     interval: Duration,
     quickest: Duration,
+    /// The operator changes votes: how many count is not looked at.
+    reforms: bool,
     /// The longest deadline.
     deadline: Duration,
     /// The shortest deadline, as a clock that runs fast may show it.
@@ -97,6 +99,7 @@ impl Needless {
         self.shortest = deadline.saturating_sub(Duration(faster));
         self.long = least(|t| t.deadline().saturating_sub(t.interval * 2));
         self.patience = deadline * 2;
+        self.reforms = shape.reforms || shape.voters != shape.nodes;
     }
 
     // What the world did.
@@ -214,7 +217,7 @@ impl Needless {
         // A primary whose messages do not come counts as silent, however well it beats.
         let mute = now <= unheard.after(self.deadline * 8) && unheard != Real(0);
         // One vote of two decides only with evidence that the other's life is over.
-        let need = (self.nodes / 2 + 1).min(self.nodes - 1);
+        let need = if self.reforms { 1 } else { (self.nodes / 2 + 1).min(self.nodes - 1) };
         self.is_over(life)
             || match cause {
                 RemovalCause::Silent => mute || held_up || self.silent_to(now, node) >= need,
@@ -253,7 +256,7 @@ impl Needless {
         let needed = match trigger {
             Trigger::EraBegan | Trigger::Removed(_) | Trigger::Restarted => true,
             // To whom a member says that it leaves is not looked at: only who was told to does.
-            Trigger::Leaving => !self.ended.is_empty(),
+            Trigger::Leaving => self.reforms || !self.ended.is_empty(),
             Trigger::Moved(to) => self.orders.contains(&(service, *to)),
             // The policy asks for that, and a preferred node that comes back has been away.
             Trigger::FailBack(_) => true,

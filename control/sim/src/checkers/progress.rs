@@ -5,7 +5,7 @@ use super::log::Seats;
 use crate::machine::Machine;
 use crate::world::World;
 use services::Phase;
-use wire::{EntryKind, Life, NodeId, Op, ServiceId};
+use wire::{EntryKind, Life, NodeId, NodeSet, Op, ServiceId};
 
 /// What is to be expected of a cluster whose faults have stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,10 +18,33 @@ pub enum Hope {
     Stuck,
 }
 
-/// Lives of machines that are up.
+/// Lives of machines that are up and configured.
 #[must_use]
 pub fn live(world: &World) -> Vec<Life> {
-    world.machines.values().filter(|m| m.is_up()).filter_map(Machine::life).collect()
+    let configured = configured(world);
+    let up = world.machines.values().filter(|m| m.is_up() && configured.contains(m.node));
+    up.filter_map(Machine::life).collect()
+}
+
+/// Who is configured by what is committed, or by the file if nothing is.
+#[must_use]
+pub fn configured(world: &World) -> NodeSet {
+    let log = &world.checkers.log;
+    log.seats(log.era()).and_then(Seats::configured).unwrap_or(world.shape.configured)
+}
+
+/// Whose votes count by what is committed, or by the file if nothing is.
+#[must_use]
+pub fn electorate(world: &World) -> NodeSet {
+    let log = &world.checkers.log;
+    log.seats(log.era()).map_or(world.shape.voters, |seats| seats.electorate)
+}
+
+/// The latest charter that a machine which is up has stored: who begins an era.
+fn latest_electorate(world: &World) -> NodeSet {
+    let up = world.machines.values().filter(|m| m.is_up());
+    let charters = up.filter_map(|m| m.charter.as_ref());
+    charters.max_by_key(|c| (c.version, c.term)).map_or(world.shape.voters, |c| c.electorate)
 }
 
 /// What is to be expected now.
@@ -30,15 +53,19 @@ pub fn hope(world: &World) -> Hope {
     if votes_suffice(world) {
         return Hope::Goes;
     }
-    let fresh = live(world).iter().filter(|l| is_fresh(world, **l)).count();
-    if fresh >= world.shape.majority() { Hope::Cold } else { Hope::Stuck }
+    let voters = latest_electorate(world);
+    let up = world.machines.values().filter(|m| m.is_up() && voters.contains(m.node));
+    let fresh = up.filter_map(Machine::life).filter(|l| is_fresh(world, *l)).count();
+    if fresh > voters.len() / 2 { Hope::Cold } else { Hope::Stuck }
 }
 
 /// R-PROMISE-QUORUM: a majority of votes is alive by the longest commit that a live life knows, and
 /// after every later Admit in a live log. (What was committed without that any live life knows it
 /// cannot help.)
 fn votes_suffice(world: &World) -> bool {
-    let (live, need, checked) = (live(world), world.shape.majority(), &world.checkers.log);
+    let up = world.machines.values().filter(|m| m.is_up());
+    let (live, checked): (Vec<Life>, _) =
+        (up.filter_map(Machine::life).collect(), &world.checkers.log);
     let era = checked.era();
     let of_era = |life: &Life| {
         let agreement = world.machines.get(&life.node)?.control()?.node.agreement();
@@ -49,8 +76,8 @@ fn votes_suffice(world: &World) -> bool {
     let known = logs.iter().map(|(_, commit)| *commit).max().unwrap_or_default();
     let Some(seats) = checked.seats_at(era, known) else { return false };
     // One of two goes on alone when it hears that the other's life is over (R-FENCE).
-    let need = if world.shape.nodes.len() == 2 { 1 } else { need };
-    let enough = |seats: &Seats| live.iter().filter(|l| seats.votes(**l)).count() >= need;
+    let need = |seats: &Seats| if seats.electorate.len() == 2 { 1 } else { seats.majority() };
+    let enough = |seats: &Seats| live.iter().filter(|l| seats.votes(**l)).count() >= need(seats);
     enough(seats)
         && logs.iter().all(|(log, _)| {
             let mut later = seats.clone();
@@ -80,8 +107,14 @@ fn is_fresh(world: &World, life: Life) -> bool {
 #[must_use]
 pub fn missing(world: &World, forgive: bool) -> Option<String> {
     let live = live(world);
-    if live.len() < world.shape.majority() {
-        return Some(format!("only {live:?} are up"));
+    let voters = electorate(world);
+    if live.iter().filter(|l| voters.contains(l.node)).count() <= voters.len() / 2 {
+        return Some(format!("only {live:?} are up, and {voters:?} vote"));
+    }
+    let wanted = world.checkers.log.seats(world.checkers.log.era()).and_then(|s| s.wanted.as_ref());
+    let here = |nodes: NodeSet| nodes.iter().all(|n| live.iter().any(|l| l.node == n));
+    if let Some(wanted) = wanted.filter(|w| w.voters != voters && here(w.voters.union(voters))) {
+        return Some(format!("{voters:?} vote, wanted are {:?}", wanted.voters));
     }
     for life in &live {
         let Some(view) = world.checkers.views.current(*life) else {
@@ -102,8 +135,10 @@ pub fn missing(world: &World, forgive: bool) -> Option<String> {
 fn service_missing(world: &World, by: Life, live: &[Life], forgive: bool) -> Option<String> {
     let control = world.machines.get(&by.node)?.control()?;
     let all_live = live.len() == world.shape.nodes.len();
+    let wanted = world.checkers.log.seats(world.checkers.log.era()).and_then(|s| s.wanted.as_ref());
+    let witnesses = wanted.map_or(world.shape.witnesses, |wanted| wanted.witnesses);
     for (spec, state) in control.node.planner().services() {
-        let eligible = |n: &NodeId| live.iter().any(|l| l.node == *n);
+        let eligible = |n: &NodeId| !witnesses.contains(*n) && live.iter().any(|l| l.node == *n);
         let excused = !spec.nodes.iter().any(eligible) || (spec.unbound().is_some() && !all_live);
         let failed = forgive && !state.failures.is_empty();
         // Proof about an owner that is gone is the operator's to give.

@@ -10,6 +10,8 @@ use wire::{Entry, Incarnation, Life, Message, NodeId, Op, Term};
 
 /// Terms whose promises are remembered: a candidate takes office in one of the latest or never.
 const PROMISERS_MAX: usize = 256;
+/// How far who gets a vote may be behind.
+const ADMIT_WITHIN: u64 = 256;
 
 /// What the lives have promised and acknowledged, by what they sent.
 #[derive(Debug, Default)]
@@ -39,7 +41,7 @@ impl Promises {
                 self.promised.insert(by, *term);
                 self.note_promise(by, *term);
             }
-            Message::ColdPromise { term } => {
+            Message::ColdPromise { term, .. } => {
                 self.note_promise(by, *term);
                 self.eras.entry(by).or_default().insert(*term);
             }
@@ -106,6 +108,19 @@ impl Promises {
         Ok(())
     }
 
+    /// A primary proposes to give a life a vote: that one has acknowledged what lies below, as far as it can be there.
+    pub fn gets_vote(&self, by: Life, life: Life, term: Term, op: Op) -> Result<(), Violation> {
+        let acknowledged = self.acknowledged.get(&term).and_then(|acks| acks.get(&life)).copied();
+        let near = |ack: Op| ack.0 > 0 && ack.0 + ADMIT_WITHIN >= op.0;
+        if life == by || acknowledged.is_some_and(near) {
+            return Ok(());
+        }
+        let text = format!(
+            "{by:?} gives {life:?} a vote at {op:?}, which has acknowledged {acknowledged:?}"
+        );
+        Violation::found("a vote only to who has the log", text)
+    }
+
     fn check_promise(&self, by: Life, term: Term, what: &str) -> Result<(), Violation> {
         let binds = |era: &&Term| {
             let over = self.newest.get(&era.life.node).is_some_and(|n| *n > era.life.incarnation);
@@ -166,7 +181,9 @@ impl Promises {
 mod tests {
     use super::Promises;
     use crate::shape::id;
-    use wire::{Incarnation, Life, Message, Op, Term};
+    use wire::{Edition, Incarnation, Life, Message, Op, Term};
+
+    const EDITION: Edition = Edition { version: 0, term: Term::NONE, digest: 0 };
 
     fn life(n: u8) -> Life {
         Life { node: id(n), incarnation: Incarnation(1) }
@@ -198,7 +215,10 @@ mod tests {
     fn an_acknowledgement_in_an_era_older_than_a_promised_one_is_seen() {
         let mut promises = Promises::default();
         promises
-            .sent(life(3), &Message::ColdPromise { term: Term { era: 2, ..term(0, 2) } })
+            .sent(
+                life(3),
+                &Message::ColdPromise { term: Term { era: 2, ..term(0, 2) }, edition: EDITION },
+            )
             .unwrap();
         let ack = Message::PrepareOk { term: term(9, 2), op: Op(9) };
         assert_eq!(promises.sent(life(3), &ack).unwrap_err().rule, "I7 one promise");

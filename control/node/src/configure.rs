@@ -1,0 +1,93 @@
+//! Changing the configuration, and an operator's override of a cold start.
+
+use crate::action::Action;
+use crate::command::{CommandDone, CommandRefused};
+use crate::node::Node;
+use agreement::ConfigureRefused;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use base::{Duration, Instant};
+use wire::{Configuration, NodeId, NodeSet, Op};
+
+impl Node {
+    /// The operator wants another configuration; its version is one above that in force. The answer is
+    /// [`Action::Reply`] with this tag, once it is agreed or refused: votes follow after that.
+    pub fn handle_configure(&mut self, now: Instant, tag: u64, wanted: Configuration) {
+        if let Err(refused) = self.configure(now, tag, wanted) {
+            self.reply(tag, Err(refused));
+        }
+        self.settle(now);
+    }
+
+    fn configure(
+        &mut self,
+        now: Instant,
+        tag: u64,
+        wanted: Configuration,
+    ) -> Result<(), CommandRefused> {
+        let quorum = self.quorum();
+        if !quorum.held {
+            return Err(CommandRefused::NoQuorum { why: quorum.why });
+        }
+        self.agreement.check_configure(now, &wanted)?;
+        self.requests.await_configuration(now, tag, Arc::new(wanted.clone()))?;
+        self.agreement.handle_configure(now, wanted)?;
+        Ok(())
+    }
+
+    /// The operator asserts that these voters are off and wants an era without them. It is refused or taken at once.
+    pub fn handle_override(&mut self, now: Instant, tag: u64, absent: NodeSet) {
+        let heard = absent.iter().find(|node| self.peers.heard().contains(*node));
+        let result = match heard {
+            Some(node) => Err(CommandRefused::NodeIsAlive(node)),
+            None => self.agreement.handle_override(now, absent).map_err(CommandRefused::from),
+        };
+        self.reply(tag, result.map(|()| CommandDone::OverrideTaken));
+        self.settle(now);
+    }
+
+    /// A configuration is committed.
+    pub(crate) fn configured(&mut self, now: Instant, op: Op, agreed: &Arc<Configuration>) {
+        for (tag, mine) in self.requests.configured(agreed) {
+            let version = agreed.version;
+            let other = ConfigureRefused::Version { in_force: version };
+            let done = CommandDone::Configured { version, op };
+            self.reply(tag, if mine { Ok(done) } else { Err(other.into()) });
+        }
+        self.follow_configuration(agreed);
+        // Its services go elsewhere first, as with every orderly end.
+        if self.own_member().is_some()
+            && !agreed.nodes.contains(self.me.node)
+            && self.leaving.is_none()
+        {
+            self.leaving = Some(now);
+            self.actions.push_back(Action::Dropped);
+        }
+    }
+
+    /// Settings follow what is agreed, here and at the edge.
+    pub(crate) fn follow_configuration(&mut self, agreed: &Arc<Configuration>) {
+        let interval = Duration::from_micros(u64::from(agreed.interval_us));
+        let deadline = interval * u64::from(agreed.misses);
+        if deadline > Duration::ZERO {
+            self.deadline = deadline;
+        }
+        self.actions.push_back(Action::Configured(Arc::clone(agreed)));
+    }
+
+    /// Whose votes count now.
+    pub(crate) fn voters(&self) -> NodeSet {
+        self.agreement.roster().voters
+    }
+
+    /// Voters that own nothing.
+    pub(crate) fn witnesses(&self) -> NodeSet {
+        self.agreement.roster().witnesses()
+    }
+
+    /// Nodes that ask to join with another configuration of the same version: they are not taken.
+    #[must_use]
+    pub fn contradicting(&self) -> Vec<NodeId> {
+        self.agreement.contradicting().iter().collect()
+    }
+}
