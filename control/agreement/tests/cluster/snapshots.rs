@@ -6,7 +6,7 @@ use wire::{ClientId, Message, Op, Seq};
 
 /// Bounds at which a handful of writes moves the base.
 fn small() -> Limits {
-    Limits { snapshot_every: 8, kept: 4, slice: 64, ..Limits::default() }
+    Limits { snapshot_every: 8, kept: 4, slice: 128, ..Limits::default() }
 }
 
 fn running(n: u8, witnesses: &[u8]) -> Cluster {
