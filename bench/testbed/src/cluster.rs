@@ -425,7 +425,8 @@ pub fn at_rest(status: &Status, alive: &[u8]) -> std::result::Result<Settled, St
             return Err(format!("{me}: {state} {}", member.reason));
         }
         // A candidate for the next cut must be a full voter, or the cut would cost the majority.
-        if expected && !member.voter {
+        let wanted = &status.configuration.wanted;
+        if expected && !member.voter && (wanted.is_empty() || wanted.contains(&member.name)) {
             return Err(format!("{me}: {} has no vote yet", member.name));
         }
     }

@@ -35,6 +35,8 @@ pub struct Spec {
     pub probes: bool,
     /// Nodes that vote and own nothing.
     pub witnesses: Vec<u8>,
+    /// Nodes with power and network that the file does not have: they may be added later.
+    pub left_out: Vec<u8>,
     /// Services beside the first, each with an address of its own, one above the other.
     pub services: Vec<String>,
     /// More sections for the end of the file.
@@ -57,6 +59,7 @@ impl Default for Spec {
             loss: None,
             probes: false,
             witnesses: Vec::new(),
+            left_out: Vec::new(),
             services: Vec::new(),
             more: String::new(),
             rehearsed: false,
@@ -104,7 +107,7 @@ impl Spec {
                 link_name(link)
             );
         }
-        for node in 1..=self.shape.nodes {
+        for node in (1..=self.shape.nodes).filter(|node| !self.left_out.contains(node)) {
             let list: Vec<_> = links
                 .clone()
                 .map(|link| format!("{:?}", address(node, link).to_string()))

@@ -4,7 +4,7 @@ use crate::api::{Status, Waiting};
 use crate::replica::Agreement;
 use crate::roster::Roster;
 use base::Instant;
-use wire::{Life, Op, Term};
+use wire::{Life, NodeSet, Op, Term};
 
 impl Agreement {
     /// This life.
@@ -41,6 +41,22 @@ impl Agreement {
     #[must_use]
     pub const fn roster(&self) -> &Roster {
         &self.committed
+    }
+    /// Members that are known to have acknowledged, hence stored, the charter in force (R-CONF-DURABLE): as far as a
+    /// primary knows; another one knows only about itself.
+    #[must_use]
+    pub fn charter_holders(&self) -> NodeSet {
+        let mut holders = NodeSet::EMPTY;
+        if self.held_charter().edition() >= self.committed.charter().edition() {
+            holders.insert(self.me.node);
+        }
+        if self.status == Status::Primary {
+            let at = self.committed.changed_op();
+            let others = self.committed.members().filter(|(life, _)| *life != self.me);
+            let have = others.filter(|(life, _)| self.matched_by(*life) >= at);
+            have.for_each(|(life, _)| holders.insert(life.node));
+        }
+        holders
     }
     /// The log; the simulator's checkers read it.
     #[must_use]

@@ -204,6 +204,10 @@ impl Roster {
     pub(crate) fn was_changed_by(&self, op: Op) -> bool {
         self.changed.0 == op
     }
+    /// Op of the last `Configure` or `Vote`.
+    pub(crate) const fn changed_op(&self) -> Op {
+        self.changed.0
+    }
     /// Op of the last `Configure` or `Vote`; `None` if an entry above it shows that every member had it (R-BARRIER).
     #[must_use]
     pub fn changed_at(&self) -> Option<Op> {

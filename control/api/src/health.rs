@@ -41,6 +41,14 @@ impl Status {
         for member in &self.members {
             problems.extend(member_problem(member));
         }
+        for pending in &self.configuration.pending {
+            let remedy = if pending.gives {
+                format!("start {} if it does not run; else wait", pending.node)
+            } else {
+                "wait".into()
+            };
+            problems.push(Problem { severity: Severity::Notice, message: pending.line(), remedy });
+        }
         for alarm in &self.alarms {
             let (message, remedy) = (alarm.message.clone(), alarm.remedy.clone());
             // A daemon may raise an alarm for what was found above already.
@@ -66,8 +74,26 @@ impl Status {
             "wait a moment: the nodes are agreeing; if it stays, look at the links in `ng members`"
                 .into()
         } else {
-            format!("bring back {}, or the links to them", absent.join(", "))
+            format!(
+                "bring back {}, or the links to them{}",
+                absent.join(", "),
+                self.last_resort(&absent)
+            )
         }
+    }
+
+    /// What is left when voters are gone for good. Of a pair the survivor goes on with proof (R-FENCE), which its alarm says.
+    fn last_resort(&self, absent: &[&str]) -> String {
+        if self.members.len() <= 2 {
+            return String::new();
+        }
+        // A life that remembers an era cannot begin another one (R-FRESH).
+        let remembers = self.members.iter().any(|m| m.state == MemberState::Member);
+        let first = if remembers { "restart the daemons of the others, then " } else { "" };
+        let option = absent.join(",");
+        format!(
+            "; if they are gone for good, see that they are off, {first}`ng cluster override --absent {option}`"
+        )
     }
 }
 

@@ -13,6 +13,7 @@
 //! wall clock and only for display.
 #![forbid(unsafe_code)]
 
+mod configuration;
 mod event;
 mod failover;
 mod health;
@@ -21,6 +22,9 @@ mod reply;
 mod request;
 mod status;
 
+pub use configuration::{
+    Configuration, ConfigurationAnswer, Configured, Holder, Overridden, PendingVote,
+};
 pub use event::{Event, EventKind};
 pub use failover::{Evidence, Failover, FailoverCause, FailoverService, Failovers};
 pub use health::{Health, Problem};

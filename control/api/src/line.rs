@@ -3,8 +3,8 @@
 use crate::{ErrorCode, Refusal, Reply, ReplyBody, Request, RequestLine, VERSION};
 use serde::Deserialize;
 
-/// Longest request, without its newline.
-pub const REQUEST_LINE_MAX: usize = 4 << 10;
+/// Longest request, without its newline: a document of 64 KiB in which every character is escaped fits.
+pub const REQUEST_LINE_MAX: usize = 160 << 10;
 
 /// Longest reply, without its newline: 64 timelines of 64 services fit.
 pub const REPLY_LINE_MAX: usize = 4 << 20;

@@ -1,6 +1,8 @@
 //! What the daemon answers.
 
-use crate::{Event, Failovers, Members, Service, Status};
+use crate::{
+    ConfigurationAnswer, Configured, Event, Failovers, Members, Overridden, Service, Status,
+};
 use serde::{Deserialize, Serialize};
 
 /// One line from the daemon.
@@ -43,6 +45,12 @@ pub enum Answer {
     Why(Why),
     /// To `confirm-off`.
     ConfirmedOff(ConfirmedOff),
+    /// To `configuration`.
+    Configuration(ConfigurationAnswer),
+    /// To `configure`.
+    Configured(Configured),
+    /// To `override`.
+    Overridden(Overridden),
     /// To `probe`.
     Probed(Probed),
     /// To `watch`: events follow.
@@ -167,6 +175,12 @@ pub enum ErrorCode {
     NoQuorum,
     /// The node is a member: it cannot be off.
     NodeIsAlive,
+    /// Another change of the configuration was agreed in between, or is under way.
+    Changed,
+    /// The document has errors.
+    BadDocument,
+    /// The change or the override cannot be carried out as things are.
+    NotPossible,
     /// Another order for the same thing is under way, or the daemon has too many clients.
     Busy,
     /// It was not agreed in time; it may still be.
@@ -195,6 +209,9 @@ impl ErrorCode {
             Self::AlreadyThere => "already-there",
             Self::NoQuorum => "no-quorum",
             Self::NodeIsAlive => "node-is-alive",
+            Self::Changed => "changed",
+            Self::BadDocument => "bad-document",
+            Self::NotPossible => "not-possible",
             Self::Busy => "busy",
             Self::Timeout => "timeout",
             Self::Permission => "permission",

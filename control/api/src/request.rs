@@ -45,6 +45,22 @@ pub enum Request {
         /// The node that is off.
         node: String,
     },
+    /// The agreed document, who has it, and which votes have not followed it yet:
+    /// [`crate::ConfigurationAnswer`].
+    Configuration,
+    /// Agrees on another document, all or nothing: [`crate::Configured`].
+    Configure {
+        /// The version that the change was made from; refused if another was agreed since.
+        base: u64,
+        /// The whole text.
+        document: String,
+    },
+    /// The operator asserts that voters are off, so that those who are left can begin anew although they are no
+    /// majority: [`crate::Overridden`].
+    Override {
+        /// The nodes that are off.
+        absent: Vec<String>,
+    },
     /// Entries that change nothing, measured by the daemon: [`crate::Probed`]. Only a daemon that was
     /// started for tests takes it.
     Probe {
@@ -61,6 +77,17 @@ pub enum Request {
 
 impl Request {
     /// The kinds, as they stand in `"kind"`.
-    pub const KINDS: [&'static str; 8] =
-        ["status", "members", "failovers", "move", "why", "confirm-off", "probe", "watch"];
+    pub const KINDS: [&'static str; 11] = [
+        "status",
+        "members",
+        "failovers",
+        "move",
+        "why",
+        "confirm-off",
+        "configuration",
+        "configure",
+        "override",
+        "probe",
+        "watch",
+    ];
 }

@@ -1,5 +1,6 @@
 //! The state of a node, and of the cluster as that node sees it.
 
+use crate::Configuration;
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator asks first.
@@ -32,6 +33,8 @@ pub struct Status {
     pub deadline_ns: u64,
     /// The agreed log.
     pub agreement: Agreement,
+    /// The agreed configuration.
+    pub configuration: Configuration,
     /// Votes.
     pub quorum: Quorum,
     /// The right to act as a member.
@@ -139,6 +142,8 @@ pub struct Members {
     pub node: String,
     /// Number of the view.
     pub view: u64,
+    /// The agreed configuration.
+    pub configuration: Configuration,
     /// Votes.
     pub quorum: Quorum,
     /// All configured nodes, by id.

@@ -75,10 +75,40 @@ fn without_quorum_that_is_said_first_and_names_who_is_missing() {
     status.services[0].phase = Phase::Idle;
     let health = status.health();
     assert_eq!(health.problems[0].message, "no quorum: 1 of 3 votes");
-    assert_eq!(health.problems[0].remedy, "bring back n2, n3, or the links to them");
+    assert_eq!(
+        health.problems[0].remedy,
+        "bring back n2, n3, or the links to them; if they are gone for good, see that they are off, restart the \
+         daemons of the others, then `ng cluster override --absent n2,n3`"
+    );
     assert_eq!(health.problems[1].remedy, "restore the quorum first");
     let ranks: Vec<u8> = health.problems.iter().map(|p| p.severity.rank()).collect();
     assert!(ranks.is_sorted(), "worst first: {ranks:?}");
+}
+
+#[test]
+fn the_last_resort_is_named_where_it_would_be_taken() {
+    let mut status = good();
+    status.quorum = Quorum { held: false, have: 1, need: 2, why: "1 of 3 votes".into() };
+    status.members[0].state = MemberState::Joining;
+    status.members[1].state = MemberState::Down;
+    status.members[2].state = MemberState::Down;
+    let remedy = |status: &Status| status.health().problems[0].remedy.clone();
+    assert!(
+        remedy(&status).ends_with("are off, `ng cluster override --absent n2,n3`"),
+        "{}",
+        remedy(&status)
+    );
+    status.members.truncate(2);
+    assert_eq!(
+        remedy(&status),
+        "bring back n2, or the links to them",
+        "a pair has `ng fence confirm`"
+    );
+    status.members[1].state = MemberState::Joining;
+    assert!(
+        remedy(&status).contains("restart the voters"),
+        "all are there: nobody is to be given up"
+    );
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The lines as programs see them: field names are a contract, `testdata/*.json` holds them.
 
 use ng_api::{
-    Agreement, Alarm, Answer, ConfirmedOff, ErrorCode, Event, EventKind, Evidence, Failover,
-    FailoverCause, FailoverService, Failovers, Fence, Gate, Lease, LinkState, Member, MemberState,
-    Members, Moved, NodeFailure, Phase, Placement, Quorum, REQUEST_LINE_MAX, Refusal, Reply,
-    ReplyBody, Request, Resource, Role, Service, Severity, Status, Why, WhyNode, WhyService,
-    encode_reply, encode_request, parse_reply, parse_request,
+    Agreement, Alarm, Answer, Configuration, ConfigurationAnswer, Configured, ConfirmedOff,
+    ErrorCode, Event, EventKind, Evidence, Failover, FailoverCause, FailoverService, Failovers,
+    Fence, Gate, Holder, Lease, LinkState, Member, MemberState, Members, Moved, NodeFailure,
+    Overridden, PendingVote, Phase, Placement, Quorum, REQUEST_LINE_MAX, Refusal, Reply, ReplyBody,
+    Request, Resource, Role, Service, Severity, Status, Why, WhyNode, WhyService, encode_reply,
+    encode_request, parse_reply, parse_request,
 };
 use std::path::Path;
 
@@ -68,12 +69,24 @@ fn status() -> Status {
             commit_op: 20,
             last_op: 21,
         },
+        configuration: configuration(),
         quorum: Quorum { held: true, have: 2, need: 2, why: "n1, n3 of 3 votes".into() },
         lease: Lease { held: true, left_ms: 21.25, lapses: 2 },
         gate: Gate { whole: true, lack: String::new(), cured: 1 },
         members: vec![member()],
         services: vec![service()],
         alarms: vec![alarm()],
+    }
+}
+
+fn configuration() -> Configuration {
+    let pending = PendingVote { node: "n4".into(), gives: true, why: "it has not joined".into() };
+    Configuration {
+        version: 7,
+        hash: "197b15da8ed6421c".into(),
+        voters: vec!["n1".into(), "n2".into(), "n3".into()],
+        wanted: vec!["n1".into(), "n2".into(), "n3".into(), "n4".into()],
+        pending: vec![pending],
     }
 }
 
@@ -116,7 +129,7 @@ fn failover() -> Failover {
 
 fn replies() -> Vec<Reply> {
     let members =
-        Members { node: "n1".into(), view: 17, quorum: Quorum::default(), members: vec![member()] };
+        Members { node: "n1".into(), view: 17, members: vec![member()], ..Members::default() };
     let why = WhyService {
         service: service(),
         summary: "it waits".into(),
@@ -137,6 +150,15 @@ fn replies() -> Vec<Reply> {
         Answer::Moved(moved),
         Answer::Why(Why { node: "n1".into(), services: vec![why] }),
         Answer::ConfirmedOff(ConfirmedOff { node: "n2".into(), life: 4, op: 23 }),
+        Answer::Configuration(ConfigurationAnswer {
+            node: "n1".into(),
+            configuration: configuration(),
+            document: "[cluster]\nname = \"demo\"\n".into(),
+            file_differs: true,
+            held_by: vec![Holder { node: "n2".into(), has: true, note: String::new() }],
+        }),
+        Answer::Configured(Configured { version: 8, hash: "197b15da8ed6421c".into() }),
+        Answer::Overridden(Overridden { absent: vec!["n3".into(), "n4".into()] }),
         Answer::Watching,
     ];
     let events = [
@@ -162,6 +184,9 @@ fn requests() -> Vec<Request> {
         Request::Why { service: None },
         Request::Why { service: Some("vip".into()) },
         Request::ConfirmOff { node: "n2".into() },
+        Request::Configuration,
+        Request::Configure { base: 7, document: "[cluster]\nname = \"demo\"\n".into() },
+        Request::Override { absent: vec!["n3".into(), "n4".into()] },
         Request::Probe { bytes: 64, count: 10, window: 1 },
         Request::Watch,
     ]
@@ -221,6 +246,13 @@ fn an_unreadable_request_gets_a_typed_error_with_its_id() {
         assert_eq!((reply.id, refusal.code), (id, code), "{line}");
         assert!(!refusal.message.is_empty() && !refusal.remedy.is_empty());
     }
+    let whole = Request::Configure { base: 1, document: "\"\n".repeat(32 << 10) };
+    let line = encode_request(7, whole);
+    assert!(
+        line.len() <= REQUEST_LINE_MAX && parse_request(line.as_bytes()).is_ok(),
+        "{}",
+        line.len()
+    );
     let deep = "[".repeat(4000);
     assert!(parse_request(deep.as_bytes()).is_err());
 }
@@ -252,7 +284,14 @@ fn an_answer_that_is_too_long_says_so() {
 
 #[test]
 fn the_code_in_a_message_is_the_code_by_name() {
-    for code in [ErrorCode::BadRequest, ErrorCode::NotAMember, ErrorCode::NodeIsAlive] {
+    for code in [
+        ErrorCode::BadRequest,
+        ErrorCode::NotAMember,
+        ErrorCode::NodeIsAlive,
+        ErrorCode::Changed,
+        ErrorCode::BadDocument,
+        ErrorCode::NotPossible,
+    ] {
         assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
     }
 }

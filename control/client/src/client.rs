@@ -3,7 +3,8 @@
 use crate::lines::Lines;
 use crate::{Error, Watch};
 use api::{
-    Answer, ConfirmedOff, Failovers, Members, Moved, Probed, ReplyBody, Request, Status, Why,
+    Answer, ConfigurationAnswer, Configured, ConfirmedOff, Failovers, Members, Moved, Overridden,
+    Probed, ReplyBody, Request, Status, Why,
 };
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -130,6 +131,32 @@ impl Client {
     pub fn probe(&mut self, bytes: u32, count: u32, window: u32) -> Result<Probed, Error> {
         match self.call(Request::Probe { bytes, count, window })? {
             Answer::Probed(probed) => Ok(probed),
+            _ => Err(unexpected("the answer to another question")),
+        }
+    }
+
+    /// The agreed document, and who has it.
+    pub fn configuration(&mut self) -> Result<ConfigurationAnswer, Error> {
+        match self.call(Request::Configuration)? {
+            Answer::Configuration(configuration) => Ok(configuration),
+            _ => Err(unexpected("the answer to another question")),
+        }
+    }
+
+    /// Agrees on another document; refused if another version than `base` is agreed by now. Answered when it is agreed:
+    /// votes follow ([`Client::configuration`] tells which have not).
+    pub fn configure(&mut self, base: u64, document: &str) -> Result<Configured, Error> {
+        match self.call(Request::Configure { base, document: document.into() })? {
+            Answer::Configured(configured) => Ok(configured),
+            _ => Err(unexpected("the answer to another question")),
+        }
+    }
+
+    /// Asserts that these voters are off, so that the others begin anew without them. If one is not, services may run
+    /// twice; what only they had acknowledged is lost.
+    pub fn override_absent(&mut self, absent: &[String]) -> Result<Overridden, Error> {
+        match self.call(Request::Override { absent: absent.to_vec() })? {
+            Answer::Overridden(overridden) => Ok(overridden),
             _ => Err(unexpected("the answer to another question")),
         }
     }

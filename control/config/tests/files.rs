@@ -50,7 +50,7 @@ fn a_relative_key_counts_from_the_files_folder() {
     let loaded = load(&folder.config(&relative())).unwrap();
     assert_eq!(loaded.key.0[31], 0x1f);
     assert_eq!(loaded.config.cluster.key_file, folder.0.join("cluster.key"));
-    assert!(!format!("{loaded:?}").contains("31"), "a key is never printed");
+    assert!(!format!("{loaded:?}").contains("30, 31"), "a key is never printed");
 }
 
 #[test]

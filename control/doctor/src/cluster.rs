@@ -29,7 +29,7 @@ const DAEMONS: Check = Check {
 const RUNNING_HASH: Check = Check {
     area: Area::Cluster,
     name: "running-configuration",
-    why: "a changed file takes effect at the next start, and then differs from the others'",
+    why: "once the nodes have agreed on a configuration, only [local] of the file is used",
 };
 const LAPSES: Check = Check {
     area: Area::Cluster,
@@ -39,7 +39,12 @@ const LAPSES: Check = Check {
 const REFUSED: Check = Check {
     area: Area::Cluster,
     name: "refused-frames",
-    why: "frames that are refused by reason of key, cluster or configuration never count as heard",
+    why: "frames that are refused by reason of key or cluster never count as heard",
+};
+const VOTES: Check = Check {
+    area: Area::Cluster,
+    name: "votes",
+    why: "until the votes have followed the configuration, the cluster survives what the votes in force survive",
 };
 
 /// What the file gave.
@@ -148,15 +153,27 @@ pub(crate) fn judge_daemons(
     }];
     if let Some(config) = config {
         let file = format!("{:016x}", config.config_hash());
-        found.push(if file == status.config_hash {
-            RUNNING_HASH.ok(format!("{file}, as in the file"))
-        } else {
-            RUNNING_HASH.warning(
-                format!("the daemons run with {}, the file is {file}", status.config_hash),
+        let runs = || format!("the daemons run with {}, the file is {file}", status.config_hash);
+        found.push(match status.configuration.version {
+            _ if file == status.config_hash => RUNNING_HASH.ok(format!("{file}, as in the file")),
+            0 => RUNNING_HASH.warning(
+                runs(),
                 "put one file on all nodes and restart them, or name the right one with --config",
-            )
+            ),
+            version => RUNNING_HASH.notice(
+                format!("{}; version {version} is agreed", runs()),
+                "`ng config apply FILE` makes it so, or put into it what `ng config show --plain` prints",
+            ),
         });
     }
+    let pending = status.configuration.pending.iter().map(api::PendingVote::line);
+    let pending = pending.collect::<Vec<_>>().join("; ");
+    found.push(if pending.is_empty() {
+        let (version, voters) = (status.configuration.version, &status.configuration.voters);
+        VOTES.ok(format!("version {version}: {}", voters.join(", ")))
+    } else {
+        VOTES.notice(pending, "start the nodes that are named; the votes follow by themselves")
+    });
     found.push(match status.lease.lapses {
         0 => LAPSES.ok("none since the daemons started"),
         n => LAPSES.notice(
@@ -174,7 +191,7 @@ fn refused(counters: &BTreeMap<String, u64>) -> Finding {
         .iter()
         .filter(|(name, count)| {
             let reason = name.rsplit('.').next().unwrap_or_default();
-            let foreign = ["foreign_key", "forged", "config_mismatch", "impostor", "version"];
+            let foreign = ["foreign_key", "forged", "impostor", "version"];
             name.contains(".reject.") && **count > 0 && foreign.contains(&reason)
         })
         .map(|(name, count)| format!("{name} {count}"))
@@ -246,14 +263,24 @@ mod tests {
         assert!(found.iter().all(|finding| finding.grade == Grade::Ok), "{found:?}");
         status.config_hash = "0".into();
         status.lease.lapses = 2;
-        let counters: BTreeMap<_, _> = [("fast.reject.config_mismatch".to_owned(), 5)].into();
+        let counters: BTreeMap<_, _> = [("fast.reject.foreign_key".to_owned(), 5)].into();
         let found = judge_daemons(Some(&config), Ok(&status), &counters);
-        let lapses = found[2].grade;
+        let grades: Vec<Grade> = found[1..].iter().map(|finding| finding.grade).collect();
+        assert_eq!(grades, [Grade::Warning, Grade::Ok, Grade::Notice, Grade::Warning]);
+        status.configuration.version = 7;
+        let agreed = judge_daemons(Some(&config), Ok(&status), &counters);
+        assert_eq!(agreed[1].grade, Grade::Notice, "the file is not used");
+        status.configuration.pending = vec![api::PendingVote {
+            node: "n4".into(),
+            gives: true,
+            why: "it has not joined".into(),
+        }];
+        let waits = judge_daemons(Some(&config), Ok(&status), &counters);
         assert_eq!(
-            (found[1].grade, lapses, found[3].grade),
-            (Grade::Warning, Grade::Notice, Grade::Warning)
+            (waits[2].grade, waits[2].measured.as_str()),
+            (Grade::Notice, "n4 waits for its vote: it has not joined")
         );
-        assert_eq!(found[3].measured, "fast.reject.config_mismatch 5");
+        assert_eq!(found[4].measured, "fast.reject.foreign_key 5");
     }
 
     #[test]

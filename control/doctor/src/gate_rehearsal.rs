@@ -75,7 +75,7 @@ pub(crate) fn sample() -> Facts {
 /// When the kernel refuses the namespace or the gate.
 pub fn rehearse_gate() -> Result<Rehearsed, String> {
     private::inside(|| {
-        let mut gate = Words::create().and_then(Gate::load).map_err(|e| e.to_string())?;
+        let gate = Words::create().and_then(Gate::load).map_err(|e| e.to_string())?;
         let slot = gate.add(ADDRESS.into()).map_err(|e| e.to_string())?;
         let mut tc = Tc::open().map_err(|e| e.to_string())?;
         for interface in tc.interfaces().map_err(|e| e.to_string())? {

@@ -25,7 +25,7 @@ const HEARD: Check = Check {
 const SAME: Check = Check {
     area: Area::Cluster,
     name: "same-configuration",
-    why: "nodes with different configurations, keys or clusters refuse each other's frames",
+    why: "frames of another key or cluster are refused, and nodes with different files do not start a cluster together",
 };
 
 /// Where probes go: nobody listens there ("discard").
@@ -63,6 +63,8 @@ pub(crate) struct Frames {
     pub(crate) probes: u64,
     /// Frames that a daemon here refuses, by reason.
     pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Frames of a daemon that began with another configuration than the file here.
+    pub(crate) otherwise: u64,
 }
 
 /// What was heard on one link.
@@ -110,6 +112,8 @@ fn count(frames: &mut Frames, ear: &Ear, cast: Cast, port: u16, payload: &[u8]) 
     } else if port == ear.port && payload.starts_with(&wire::frame::MAGIC) {
         let refusal =
             ear.seal.as_ref().and_then(|it| wire::frame::open(it, ear.link, payload).err());
+        let differs = |it: &Seal| wire::frame::config_hash(payload) != Some(it.config_hash);
+        frames.otherwise += u64::from(refusal.is_none() && ear.seal.as_ref().is_some_and(differs));
         match (refusal, cast) {
             (Some(reject), _) => *frames.refused.entry(reject.name()).or_default() += 1,
             (None, Cast::Multicast | Cast::Broadcast) => frames.to_all += 1,
@@ -180,7 +184,8 @@ pub(crate) fn judge(facts: &Facts, known: impl Fn(&str) -> Known) -> Vec<Finding
     for (peer, frames) in &facts.peers {
         let subject = format!("{} {peer}", facts.link);
         found.push(heard(facts, peer, frames, known(peer)).about(&subject));
-        found.extend(same(frames).map(|finding| finding.about(&subject)));
+        let alike = same(frames).or_else(|| otherwise(frames, known(peer)));
+        found.extend(alike.map(|finding| finding.about(&subject)));
     }
     found
 }
@@ -188,7 +193,7 @@ pub(crate) fn judge(facts: &Facts, known: impl Fn(&str) -> Known) -> Vec<Finding
 fn heard(facts: &Facts, peer: &str, frames: &Frames, known: Known) -> Finding {
     let whole = if facts.multicast { "multicast" } else { "broadcast" };
     let seconds = facts.span.nanos() as f64 / 1e9;
-    let Frames { to_all, to_me, probes, refused } = frames;
+    let Frames { to_all, to_me, probes, refused, .. } = frames;
     // Frames that are refused for what they hold have arrived all the same.
     let refused: u64 = refused.values().sum();
     if facts.unicast {
@@ -244,17 +249,32 @@ fn remedy(facts: &Facts) -> String {
     )
 }
 
+/// Its daemons began with another configuration. Who is a member acts by the agreed one all the same; those that have agreed
+/// on nothing yet do not begin together.
+fn otherwise(frames: &Frames, known: Known) -> Option<Finding> {
+    let count = frames.otherwise;
+    let measured =
+        format!("{count} frames of a daemon that began with another configuration than this file");
+    if count == 0 {
+        None
+    } else if matches!(known.state, Some(MemberState::Member | MemberState::Suspect)) {
+        Some(
+            SAME.notice(measured, "`ng config show` prints what is agreed; put that into the file"),
+        )
+    } else {
+        Some(SAME.failure(
+            measured,
+            "put one netguard.toml on all nodes (`ng config check` shows its hash), or what `ng config show` prints elsewhere",
+        ))
+    }
+}
+
 /// Frames that came and are refused for what they are.
 fn same(frames: &Frames) -> Option<Finding> {
     let (reason, count) = frames.refused.iter().max_by_key(|(_, count)| **count)?;
     let measured = format!("{count} frames refused: {reason}");
     let is = |reject: Reject| *reason == reject.name();
-    Some(if is(Reject::ConfigMismatch) {
-        SAME.failure(
-            measured,
-            "copy one netguard.toml to all nodes (`ng config check` shows its hash) and restart",
-        )
-    } else if is(Reject::Forged) || is(Reject::ForeignKey) {
+    Some(if is(Reject::Forged) || is(Reject::ForeignKey) {
         SAME.failure(measured, "copy one key file to all nodes and restart the daemons")
     } else if is(Reject::ForeignCluster) {
         SAME.failure(measured, "give the clusters different groups or ports, or one name")
@@ -348,8 +368,15 @@ mod tests {
         assert_eq!(frames.refused, [("truncated", 1)].into());
         count(&mut frames, &ear(Some(seal(6))), Cast::Multicast, 5800, good);
         count(&mut frames, &ear(Some(seal(6))), Cast::Multicast, 5800, good);
-        let found = judge(&facts(frames), |_| Known::default()).remove(1);
+        frames.refused.clear();
+        assert_eq!((frames.to_all, frames.otherwise), (3, 2), "they are heard all the same");
+        let found = judge(&facts(frames.clone()), |_| Known::default()).remove(1);
         assert_eq!((found.check, found.grade), ("same-configuration", Grade::Failure));
-        assert_eq!(found.measured, "2 frames refused: config_mismatch");
+        assert!(
+            found.measured.starts_with("2 frames of a daemon that began with another"),
+            "{found:?}"
+        );
+        let member = Known { state: Some(MemberState::Member), ..Known::default() };
+        assert_eq!(judge(&facts(frames), |_| member).remove(1).grade, Grade::Notice);
     }
 }

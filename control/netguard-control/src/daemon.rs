@@ -11,11 +11,13 @@ use crate::gatekeeper::Answered;
 use crate::orders::Orders;
 use crate::probes::Probes;
 use crate::rehearsal::Rehearsal;
+use crate::renewal::Renewal;
 use crate::server::Server;
 use crate::snapshot::{Facts, Moment, api_alarm};
 use crate::storage::Stored;
 use crate::sweeper::Sweeper;
 use crate::system::{self, Poll, Signals, Wake};
+use crate::{life, start};
 use base::{Duration, Instant};
 use driver::Done;
 use node::Node;
@@ -67,6 +69,8 @@ pub struct Daemon {
     pub parent: OwnedFd,
     /// How long a stop may take.
     pub patience: Duration,
+    /// The document in force, and how another one is followed.
+    pub renewal: Renewal,
     /// A knob for tests.
     pub rehearsal: Rehearsal,
 }
@@ -266,7 +270,10 @@ impl Daemon {
             }
             let board = self.effects.map.board();
             let at = Moment::at(now);
-            if let Some(body) = run.orders.handle(at, ask, &self.facts, &mut self.node, board) {
+            let present = self.renewal.config();
+            if let Some(body) =
+                run.orders.handle(at, ask, &self.facts, &mut self.node, board, present)
+            {
                 self.server.answer(token, body);
             }
         }
@@ -284,7 +291,7 @@ impl Daemon {
                     run.more = true;
                 }
                 News::Reply(token, result) => {
-                    let body = run.orders.answer(token, &result, &self.facts);
+                    let body = run.orders.answer(token, &result, &self.facts, &self.node);
                     self.server.answer(token, body);
                 }
                 News::View(view) => {
@@ -292,7 +299,25 @@ impl Daemon {
                         view.members.keys().map(|n| self.facts.node_name(*n)).collect();
                     let (number, names) = (view.number, names.join(", "));
                     self.effects.journal.say(format!("view {number}: {names}"));
+                    self.renewal.handle_view(&view, &mut self.effects);
                     self.server.publish(now, at.unix_ms, self.facts.view(&view));
+                }
+                News::Document(configuration) => {
+                    // The node takes nothing more before it has this answer.
+                    run.more = true;
+                    let Self { renewal, node, effects, facts, sweeper, .. } = self;
+                    let text = &configuration.document;
+                    match renewal.handle_document(now, text, node, effects, facts, sweeper) {
+                        Ok(()) => {
+                            let version = configuration.version;
+                            self.effects
+                                .journal
+                                .say(format!("configuration version {version} is agreed"));
+                            self.patience =
+                                start::longest_stop(self.renewal.config()) + life::STOP_EXTRA;
+                        }
+                        Err(failure) => self.fail(now, failure, run),
+                    }
                 }
                 News::Service(id) => {
                     let Some(status) = self.node.service(id) else { continue };
@@ -313,6 +338,11 @@ impl Daemon {
             MustEnd::Dropped => Failure::Dropped,
             MustEnd::Outdated(level) => Failure::Outdated { level },
         };
+        self.fail(now, failure, run);
+    }
+
+    /// The life ends, not in good order; the first reason counts.
+    fn fail(&mut self, now: Instant, failure: Failure, run: &mut Run) {
         if !matches!(run.ending, Some((End::Failed(_), _))) {
             self.effects.journal.say(failure.to_string());
             run.ending = Some((End::Failed(failure), now + self.patience));

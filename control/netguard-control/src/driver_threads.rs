@@ -10,6 +10,7 @@ use crate::system::{self, Poll, Wake};
 use base::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use driver::{Job, Outcome};
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,9 +25,10 @@ const OUTCOMES_MAX: usize = 1_024;
 const STACK: usize = 256 * 1024;
 
 /// Something for a driver thread to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Order {
     Run(Job),
+    /// From the next start on these are the service's resources.
+    Replace(Vec<Box<dyn Part>>),
     /// Stop what is up, and end.
     Shutdown,
 }
@@ -34,8 +36,18 @@ enum Order {
 /// All driver threads.
 #[derive(Debug)]
 pub struct DriverThreads {
-    threads: Vec<Handle>,
+    threads: BTreeMap<ServiceId, Handle>,
     outcomes: Receiver<Outcome>,
+    /// For threads of services that come later.
+    kit: Kit,
+}
+
+#[derive(Clone, Debug)]
+struct Kit {
+    outcomes: Sender<Outcome>,
+    wake_loop: Arc<Wake>,
+    priority: Option<u8>,
+    journal: Journal,
 }
 
 #[derive(Debug)]
@@ -54,26 +66,36 @@ impl DriverThreads {
         journal: &Journal,
     ) -> io::Result<Self> {
         let (to, outcomes) = bounded(OUTCOMES_MAX);
-        let mut threads = Vec::with_capacity(services.len());
+        let (wake_loop, journal) = (Arc::clone(wake), journal.clone());
+        let kit = Kit { outcomes: to, wake_loop, priority, journal };
+        let mut this = Self { threads: BTreeMap::new(), outcomes, kit };
         for (number, parts) in (0u16..).zip(services) {
-            let (orders, from) = bounded(JOBS_MAX);
-            let own = Arc::new(Wake::new()?);
-            let mut worker = Worker {
-                driver: ServiceDriver::new(ServiceId(number), parts),
-                orders: from,
-                wake: Arc::clone(&own),
-                outcomes: to.clone(),
-                wake_loop: Arc::clone(wake),
-                priority,
-                journal: journal.clone(),
-            };
-            let thread = std::thread::Builder::new()
-                .name(format!("service-{number}"))
-                .stack_size(STACK)
-                .spawn(move || worker.survive())?;
-            threads.push(Handle { orders, wake: own, thread });
+            this.add(ServiceId(number), parts)?;
         }
-        Ok(Self { threads, outcomes })
+        Ok(this)
+    }
+
+    fn add(&mut self, service: ServiceId, parts: Vec<Box<dyn Part>>) -> io::Result<()> {
+        let (orders, from) = bounded(JOBS_MAX);
+        let wake = Arc::new(Wake::new()?);
+        let (driver, kit) = (ServiceDriver::new(service, parts), self.kit.clone());
+        let mut worker = Worker { driver, orders: from, wake: Arc::clone(&wake), kit };
+        let thread = std::thread::Builder::new()
+            .name(format!("service-{}", service.0))
+            .stack_size(STACK)
+            .spawn(move || worker.survive())?;
+        self.threads.insert(service, Handle { orders, wake, thread });
+        Ok(())
+    }
+
+    /// Another set of resources, from the service's next start on; until then it stops what it has. A service that was not
+    /// here gets its thread.
+    pub fn replace(&mut self, service: ServiceId, parts: Vec<Box<dyn Part>>) -> io::Result<()> {
+        let Some(handle) = self.threads.get(&service) else { return self.add(service, parts) };
+        let full = || io::Error::other("a driver is too far behind to take its new resources");
+        let sent = handle.orders.try_send(Order::Replace(parts)).map_err(|_| full());
+        handle.wake.wake();
+        sent
     }
 
     /// Hands a job to its service; false if too many wait there already, or there is no such
@@ -85,7 +107,7 @@ impl DriverThreads {
             | Job::Withdraw { service, .. }
             | Job::Restore { service, .. } => service,
         };
-        let Some(handle) = self.threads.get(usize::from(service.0)) else { return false };
+        let Some(handle) = self.threads.get(&service) else { return false };
         let taken = handle.orders.try_send(Order::Run(job)).is_ok();
         handle.wake.wake();
         taken
@@ -100,21 +122,21 @@ impl DriverThreads {
     /// `limit`.
     pub fn shutdown(self, limit: Duration) -> Vec<ServiceId> {
         let until = system::now() + limit;
-        for handle in &self.threads {
+        for handle in self.threads.values() {
             // A full queue would be jobs that came before; the thread gets to this one in the end.
             let _ =
                 handle.orders.send_timeout(Order::Shutdown, std::time::Duration::from_millis(10));
             handle.wake.wake();
         }
         let mut late = Vec::new();
-        for (number, handle) in (0u16..).zip(self.threads) {
+        for (service, handle) in self.threads {
             while !handle.thread.is_finished() && system::now() < until {
                 // Outcomes are drained so that no thread waits for room.
                 while self.outcomes.try_recv().is_ok() {}
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             if !handle.thread.is_finished() {
-                late.push(ServiceId(number));
+                late.push(service);
             }
         }
         late
@@ -125,10 +147,7 @@ struct Worker {
     driver: ServiceDriver,
     orders: Receiver<Order>,
     wake: Arc<Wake>,
-    outcomes: Sender<Outcome>,
-    wake_loop: Arc<Wake>,
-    priority: Option<u8>,
-    journal: Journal,
+    kit: Kit,
 }
 
 impl Worker {
@@ -144,7 +163,7 @@ impl Worker {
 
     fn run(&mut self) {
         // Not allowed is told once, by the start of the daemon.
-        let _ = self.priority.map(system::realtime);
+        let _ = self.kit.priority.map(system::realtime);
         let mut poll = Poll::default();
         loop {
             self.wake.clear();
@@ -154,6 +173,7 @@ impl Worker {
                         let outcome = self.driver.handle_job(job, system::now);
                         self.tell(outcome);
                     }
+                    Order::Replace(parts) => self.driver.replace(parts),
                     Order::Shutdown => {
                         if let Some(outcome) = self.driver.handle_shutdown(system::now) {
                             self.tell(outcome);
@@ -175,7 +195,7 @@ impl Worker {
             let limit = self.driver.poll_deadline().map(|at| at.since(system::now()));
             if let Err(e) = poll.wait(limit) {
                 // Out of kernel memory at worst: go on looking, at a pace that lets others live.
-                self.journal.say(format!("a driver thread cannot wait: {e}"));
+                self.kit.journal.say(format!("a driver thread cannot wait: {e}"));
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
@@ -184,8 +204,8 @@ impl Worker {
     /// The event loop drains outcomes every cycle; should it not, the thread waits with what it
     /// knows.
     fn tell(&self, outcome: Outcome) {
-        let _ = self.outcomes.send(outcome);
-        self.wake_loop.wake();
+        let _ = self.kit.outcomes.send(outcome);
+        self.kit.wake_loop.wake();
     }
 }
 
@@ -229,13 +249,17 @@ mod tests {
         Job::Start(right.unwrap())
     }
 
+    fn threads(services: Vec<Vec<Box<dyn Part>>>, wake: &Arc<Wake>) -> DriverThreads {
+        let (journal, _writer) = Journal::start("test").unwrap();
+        DriverThreads::start(services, None, wake, &journal).unwrap()
+    }
+
     #[test]
     fn jobs_are_done_and_a_defect_in_one_driver_is_told_and_holds_up_no_other() {
         let wake = Arc::new(Wake::new().unwrap());
-        let (journal, _writer) = Journal::start("test").unwrap();
         let part = |breaks| -> Vec<Box<dyn Part>> { vec![Box::new(Fake { breaks })] };
         let parts = vec![part(true), part(false)];
-        let threads = DriverThreads::start(parts, None, &wake, &journal).unwrap();
+        let threads = threads(parts, &wake);
         let next = || -> Outcome {
             let mut poll = Poll::default();
             poll.add(wake.fd());
@@ -252,6 +276,17 @@ mod tests {
         assert!(matches!(outcome.result, Done::Stuck { .. }), "{outcome:?}");
         assert!(threads.run(start(1)));
         assert_eq!((next().service, threads.run(start(2))), (ServiceId(1), false));
+        assert_eq!(threads.shutdown(Duration::from_millis(10_000)), []);
+    }
+
+    #[test]
+    fn a_service_that_comes_later_gets_its_thread() {
+        let wake = Arc::new(Wake::new().unwrap());
+        let mut threads = threads(Vec::new(), &wake);
+        assert!(!threads.run(start(3)));
+        threads.replace(ServiceId(3), vec![Box::new(Fake { breaks: false })]).unwrap();
+        assert!(threads.run(start(3)));
+        threads.replace(ServiceId(3), Vec::new()).unwrap();
         assert_eq!(threads.shutdown(Duration::from_millis(10_000)), []);
     }
 }

@@ -19,7 +19,8 @@ use node::{Action, CommandDone, CommandRefused, Node};
 use shm::{Change, ChangeWriter, Counter, Map, Setup, SetupError, Side};
 use std::io;
 use std::os::unix::net::UnixStream;
-use wire::{Incarnation, Life, NODES_MAX, NodeId, Op, ServiceId, Stint};
+use std::sync::Arc;
+use wire::{Configuration, Incarnation, Life, NODES_MAX, NodeId, Op, ServiceId, Stint};
 
 /// Actions performed per cycle; what is left comes with the next, which follows at once.
 const ACTIONS_MAX: usize = 4_096;
@@ -101,6 +102,8 @@ pub enum News {
     View(View),
     /// A service's state changed.
     Service(ServiceId),
+    /// A configuration is agreed; the node waits for its document.
+    Document(Arc<Configuration>),
 }
 
 /// Why this life must end.
@@ -160,8 +163,7 @@ impl Effects {
             Action::StoreEra { era } => self.store(Order::Era(era)),
             Action::StoreConfiguration { charter } => self.store(Order::Charter(charter)),
             Action::Configured(configuration) => {
-                let version = configuration.version;
-                self.journal.say(format!("configuration version {version} is agreed"));
+                performed.news.push(News::Document(configuration));
             }
             Action::Dropped => performed.end = Some(MustEnd::Dropped),
             Action::Outdated { level } => performed.end = Some(MustEnd::Outdated(level)),

@@ -34,12 +34,23 @@ const LOOK_EVERY_MS: u64 = 1_000;
 #[derive(Debug)]
 pub struct Gatekeeper {
     keeper: Option<Keeper>,
-    /// The slots of each service's addresses, in configured order.
-    slots: Vec<Vec<Slot>>,
+    /// The slots of each service's addresses.
+    slots: BTreeMap<ServiceId, Slots>,
     /// What is known at the start.
     first: GateState,
     /// Generations whose first answer was told already.
     told: BTreeMap<ServiceId, Generation>,
+}
+
+/// The slots of a service's addresses, in configured order.
+#[derive(Debug, Default)]
+struct Slots {
+    now: Vec<Slot>,
+    /// Take their place with the first generation after the last one that was opened: that one may open again after a
+    /// lapse.
+    next: Option<Vec<Slot>>,
+    /// The last generation that was opened.
+    generation: Generation,
 }
 
 #[derive(Debug)]
@@ -88,7 +99,7 @@ impl Gatekeeper {
     pub fn begin(words: Option<Words>, services: &[Vec<IpAddr>], reach: GateSockets) -> Self {
         let mut this = Self {
             keeper: None,
-            slots: vec![Vec::new(); services.len()],
+            slots: BTreeMap::new(),
             first: GateState::default(),
             told: BTreeMap::new(),
         };
@@ -113,11 +124,11 @@ impl Gatekeeper {
         services: &[Vec<IpAddr>],
         reach: GateSockets,
     ) -> Result<(), GateError> {
-        let mut gate = Gate::load(words)?;
-        for (addresses, slots) in services.iter().zip(&mut self.slots) {
-            for address in addresses {
-                slots.push(gate.add(*address)?);
-            }
+        let gate = Gate::load(words)?;
+        for (number, addresses) in (0u16..).zip(services) {
+            let now = addresses.iter().map(|address| gate.add(*address));
+            let now = now.collect::<Result<_, _>>()?;
+            self.slots.insert(ServiceId(number), Slots { now, ..Slots::default() });
         }
         // The watch first: what changes while everything is attached is told afterwards.
         let (watch, mut tc) = (Watch::open()?, Tc::open()?);
@@ -197,15 +208,37 @@ impl Gatekeeper {
     }
 
     /// Opens a service's addresses for a generation; generation 0 closes them. One store each.
-    pub fn open(&self, service: ServiceId, generation: Generation) {
+    pub fn open(&mut self, service: ServiceId, generation: Generation) {
         let Some(keeper) = &self.keeper else { return };
-        for slot in self.slots.get(usize::from(service.0)).into_iter().flatten() {
-            if generation == Generation(0) {
-                keeper.gate.close(*slot);
-            } else {
-                keeper.gate.open(*slot, generation.0);
-            }
+        let Some(slots) = self.slots.get_mut(&service) else { return };
+        if generation == Generation(0) {
+            slots.now.iter().for_each(|slot| keeper.gate.close(*slot));
+            return;
         }
+        if generation > slots.generation
+            && let Some(next) = slots.next.take()
+        {
+            slots.now.iter().for_each(|slot| keeper.gate.close(*slot));
+            slots.now = next;
+        }
+        slots.generation = generation;
+        slots.now.iter().for_each(|slot| keeper.gate.open(*slot, generation.0));
+    }
+
+    /// Gates the addresses that a service has from its next generation on, closed. The error is what the gate lacks from
+    /// now on: a node that had no address to gate when it started has no gate.
+    pub fn replace(&mut self, service: ServiceId, addresses: &[IpAddr]) -> Result<(), String> {
+        let Some(keeper) = &self.keeper else {
+            return match addresses {
+                [] => Ok(()),
+                _ => Err("no address was configured when its daemons started: restart them".into()),
+            };
+        };
+        let next =
+            addresses.iter().map(|address| keeper.gate.add(*address).map_err(|e| e.to_string()));
+        let next = next.collect::<Result<Vec<Slot>, String>>()?;
+        self.slots.entry(service).or_default().next = Some(next);
+        Ok(())
     }
 
     /// Closes everything for one stint (R-SELF).
@@ -244,9 +277,9 @@ impl Gatekeeper {
     pub fn poll_answered(&mut self) -> Vec<Answered> {
         let Some(keeper) = &self.keeper else { return Vec::new() };
         let mut all = Vec::new();
-        for (number, slots) in (0u16..).zip(&self.slots) {
-            let service = ServiceId(number);
-            let looks = slots.iter().map(|slot| keeper.gate.look(*slot));
+        for (service, slots) in &self.slots {
+            let service = *service;
+            let looks = slots.now.iter().map(|slot| keeper.gate.look(*slot));
             let first = looks.filter_map(|look| {
                 let generation = Generation(look.generation);
                 let answered = look.first_answered?;

@@ -75,12 +75,10 @@ impl Identity {
     }
     /// The floating addresses of each service, in configured order.
     pub fn addresses(&self) -> Vec<Vec<IpAddr>> {
-        let address = |resource: &config::Resource| match resource {
-            config::Resource::Address { address, .. } => Some(*address),
-            config::Resource::Command { .. } => None,
-        };
         let services = self.config.services.iter();
-        services.map(|service| service.resources.iter().filter_map(address).collect()).collect()
+        services
+            .map(|service| service.resources.iter().filter_map(config::Resource::address).collect())
+            .collect()
     }
     /// Peers and their addresses on one link.
     pub fn peers(&self, link: usize) -> Vec<(NodeId, IpAddr)> {

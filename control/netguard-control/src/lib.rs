@@ -2,6 +2,7 @@
 //!
 //! * [`life`]: one life, from start to end; [`start`] and [`identity`]: from arguments to a daemon
 //!   that may speak.
+//! * [`agreed`]: the agreed document and the file, which of them says what; [`renewal`]: another document, followed.
 //! * [`daemon`]: the event loop. [`effects`]: the one file that performs what the node decides.
 //! * [`standing`]: what the machine gives, and what it costs where it does not.
 //! * [`exchange`]: agreement messages on the links; [`stream`]: those that fit no datagram.
@@ -16,6 +17,7 @@
 //! * [`rehearsal`]: a knob for tests.
 //! * [`system`]: system calls, the only unsafe code.
 
+pub mod agreed;
 pub mod connection;
 pub mod daemon;
 pub mod driver_threads;
@@ -30,6 +32,7 @@ pub mod orders;
 pub mod part;
 pub mod probes;
 pub mod rehearsal;
+pub mod renewal;
 pub mod server;
 pub mod service_driver;
 pub mod snapshot;

@@ -6,6 +6,7 @@ use crate::effects::{Effects, Fast};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::rehearsal::Rehearsal;
+use crate::renewal::Renewal;
 use crate::server::Server;
 use crate::snapshot::Facts;
 use crate::standing::{Priorities, Standing};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use wire::{Generation, ServiceId};
 
 /// Besides the services' own time-outs: leaving by the log, and the last kill.
-const STOP_EXTRA: Duration = Duration::from_millis(9_000);
+pub const STOP_EXTRA: Duration = Duration::from_millis(9_000);
 
 /// Runs until the daemon has to end; nothing of any service is left then.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -50,6 +51,8 @@ fn assemble(
         inherited,
         me,
         state,
+        charter,
+        file,
         mut exchange,
         gate,
         services,
@@ -66,7 +69,8 @@ fn assemble(
         let path = run_dir.join(api::SOCKET_NAME).display().to_string();
         Failure::Socket { path, source }
     })?;
-    let settings = start::node_settings(&identity, me, state.era(), state.charter());
+    let longest = Duration::from_micros(state.longest_us().into());
+    let settings = start::node_settings(&identity, me, charter, state.era(), longest);
     let storage = Storage::start(state, Arc::clone(&wake))
         .map_err(Failure::kernel("start the storage thread"))?;
     let priorities = Priorities::below(identity.config.local.realtime_priority);
@@ -92,7 +96,7 @@ fn assemble(
     let mut node = Node::new(settings, system::now());
     node.handle_gate(system::now(), gate.state());
     Ok(Daemon {
-        facts: Facts::new(&identity, me, begun, standing.alarms),
+        facts: Facts::new(&identity, me, begun, file, standing.alarms),
         node,
         effects: Effects {
             me,
@@ -111,7 +115,8 @@ fn assemble(
         wake,
         signals,
         parent,
-        patience: start::longest_stop(&identity) + STOP_EXTRA,
+        patience: start::longest_stop(&identity.config) + STOP_EXTRA,
+        renewal: Renewal::new(identity, run_dir),
         rehearsal: Rehearsal::from_environment(),
     })
 }
@@ -119,7 +124,7 @@ fn assemble(
 /// Runs the loop; whatever ends it, nothing of any service stays.
 fn live(mut daemon: Daemon) -> Result<(), Failure> {
     let end = catch_unwind(AssertUnwindSafe(|| daemon.run()));
-    let Daemon { effects: Effects { map, gate, drivers, journal, .. }, patience, .. } = daemon;
+    let Daemon { effects: Effects { map, mut gate, drivers, journal, .. }, patience, .. } = daemon;
     for service in 0..heartbeat::board::SERVICES_MAX {
         gate.open(ServiceId(service as u16), Generation(0));
         map.board().set_open(service, 0);

@@ -1,12 +1,18 @@
 //! Questions and orders from the local socket: answered at once, or given to the node and answered
 //! later.
 
+use crate::agreed;
 use crate::server::Ask;
-use crate::snapshot::{Facts, Moment};
-use api::{Answer, ConfirmedOff, ErrorCode, Moved, Refusal, ReplyBody, Request};
+use crate::snapshot::{Facts, Moment, hex};
+use agreement::{ConfigureRefused, OverrideRefused};
+use api::{
+    Answer, Configured, ConfirmedOff, ErrorCode, Moved, Overridden, Refusal, ReplyBody, Request,
+};
+use config::{Config, DOCUMENT_MAX};
 use heartbeat::Board;
 use node::{Command, CommandDone, CommandRefused, Node};
 use std::collections::BTreeMap;
+use wire::{Configuration, NodeSet};
 
 /// Orders under way.
 const ORDERS_MAX: usize = 64;
@@ -25,6 +31,7 @@ impl Orders {
         facts: &Facts,
         node: &mut Node,
         board: &Board,
+        present: &Config,
     ) -> Option<ReplyBody> {
         let Ask { token, request } = ask;
         let answer = match request {
@@ -48,6 +55,26 @@ impl Orders {
                 let command = Command::ConfirmOff { node: id };
                 return self.order(at, token, String::new(), command, node);
             }
+            Request::Configuration => Answer::Configuration(facts.document(node)),
+            Request::Configure { base, document } => {
+                let wanted = match wanted(at, base, &document, facts, node, present) {
+                    Ok(wanted) => wanted,
+                    Err(refusal) => return Some(ReplyBody::Error(refusal)),
+                };
+                return self.await_answer(token, String::new(), |token| {
+                    node.handle_configure(at.now, token, wanted);
+                });
+            }
+            Request::Override { absent } => {
+                let mut nodes = NodeSet::EMPTY;
+                for name in &absent {
+                    let Some(id) = facts.node_of(name) else { return Some(unknown_node(name)) };
+                    nodes.insert(id);
+                }
+                return self.await_answer(token, absent.join(","), |token| {
+                    node.handle_override(at.now, token, nodes);
+                });
+            }
             // The loop's probes and the socket's thread answer these.
             Request::Probe { .. } | Request::Watch => Answer::Watching,
         };
@@ -62,11 +89,25 @@ impl Orders {
         command: Command,
         node: &mut Node,
     ) -> Option<ReplyBody> {
+        self.await_answer(token, service, |token| node.handle_command(at.now, token, command))
+    }
+
+    /// Gives an order; the answer comes later.
+    fn await_answer(
+        &mut self,
+        token: u64,
+        about: String,
+        give: impl FnOnce(u64),
+    ) -> Option<ReplyBody> {
         if self.0.len() >= ORDERS_MAX {
-            return Some(refused(&CommandRefused::Busy, &service));
+            return Some(error(
+                ErrorCode::Busy,
+                CommandRefused::Busy.to_string(),
+                "try again in a moment",
+            ));
         }
-        self.0.insert(token, service);
-        node.handle_command(at.now, token, command);
+        self.0.insert(token, about);
+        give(token);
         None
     }
 
@@ -76,6 +117,7 @@ impl Orders {
         token: u64,
         result: &Result<CommandDone, CommandRefused>,
         facts: &Facts,
+        node: &Node,
     ) -> ReplyBody {
         let service = self.0.remove(&token).unwrap_or_default();
         let answer = match result {
@@ -90,16 +132,19 @@ impl Orders {
                 life: life.incarnation.0,
                 op: op.0,
             }),
+            Ok(CommandDone::Configured { version, .. }) => Answer::Configured(Configured {
+                version: (*version).into(),
+                hash: hex(node.configuration().charter.configuration.digest),
+            }),
+            Ok(CommandDone::OverrideTaken) => Answer::Overridden(Overridden {
+                absent: service.split(',').map(str::to_owned).collect(),
+            }),
             // Nobody can order this over the socket yet.
-            Ok(
-                CommandDone::Cleared { .. }
-                | CommandDone::Configured { .. }
-                | CommandDone::OverrideTaken,
-            ) => {
+            Ok(CommandDone::Cleared { .. }) => {
                 let text = "an answer to an order that does not exist";
                 return error(ErrorCode::Internal, text, "report this");
             }
-            Err(refusal) => return refused(refusal, &service),
+            Err(refusal) => return refused(refusal, &service, facts),
         };
         ReplyBody::Answer(answer)
     }
@@ -120,7 +165,7 @@ fn unknown_node(name: &str) -> ReplyBody {
     error(ErrorCode::UnknownNode, message, "`ng members` lists the nodes")
 }
 
-fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
+fn refused(refusal: &CommandRefused, service: &str, facts: &Facts) -> ReplyBody {
     use services::Refusal as Planner;
     let text = refusal.to_string();
     let (code, remedy) = match refusal {
@@ -143,10 +188,8 @@ fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
             "try again in a moment; `ng status` says whether there is a quorum".into(),
         ),
         CommandRefused::Unknown => (ErrorCode::Timeout, "look at `ng status`".into()),
-        CommandRefused::Configuration(_) => {
-            (ErrorCode::Busy, "`ng config show` has what is agreed".into())
-        }
-        CommandRefused::Override(_) => (ErrorCode::NodeIsAlive, "`ng status` says more".into()),
+        CommandRefused::Configuration(refused) => return not_configured(refused, facts),
+        CommandRefused::Override(refused) => return not_overridden(refused, facts),
         CommandRefused::Busy => (ErrorCode::Busy, "try again in a moment".into()),
         CommandRefused::Timeout => (ErrorCode::Timeout, "look at `ng status`".into()),
         CommandRefused::Service(planner) => match planner {
@@ -171,4 +214,103 @@ fn refused(refusal: &CommandRefused, service: &str) -> ReplyBody {
         },
     };
     error(code, text, remedy)
+}
+
+/// The configuration that a document asks for, if it can be carried out as things are. The same plan as `ng` has shown, by
+/// what is so now.
+fn wanted(
+    at: Moment,
+    base: u64,
+    document: &str,
+    facts: &Facts,
+    node: &Node,
+    present: &Config,
+) -> Result<Configuration, Refusal> {
+    let charter = node.configuration().charter;
+    if base != u64::from(charter.version) {
+        let message = format!(
+            "version {} is in force, not {base}: another change came first",
+            charter.version
+        );
+        return Err(Refusal::new(
+            ErrorCode::Changed,
+            message,
+            "look at `ng config diff` again, then repeat it",
+        ));
+    }
+    if document.len() > DOCUMENT_MAX {
+        let message = format!("the document is longer than {DOCUMENT_MAX} bytes");
+        return Err(Refusal::new(ErrorCode::BadDocument, message, "remove comments, or services"));
+    }
+    let bad = |report: config::Report| {
+        let remedy = "`ng config check` shows every fault of a file with its place";
+        Refusal::new(ErrorCode::BadDocument, report.to_string().trim_end().to_owned(), remedy)
+    };
+    let (config, _) = config::parse("the document", document).map_err(bad)?;
+    let text = config::without_local(document).unwrap_or_else(|_| document.to_owned());
+    let plan = config::plan(present, &config, &facts.situation(at, node));
+    if let Some(refusal) = plan.refusals.first() {
+        return Err(Refusal::new(ErrorCode::NotPossible, &refusal.message, &refusal.remedy));
+    }
+    let level = charter.configuration.level;
+    Ok(agreed::configuration(&config, &text, charter.version.saturating_add(1), level))
+}
+
+fn not_configured(refusal: &ConfigureRefused, facts: &Facts) -> ReplyBody {
+    let text = refusal.to_string();
+    match refusal {
+        ConfigureRefused::Version { .. } => {
+            error(ErrorCode::Changed, text, "look at `ng config diff` again, then repeat it")
+        }
+        ConfigureRefused::Majority { silent, need } => {
+            let message = format!(
+                "{need} of the voters must live for the votes to follow; {} are silent",
+                names(*silent, facts)
+            );
+            error(ErrorCode::NotPossible, message, "bring them back first, or add voters first")
+        }
+        ConfigureRefused::LevelTooHigh(id) => {
+            let message =
+                format!("the release of {} does not understand this yet", facts.node_name(*id));
+            error(ErrorCode::NotPossible, message, "install the new release on every node first")
+        }
+        ConfigureRefused::NobodyLeads
+        | ConfigureRefused::NotConfigured(_)
+        | ConfigureRefused::Timing
+        | ConfigureRefused::TooLarge
+        | ConfigureRefused::LevelFalls { .. } => {
+            error(ErrorCode::NotPossible, text, "correct the document")
+        }
+    }
+}
+
+fn not_overridden(refusal: &OverrideRefused, facts: &Facts) -> ReplyBody {
+    let text = refusal.to_string();
+    match refusal {
+        OverrideRefused::NotFresh => {
+            let remedy = "restart netguard-fast on every node that is left, then ask again";
+            error(ErrorCode::NotPossible, text, remedy)
+        }
+        OverrideRefused::PrimarySpeaks => {
+            error(ErrorCode::NotPossible, text, "`ng status` says what it waits for")
+        }
+        OverrideRefused::Heard(nodes) => {
+            let message = format!("heard, so not off: {}", names(*nodes, facts));
+            error(ErrorCode::NodeIsAlive, message, "name only nodes that are off")
+        }
+        OverrideRefused::NotVoters(nodes) => {
+            let message = format!(
+                "without a vote, so nothing is gained by naming them: {}",
+                names(*nodes, facts)
+            );
+            error(ErrorCode::NotPossible, message, "name only voters that are off")
+        }
+        OverrideRefused::MayNotLead => {
+            error(ErrorCode::NotPossible, text, "ask a node that is left and is no witness")
+        }
+    }
+}
+
+fn names(nodes: NodeSet, facts: &Facts) -> String {
+    nodes.iter().map(|node| facts.node_name(node)).collect::<Vec<_>>().join(", ")
 }

@@ -38,6 +38,33 @@ pub trait Part: Send {
     }
 }
 
+/// A resource that a changed configuration wants here and that cannot be had: its start fails, so that another node gets
+/// the service.
+pub struct Unusable {
+    /// What it is.
+    pub name: String,
+    /// Why it cannot be had.
+    pub reason: String,
+}
+
+impl Part for Unusable {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn start(&mut self, _generation: Generation, _now: Instant) -> Result<(), String> {
+        Err(self.reason.clone())
+    }
+    fn stop(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    fn withdraw(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    fn restore(&mut self, _now: Instant) -> Result<(), String> {
+        Err(self.reason.clone())
+    }
+}
+
 impl Part for FloatingAddress {
     fn name(&self) -> String {
         format!("address {}/{}", self.spec().address, self.spec().prefix)

@@ -146,7 +146,10 @@ mod tests {
         let (key, links) = ([0; 32], Vec::new());
         let identity = Identity { config, key, me, name: "n1".into(), links };
         let life = Life { node: me, incarnation: Incarnation(1) };
-        let settings = crate::start::node_settings(&identity, life, 0, None);
+        let configuration = crate::agreed::configuration(&identity.config, "", 0, 1);
+        let charter = wire::Charter::of_file(configuration);
+        let settings =
+            crate::start::node_settings(&identity, life, charter, 0, base::Duration::ZERO);
         let mut node = Node::new(settings, Instant(1));
         let request = Request::Probe { bytes: 64, count: 1, window: 1 };
         let refused = probes.begin(&Ask { token: 7, request }, &mut node);

@@ -9,6 +9,8 @@ use wire::{Generation, ServiceId};
 pub struct ServiceDriver {
     service: ServiceId,
     parts: Vec<Box<dyn Part>>,
+    /// Take their place when the next generation starts: what is up is taken down by who brought it up.
+    next: Option<Vec<Box<dyn Part>>>,
     /// The generation that is up, or half up; none = nothing of the service is here.
     up: Option<Generation>,
     /// A death is reported once per generation.
@@ -19,7 +21,12 @@ impl ServiceDriver {
     /// A service with nothing up.
     #[must_use]
     pub fn new(service: ServiceId, parts: Vec<Box<dyn Part>>) -> Self {
-        Self { service, parts, up: None, death_told: false }
+        Self { service, parts, next: None, up: None, death_told: false }
+    }
+
+    /// Other resources, from the next generation's start on.
+    pub fn replace(&mut self, parts: Vec<Box<dyn Part>>) {
+        self.next = Some(parts);
     }
 
     /// Performs one job and says what came of it. `clock` is read again at the end.
@@ -97,6 +104,9 @@ impl ServiceDriver {
                 }
             }
             None => {}
+        }
+        if let Some(parts) = self.next.take() {
+            self.parts = parts;
         }
         self.up = Some(generation);
         self.death_told = false;

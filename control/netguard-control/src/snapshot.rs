@@ -1,5 +1,6 @@
 //! What `ng` shows: the node's values in the words of the local messages.
 
+use crate::agreed::OwnFile;
 use crate::identity::Identity;
 use crate::standing::LEFTOVERS;
 use crate::system;
@@ -8,10 +9,10 @@ use base::{Duration, Instant};
 use driver::FencePolicy;
 use heartbeat::Board;
 use membership::View;
-use node::{MemberStatus, Node, NodeStatus, ServiceStatus};
+use node::{ConfigurationStatus, MemberStatus, Node, NodeStatus, ServiceStatus};
 use std::collections::BTreeMap;
 use wire::entry::RemovalCause;
-use wire::{Life, NodeId, ServiceId};
+use wire::{Life, NodeId, NodeSet, ServiceId};
 
 /// How long the start's alarm about left-over addresses is shown.
 const LEFTOVERS_KEPT_MS: u64 = 3_600_000;
@@ -24,7 +25,9 @@ pub struct Facts {
     me: Life,
     nodes: BTreeMap<NodeId, String>,
     links: Vec<String>,
-    config_hash: String,
+    config_hash: u64,
+    /// The node's own file.
+    file: OwnFile,
     interval: Duration,
     deadline: Duration,
     started: Instant,
@@ -54,7 +57,13 @@ impl Moment {
 
 impl Facts {
     /// Collects them once.
-    pub fn new(identity: &Identity, me: Life, started: Instant, standing: Vec<api::Alarm>) -> Self {
+    pub fn new(
+        identity: &Identity,
+        me: Life,
+        started: Instant,
+        file: OwnFile,
+        standing: Vec<api::Alarm>,
+    ) -> Self {
         let config = &identity.config;
         let name = |node: &config::Node| Some((NodeId::new(node.id)?, node.name.clone()));
         let interval = crate::start::interval(identity);
@@ -64,13 +73,25 @@ impl Facts {
             me,
             nodes: config.nodes.iter().filter_map(name).collect(),
             links: config.links.iter().map(|link| link.name.clone()).collect(),
-            config_hash: format!("{:016x}", config.config_hash()),
+            config_hash: config.config_hash(),
+            file,
             interval,
             deadline: interval * u64::from(config.cluster.heartbeat_misses),
             started,
             standing,
         }
     }
+    /// The document in force is another one.
+    pub fn follow(&mut self, identity: &Identity) {
+        let config = &identity.config;
+        let name = |node: &config::Node| Some((NodeId::new(node.id)?, node.name.clone()));
+        // A node that is configured no more keeps its name where the log still speaks of it.
+        self.nodes.extend(config.nodes.iter().filter_map(name));
+        self.config_hash = config.config_hash();
+        self.interval = crate::start::interval(identity);
+        self.deadline = self.interval * u64::from(config.cluster.heartbeat_misses);
+    }
+
     /// The configured name.
     pub fn node_name(&self, node: NodeId) -> String {
         self.nodes.get(&node).cloned().unwrap_or_else(|| format!("node {node}"))
@@ -90,13 +111,14 @@ impl Facts {
             life: self.me.incarnation.0,
             stint: status.stint.map(|stint| stint.0),
             daemon_version: env!("CARGO_PKG_VERSION").into(),
-            config_hash: self.config_hash.clone(),
+            config_hash: hex(self.config_hash),
             now_ns: at.now.0,
             unix_ms: at.unix_ms,
             uptime_ms: at.now.since(self.started).millis(),
             heartbeat_interval_ns: self.interval.nanos(),
             deadline_ns: self.deadline.nanos(),
             agreement: self.agreement(&status),
+            configuration: self.agreed(node),
             quorum: quorum(&status.quorum),
             lease: api::Lease {
                 held: status.lease_held,
@@ -120,8 +142,67 @@ impl Facts {
         api::Members {
             node: self.name.clone(),
             view: status.view.0,
+            configuration: self.agreed(node),
             quorum: quorum(&status.quorum),
             members: status.members.iter().map(|m| self.member(at, m, board)).collect(),
+        }
+    }
+
+    /// The agreed configuration.
+    pub fn agreed(&self, node: &Node) -> api::Configuration {
+        let ConfigurationStatus { charter, pending, .. } = node.configuration();
+        let names = |nodes: NodeSet| nodes.iter().map(|n| self.node_name(n)).collect();
+        let pending = pending.into_iter().map(|vote| api::PendingVote {
+            node: self.node_name(vote.node),
+            gives: vote.gives,
+            why: vote.why.into(),
+        });
+        api::Configuration {
+            version: charter.version.into(),
+            hash: hex(charter.configuration.digest),
+            voters: names(charter.electorate),
+            wanted: names(charter.configuration.voters),
+            pending: pending.collect(),
+        }
+    }
+
+    /// The answer to `configuration`.
+    pub fn document(&self, node: &Node) -> api::ConfigurationAnswer {
+        let ConfigurationStatus { charter, holders, .. } = node.configuration();
+        let primary = node.primary();
+        let asked_elsewhere = primary != Some(self.me.node);
+        let holder = |id: NodeId| {
+            let has = holders.contains(id);
+            let note = match (has, primary) {
+                (true, _) => String::new(),
+                (false, Some(primary)) if asked_elsewhere && id != self.me.node => {
+                    format!("the primary knows: ask {}", self.node_name(primary))
+                }
+                (false, _) => "has not acknowledged it".into(),
+            };
+            api::Holder { node: self.node_name(id), has, note }
+        };
+        api::ConfigurationAnswer {
+            node: self.name.clone(),
+            configuration: self.agreed(node),
+            document: String::from_utf8_lossy(&charter.configuration.document).into_owned(),
+            file_differs: self.file.differs(self.config_hash).is_some(),
+            held_by: charter.configuration.nodes.iter().map(holder).collect(),
+        }
+    }
+
+    /// What a change of the configuration is judged by.
+    pub fn situation(&self, at: Moment, node: &Node) -> config::Situation {
+        let status = node.status(at.now);
+        let member = |m: &&MemberStatus| {
+            matches!(m.state, node::MemberState::Member | node::MemberState::Suspect)
+        };
+        let owner = |s: &ServiceStatus| Some((s.name.clone(), s.owner?.get()));
+        config::Situation {
+            members: status.members.iter().filter(member).map(|m| m.node.get()).collect(),
+            voters: node.configuration().charter.electorate.iter().map(NodeId::get).collect(),
+            primary: status.primary.map(NodeId::get),
+            owners: status.services.iter().filter_map(owner).collect(),
         }
     }
 
@@ -215,7 +296,23 @@ impl Facts {
             alarm.code != LEFTOVERS
                 || at.unix_ms.saturating_sub(alarm.since_unix_ms) < LEFTOVERS_KEPT_MS
         };
-        alarms.chain(self.standing.iter().filter(fades).cloned()).collect()
+        let standing = self.standing.iter().filter(fades).cloned();
+        alarms.chain(standing).chain(self.about_file()).collect()
+    }
+
+    /// The file says something else than what was agreed.
+    fn about_file(&self) -> Option<api::Alarm> {
+        Some(api::Alarm {
+            code: "configuration-file".into(),
+            severity: api::Severity::Notice,
+            message: self.file.differs(self.config_hash)?,
+            remedy: format!(
+                "`ng config diff {0}` shows what differs; `ng config apply {0}` makes it so, or put into it what `ng config \
+                 show --plain` prints",
+                self.file.path
+            ),
+            since_unix_ms: system::unix_ms(),
+        })
     }
 
     fn agreement(&self, status: &NodeStatus) -> api::Agreement {
@@ -328,6 +425,11 @@ pub fn api_alarm(at: Moment, alarm: &node::Alarm) -> api::Alarm {
         remedy: alarm.remedy.clone(),
         since_unix_ms: at.unix(alarm.since),
     }
+}
+
+/// A hash as it is shown.
+pub fn hex(hash: u64) -> String {
+    format!("{hash:016x}")
 }
 
 fn ms(span: Duration) -> f64 {

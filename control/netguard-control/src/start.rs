@@ -1,6 +1,7 @@
 //! From arguments to a daemon that may speak. Everything that can be wrong is found before anything
 //! is changed; everything that a dead life left behind is gone before anything is sent (R-START).
 
+use crate::agreed::{self, OwnFile, Sources};
 use crate::exchange::Exchange;
 use crate::failure::Failure;
 use crate::gatekeeper::Gatekeeper;
@@ -20,9 +21,8 @@ use shm::{Change, Core, Key, LinkSetup, Map, Mode, Setup, lifeline};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use wire::frame::Seal;
-use wire::{Charter, ClusterId, Configuration, Incarnation, Life, NodeId, Nonce, ServiceId};
+use wire::{Charter, ClusterId, Incarnation, Life, NodeId, Nonce, ServiceId};
 
 /// Bound of the clock's rate error, ppm (PROTOCOL 5.2).
 pub const RATE_PPM: u32 = 1_000;
@@ -91,6 +91,10 @@ pub struct Started {
     pub me: Life,
     /// Durable state.
     pub state: State,
+    /// What this node holds of the agreed configuration.
+    pub charter: Charter,
+    /// The file of `--config`.
+    pub file: OwnFile,
     /// The agreement's links.
     pub exchange: Exchange,
     /// The kernel's gate, attached and closed.
@@ -138,7 +142,10 @@ pub fn inherit(arguments: &Arguments) -> Result<Inherited, Failure> {
 
 /// Everything up to the moment in which fast may be told to speak.
 pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
-    let loaded = config::load(&arguments.config).map_err(Failure::Config)?;
+    let agreed = State::peek(&arguments.state_dir);
+    let document = agreed.as_ref().map(|charter| &*charter.configuration.document);
+    let sources = agreed::sources(&arguments.config, &arguments.node, document);
+    let Sources { loaded, text, file } = sources.map_err(Failure::Config)?;
     let mut notes = Vec::new();
     if !loaded.warnings.diagnostics.is_empty() {
         notes.push(loaded.warnings.to_string());
@@ -152,6 +159,10 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
     let seal = seal(&identity);
     let mut exchange = Exchange::open(&identity, seal, nonce)?;
     let mut state = State::open(&arguments.state_dir)?;
+    let charter = state.charter().cloned().unwrap_or_else(|| {
+        Charter::of_file(agreed::configuration(&identity.config, &text, 0, LEVEL))
+    });
+    notes.extend(file.differs(charter.configuration.digest));
     let run_dir = arguments.run_dir.canonicalize().map_err(|source| Failure::Socket {
         path: arguments.run_dir.display().to_string(),
         source,
@@ -179,6 +190,8 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
         inherited,
         me,
         state,
+        charter,
+        file,
         exchange,
         gate,
         services,
@@ -239,7 +252,12 @@ fn setup(identity: &Identity, me: Life, nonce: Nonce, seal: Seal) -> Setup {
 
 /// The configured interval as the cores count it.
 pub fn interval(identity: &Identity) -> Duration {
-    Duration::from_nanos(identity.config.cluster.heartbeat_interval.as_nanos() as u64)
+    interval_of(&identity.config)
+}
+
+/// The same of a document.
+pub fn interval_of(config: &Config) -> Duration {
+    Duration::from_nanos(config.cluster.heartbeat_interval.as_nanos() as u64)
 }
 
 /// What fast is told when the configuration changes while it runs.
@@ -256,8 +274,8 @@ pub fn change(config: &Config, me: NodeId) -> Change {
 }
 
 /// The longest that a service of this configuration may take to stop.
-pub fn longest_stop(identity: &Identity) -> Duration {
-    let times = identity.config.services.iter().map(|service| {
+pub fn longest_stop(config: &Config) -> Duration {
+    let times = config.services.iter().map(|service| {
         let stops = service.resources.iter().map(|resource| match resource {
             Resource::Command { stop_timeout, .. } => stop_timeout.as_nanos() as u64,
             Resource::Address { .. } => 0,
@@ -282,6 +300,7 @@ pub fn specs(identity: &Identity) -> Vec<ServiceSpec> {
             config::Fence::Lease => FencePolicy::Lease,
         },
         resources: service.resources.iter().map(resource_spec).collect(),
+        revision: service.revision(),
     });
     services.collect()
 }
@@ -294,21 +313,11 @@ fn resource_spec(resource: &Resource) -> ResourceSpec {
     }
 }
 
-/// What the file wants, as the agreement knows it.
+/// The nodes' names.
 #[must_use]
-pub fn wanted(identity: &Identity) -> Configuration {
-    let cluster = &identity.config.cluster;
-    Configuration {
-        version: 0,
-        nodes: identity.nodes(|_| true),
-        voters: identity.nodes(|node| node.vote),
-        witnesses: identity.nodes(|node| node.witness),
-        interval_us: cluster.heartbeat_interval.as_micros() as u32,
-        misses: cluster.heartbeat_misses,
-        level: LEVEL,
-        digest: u64::from(identity.config.frame_hash()),
-        document: Arc::from([]),
-    }
+pub fn names(identity: &Identity) -> Names {
+    let named = |n: &config::Node| Some((NodeId::new(n.id)?, n.name.clone()));
+    Names::new(identity.config.nodes.iter().filter_map(named))
 }
 
 /// What the cores of this life are told.
@@ -316,58 +325,62 @@ pub fn wanted(identity: &Identity) -> Configuration {
 pub fn node_settings(
     identity: &Identity,
     me: Life,
+    charter: Charter,
     era_promised: u32,
-    charter: Option<&Charter>,
+    longest: Duration,
 ) -> node::Settings {
-    let named = |n: &config::Node| Some((NodeId::new(n.id)?, n.name.clone()));
     node::Settings {
         agreement: agreement::Settings {
             me,
-            charter: charter.cloned().unwrap_or_else(|| Charter::of_file(wanted(identity))),
+            charter,
             interval: interval(identity),
             misses: identity.config.cluster.heartbeat_misses,
-            // The configuration before this one is not known yet; until it is, this file counts.
-            longest: interval(identity) * u64::from(identity.config.cluster.heartbeat_misses),
+            longest: longest
+                .max(interval(identity) * u64::from(identity.config.cluster.heartbeat_misses)),
             rate_ppm: RATE_PPM,
             era_promised,
             level: LEVEL,
             limits: agreement::Limits::default(),
         },
         services: specs(identity),
-        names: Names::new(identity.config.nodes.iter().filter_map(named)),
+        names: names(identity),
     }
 }
 
-/// Opens the drivers of every service that may run here; a service that may not gets none.
+/// Opens the drivers of every service.
 fn resources(identity: &Identity, run_dir: &Path) -> Result<Vec<Vec<Box<dyn Part>>>, Failure> {
+    identity.config.services.iter().map(|service| parts(identity, service, run_dir)).collect()
+}
+
+/// Opens the drivers of one service; one that may not run here gets none.
+pub fn parts(
+    identity: &Identity,
+    service: &config::Service,
+    run_dir: &Path,
+) -> Result<Vec<Box<dyn Part>>, Failure> {
     let first_link = identity.links.first().map_or("", |link| link.interface.name.as_str());
-    let mut services = Vec::with_capacity(identity.config.services.len());
-    for service in &identity.config.services {
-        let mut parts: Vec<Box<dyn Part>> = Vec::new();
-        let here = service.nodes.contains(&identity.me.get());
-        let resources = service.resources.iter().enumerate().filter(|_| here);
-        for (number, resource) in resources {
-            parts.push(match resource {
-                Resource::Address { address, prefix, interface } => {
-                    Box::new(FloatingAddress::open(Address {
-                        address: *address,
-                        prefix: *prefix,
-                        interface: interface.clone().unwrap_or_else(|| first_link.to_owned()),
-                    })?)
-                }
-                Resource::Command { run, stop_timeout } => {
-                    let spec = Command {
-                        service: service.name.clone(),
-                        resource: number,
-                        node: identity.name.clone(),
-                        run: run.clone(),
-                        stop_timeout: *stop_timeout,
-                    };
-                    Box::new(CommandDriver::new(spec, run_dir))
-                }
-            });
-        }
-        services.push(parts);
+    let here = service.nodes.contains(&identity.me.get());
+    let mut parts: Vec<Box<dyn Part>> = Vec::new();
+    for (number, resource) in service.resources.iter().enumerate().filter(|_| here) {
+        parts.push(match resource {
+            Resource::Address { address, prefix, interface } => {
+                Box::new(FloatingAddress::open(Address {
+                    address: *address,
+                    prefix: *prefix,
+                    interface: interface.clone().unwrap_or_else(|| first_link.to_owned()),
+                })?)
+            }
+            Resource::Command { run, stop_timeout } => {
+                let spec = Command {
+                    service: service.name.clone(),
+                    resource: number,
+                    node: identity.name.clone(),
+                    run: run.clone(),
+                    stop_timeout: *stop_timeout,
+                };
+                Box::new(CommandDriver::new(spec, run_dir))
+            }
+        });
     }
-    Ok(services)
+    Ok(parts)
 }

@@ -21,6 +21,8 @@ const RECORD_MAX: u64 = 256;
 const INCARNATION: &str = "incarnation";
 const ERA: &str = "era";
 const CHARTER: &str = "configuration";
+/// Deadline of the configuration before, in µs.
+const BEFORE: &str = "deadline-before";
 /// A copy of the agreed document, for the operator; nothing reads it.
 const DOCUMENT: &str = "configuration.toml";
 /// Longest record of a charter that is read.
@@ -87,6 +89,13 @@ pub struct State {
     incarnation: u32,
     era: u32,
     charter: Option<Charter>,
+    /// Deadline of the configuration before that of the charter, in µs; 0 = there was no other.
+    before_us: u32,
+}
+
+/// Interval times misses.
+fn deadline_us(charter: &Charter) -> u32 {
+    charter.configuration.interval_us.saturating_mul(charter.configuration.misses)
 }
 
 impl State {
@@ -102,8 +111,14 @@ impl State {
             }
             _ => fail(e),
         })?;
-        let mut state =
-            Self { directory: directory.to_owned(), handle, incarnation: 0, era: 0, charter: None };
+        let mut state = Self {
+            directory: directory.to_owned(),
+            handle,
+            incarnation: 0,
+            era: 0,
+            charter: None,
+            before_us: 0,
+        };
         match (state.read(INCARNATION)?, state.read(ERA)?) {
             (None, None | Some(0)) => state.write(ERA, 0)?,
             (None, Some(_)) => return Err(state.missing(INCARNATION)),
@@ -111,7 +126,18 @@ impl State {
             (Some(incarnation), Some(era)) => (state.incarnation, state.era) = (incarnation, era),
         }
         state.charter = state.read_charter()?;
+        state.before_us = state.read(BEFORE)?.unwrap_or(0);
         Ok(state)
+    }
+
+    /// The agreed configuration in a state directory that is not opened yet. One that cannot be read is none: opening the
+    /// directory says what is wrong with it.
+    #[must_use]
+    pub fn peek(directory: &Path) -> Option<Charter> {
+        let mut bytes = Vec::new();
+        let file = File::open(directory.join(CHARTER)).ok()?;
+        file.take(CHARTER_MAX).read_to_end(&mut bytes).ok()?;
+        parse_charter(&bytes)
     }
 
     /// The agreed configuration that was stored last, if one ever was.
@@ -120,10 +146,22 @@ impl State {
         self.charter.as_ref()
     }
     /// Stores the agreed configuration: durable when this returns.
+    /// What peers may still have declared by the configuration before it is kept beside it.
     pub fn store_charter(&mut self, charter: &Charter) -> Result<(), StateError> {
+        let before = self.charter.as_ref().map(deadline_us);
+        if let Some(before) = before.filter(|it| *it != deadline_us(charter)) {
+            self.write(BEFORE, before)?;
+            self.before_us = before;
+        }
         self.write_bytes(CHARTER, &charter_record(charter))?;
         self.charter = Some(charter.clone());
         self.write_bytes(DOCUMENT, &charter.configuration.document)
+    }
+    /// The longest deadline, in µs, that beats may have declared which an earlier life of this node echoed: by the
+    /// configuration that is stored, or by the one before it.
+    #[must_use]
+    pub fn longest_us(&self) -> u32 {
+        self.charter.as_ref().map_or(0, deadline_us).max(self.before_us)
     }
     /// The highest era this node ever promised.
     #[must_use]
@@ -328,6 +366,7 @@ mod tests {
         assert_eq!(state.charter(), None);
         state.store_charter(&charter).unwrap();
         drop(state);
+        assert_eq!(State::peek(&path), Some(charter.clone()));
         assert_eq!(State::open(&path).unwrap().charter(), Some(&charter));
         assert_eq!(fs::read(path.join("configuration.toml")).unwrap(), b"text");
         let whole = fs::read(path.join("configuration")).unwrap();
@@ -339,6 +378,25 @@ mod tests {
         }
         fs::write(path.join("configuration"), &whole[1..]).unwrap();
         assert!(matches!(State::open(&path), Err(StateError::Damaged { .. })));
+    }
+
+    #[test]
+    fn the_deadline_before_outlives_a_change_of_the_interval() {
+        let path = directory("deadline");
+        let mut charter = Charter::plain(NodeSet(7), NodeSet(4));
+        let mut state = State::open(&path).unwrap();
+        assert_eq!(state.longest_us(), 0);
+        for (interval_us, longest) in
+            [(50_000, 150_000), (10_000, 150_000), (10_000, 150_000), (11_000, 33_000)]
+        {
+            charter.version += 1;
+            charter.configuration =
+                Arc::new(Configuration { interval_us, ..(*charter.configuration).clone() });
+            state.store_charter(&charter).unwrap();
+            assert_eq!(state.longest_us(), longest);
+        }
+        drop(state);
+        assert_eq!(State::open(&path).unwrap().longest_us(), 33_000);
     }
 
     #[test]

@@ -10,9 +10,10 @@
 use crate::failure::Failure;
 use crate::system;
 use shm::{Map, lifeline};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,7 +26,7 @@ const TRIES_MAX: usize = 10;
 /// Control's end: as long as this is open, the broom waits.
 #[derive(Debug)]
 pub struct Sweeper {
-    _life: OwnedFd,
+    life: File,
 }
 
 impl Sweeper {
@@ -52,7 +53,13 @@ impl Sweeper {
         // It ends after this process does; nobody waits for it here.
         drop(child);
         // Let go of first when control dies: the addresses must not wait for the rest of its end.
-        Ok(Self { _life: lifeline::raise(life.into()) })
+        Ok(Self { life: lifeline::raise(life.into()).into() })
+    }
+
+    /// Addresses that have come since the start are swept too. Few enough for the pipe to take them at once.
+    pub fn learn(&mut self, floating: &[IpAddr]) -> io::Result<()> {
+        let words: String = floating.iter().map(|address| format!("{address}\n")).collect();
+        self.life.write_all(words.as_bytes())
     }
 }
 
@@ -71,11 +78,18 @@ impl Duty {
         let floating = words.map(|word| word.parse().ok()).collect::<Option<_>>()?;
         Some(Self { priority, run_dir, floating })
     }
+
+    /// More addresses, one a line; a line that is cut off or nonsense is none.
+    fn learn(&mut self, said: &[u8]) {
+        let text = String::from_utf8_lossy(said);
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        self.floating.extend(whole.filter_map(|line| line.parse::<IpAddr>().ok()));
+    }
 }
 
 /// The broom's own run: waits for the end of control, then sweeps. `words` follow [`WORD`].
 pub fn run(words: impl Iterator<Item = String>) -> Result<(), Failure> {
-    let duty = Duty::parse(words).ok_or_else(|| Failure::NotInherited {
+    let mut duty = Duty::parse(words).ok_or_else(|| Failure::NotInherited {
         what: "`netguard-control sweep` is only for netguard-control itself".into(),
     })?;
     // The name that ps and top show; without it, only that is missing.
@@ -87,17 +101,18 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<(), Failure> {
     let _ = system::lock_memory();
     // Everything that sweeping needs is touched once, so that it is in memory when it counts.
     driver_address::remove_leftovers(&[])?;
-    wait_for_end();
+    duty.learn(&wait_for_end());
     sweep(&duty)
 }
 
-fn wait_for_end() {
-    let mut nothing = [0; 1];
+/// Until control is gone; what it said meanwhile.
+fn wait_for_end() -> Vec<u8> {
+    let (mut said, mut buffer) = (Vec::new(), [0; 256]);
     loop {
-        match io::stdin().lock().read(&mut nothing) {
+        match io::stdin().lock().read(&mut buffer) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+            Ok(0) | Err(_) => return said,
+            Ok(n) => said.extend_from_slice(buffer.get(..n).unwrap_or_default()),
         }
     }
 }
@@ -135,5 +150,13 @@ mod tests {
         for line in ["", "30", "x /run 10.0.0.1", "30 /run 10.0.0.1 nonsense"] {
             assert_eq!(parse(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn addresses_that_come_later_are_learnt() {
+        let mut duty = parse("30 /run/netguard 10.0.0.1").unwrap();
+        duty.learn(b"10.0.0.2\nfd00::2\nnonsense\n\xff\n10.0.0.3");
+        let shown: Vec<String> = duty.floating.iter().map(|it| it.to_string()).collect();
+        assert_eq!(shown, ["10.0.0.1", "10.0.0.2", "fd00::2"]);
     }
 }

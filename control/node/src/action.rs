@@ -49,7 +49,8 @@ pub enum Action {
         /// Instead of what was stored before.
         charter: Charter,
     },
-    /// A configuration is agreed: settings, peers and names follow it.
+    /// A configuration with a document is agreed: answered at once with [`crate::Node::handle_document`]. Settings and peers
+    /// follow it.
     Configured(Arc<Configuration>),
     /// This node is configured no more: it has begun to leave; end when it has left, and stay away.
     Dropped,

@@ -52,6 +52,7 @@ impl Node {
     pub(crate) fn alarms(&self, now: Instant) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         self.about_others(&mut alarms);
+        self.about_joins(now, &mut alarms);
         self.about_rights(now, &mut alarms);
         self.about_redundancy(now, &mut alarms);
         self.about_the_machine(now, &mut alarms);
@@ -73,6 +74,28 @@ impl Node {
                 ),
             ));
         }
+    }
+
+    /// Who asks to join with files that contradict what is agreed.
+    fn about_joins(&self, now: Instant, alarms: &mut Vec<Alarm>) {
+        let nodes = self.contradicting();
+        if nodes.is_empty() {
+            return;
+        }
+        let names = self.names.list(nodes.iter().copied());
+        alarms.push(alarm(
+            "configuration-contradicts",
+            Severity::Warning,
+            now,
+            format!(
+                "{names} would join with another configuration of the same version: not taken, because nobody could say \
+                 which of them was agreed"
+            ),
+            format!(
+                "before the first start: put one netguard.toml on all nodes; later: stop {names}, remove its state directory, \
+                 and start it with what `ng config show --plain` prints"
+            ),
+        ));
     }
 
     /// Lease and gate: may this node act?

@@ -7,7 +7,29 @@ use agreement::ConfigureRefused;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
-use wire::{Configuration, NodeId, NodeSet, Op};
+use wire::{Charter, Configuration, NodeId, NodeSet, Op};
+
+/// What is agreed, as a node knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigurationStatus {
+    /// What is in force, and what is wanted, by the committed log.
+    pub charter: Charter,
+    /// Votes that have not followed.
+    pub pending: Vec<PendingVote>,
+    /// Who is known to have stored it; a primary knows of all members.
+    pub holders: NodeSet,
+}
+
+/// A vote that has not followed the configuration yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PendingVote {
+    /// Whose.
+    pub node: NodeId,
+    /// To be given, or taken.
+    pub gives: bool,
+    /// What it waits for.
+    pub why: &'static str,
+}
 
 impl Node {
     /// The operator wants another configuration; its version is one above that in force. The answer is
@@ -65,14 +87,39 @@ impl Node {
         }
     }
 
-    /// Settings follow what is agreed, here and at the edge.
-    pub(crate) fn follow_configuration(&mut self, agreed: &Arc<Configuration>) {
+    /// Settings follow what is agreed.
+    pub(crate) fn follow_configuration(&mut self, agreed: &Configuration) {
         let interval = Duration::from_micros(u64::from(agreed.interval_us));
         let deadline = interval * u64::from(agreed.misses);
         if deadline > Duration::ZERO {
             self.deadline = deadline;
         }
-        self.actions.push_back(Action::Configured(Arc::clone(agreed)));
+    }
+
+    /// What is agreed, and which votes have not followed it yet.
+    #[must_use]
+    pub fn configuration(&self) -> ConfigurationStatus {
+        let charter = self.agreement.roster().charter();
+        let (voters, wanted) = (charter.electorate, charter.configuration.voters);
+        let gives = wanted.minus(voters).iter().map(|node| self.pending(node, true));
+        let takes = voters.minus(wanted).iter().map(|node| self.pending(node, false));
+        let pending = gives.chain(takes).collect();
+        let holders = self.agreement.charter_holders();
+        ConfigurationStatus { charter, pending, holders }
+    }
+
+    fn pending(&self, node: NodeId, gives: bool) -> PendingVote {
+        let member = self.membership.view().member(node).is_some();
+        let heard = node == self.me.node || self.peers.heard().contains(node);
+        let primary = self.primary() == Some(node);
+        let why = match (gives, member, heard) {
+            (true, false, false) => "its daemons do not run, or are not heard",
+            (true, false, true) => "it is heard, and waits to be admitted",
+            (true, true, _) => "it is a member, and gets it once it and the others have the log",
+            (false, _, _) if primary => "it is the primary, and hands over first",
+            (false, _, _) => "it goes once a majority without it lives and has the log",
+        };
+        PendingVote { node, gives, why }
     }
 
     /// Whose votes count now.

@@ -107,16 +107,25 @@ pub struct Here {
 
 impl Here {
     /// Nothing runs.
-    pub fn new(services: impl IntoIterator<Item = ServiceId>) -> Self {
-        let instance = |id| Instance {
-            id,
-            generation: Generation(0),
-            local: Local::Absent,
-            open: Generation(0),
-            reported: false,
-            blocked: Generation(0),
-        };
-        Self { instances: services.into_iter().map(instance).collect(), steps: Vec::new() }
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { instances: Vec::new(), steps: Vec::new() }
+    }
+
+    /// The instance of a service; one that the log has just got is not here yet.
+    fn instance(&mut self, id: ServiceId) -> &mut Instance {
+        let place = self.instances.iter().position(|it| it.id == id).unwrap_or_else(|| {
+            self.instances.push(Instance {
+                id,
+                generation: Generation(0),
+                local: Local::Absent,
+                open: Generation(0),
+                reported: false,
+                blocked: Generation(0),
+            });
+            self.instances.len() - 1
+        });
+        &mut self.instances[place]
     }
 
     /// Drives every service one step towards what the log says. `mine` tells whether a state's
@@ -127,17 +136,31 @@ impl Here {
         mine: impl Fn(Member) -> bool,
         moment: &Moment<'_>,
     ) {
-        for (instance, (spec, state)) in self.instances.iter_mut().zip(services) {
+        let mut known = Vec::new();
+        for (spec, state) in services {
+            known.push(spec.id);
+            let mut steps = core::mem::take(&mut self.steps);
+            let instance = self.instance(spec.id);
             let owner = state.owner.filter(|o| mine(*o));
             let want = match (moment.me, owner) {
                 (Some(me), Some(owner)) if me == owner => want(state),
                 _ => Want::Nothing,
             };
-            instance.step(spec, state, want, moment, &mut self.steps);
+            instance.step(spec, state, want, moment, &mut steps);
             if owner.is_some() && want != Want::Run(state.generation) {
-                instance.disown(state, &mut self.steps);
+                instance.disown(state, &mut steps);
             }
+            self.steps = steps;
         }
+        // What the log has forgotten can only be left of a life that nobody asks any more: it goes, and its place with it.
+        let Self { instances, steps } = self;
+        instances.retain_mut(|instance| {
+            if known.contains(&instance.id) {
+                return true;
+            }
+            instance.leave(moment, steps);
+            instance.local != Local::Absent
+        });
     }
 
     /// Takes what the drivers say.
@@ -244,6 +267,17 @@ impl Instance {
             // when the service is another's and the slow stop still is not done (seed 4711).
             Local::Stopping if !held => self.open(Generation(0), steps),
             Local::Starting | Local::Up | Local::Stopping => {}
+        }
+    }
+
+    /// The log does not know the service any more.
+    fn leave(&mut self, moment: &Moment<'_>, steps: &mut Vec<Step>) {
+        let stint = moment.me.map(|m| m.stint).unwrap_or_default();
+        let held = moment.lease.holds(moment.now, stint);
+        match self.local {
+            Local::Starting | Local::Up | Local::Withdrawn => self.end(held, steps),
+            Local::Stopping if !held => self.open(Generation(0), steps),
+            Local::Absent | Local::Stopping | Local::Stuck => {}
         }
     }
 
@@ -401,6 +435,7 @@ mod tests {
                 placement: Placement::Sticky,
                 fence: FencePolicy::Lease,
                 resources: Vec::new(),
+                revision: 0,
             };
             let mut state = ServiceState::at_era(0);
             state.phase = Phase::Starting;
@@ -410,7 +445,7 @@ mod tests {
             let mut lease = Lease::default();
             lease.set_end(Instant::MAX);
             let me = Some(member(4));
-            let here = Here::new([ID]);
+            let here = Here::new();
             Self { here, spec, state, me, lease, lack: None, now: Instant(1) }
         }
         fn follow(&mut self) -> Vec<String> {

@@ -34,7 +34,7 @@ pub mod requests;
 pub mod status;
 pub mod timeline;
 
-mod configure;
+pub mod configure;
 mod confirm;
 mod outbox;
 mod snapshot;
@@ -43,6 +43,7 @@ pub use action::Action;
 pub use agreement::{Destination, Roster};
 pub use alarms::{Alarm, Severity};
 pub use command::{Command, CommandDone, CommandRefused};
+pub use configure::{ConfigurationStatus, PendingVote};
 pub use gate::GateState;
 pub use node::{Node, Settings};
 pub use status::{MemberState, MemberStatus, NodeStatus, ServiceStatus};

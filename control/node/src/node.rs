@@ -16,6 +16,7 @@ use crate::requests::Requests;
 use crate::timeline::{Failover, Timelines};
 use agreement::Agreement;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use driver::{FencePolicy, Job, Outcome};
@@ -68,6 +69,8 @@ pub struct Node {
     /// It leaves without waiting for others any more.
     hasty: bool,
     pub(crate) ended: bool,
+    /// A committed configuration whose document is not known yet.
+    document: Option<(Op, Entry)>,
     /// The stint in which this life said that it is clean.
     said_clean: Stint,
     /// The stint in which this life said that it leaves.
@@ -92,7 +95,7 @@ impl Node {
             deadline,
             agreement: Agreement::new(agreement, now),
             membership: Membership::new(),
-            here: Here::new(services.iter().map(|s| s.id)),
+            here: Here::new(),
             planner: Planner::new(services, witnesses),
             lease: Lease::default(),
             gate: GateWatch::default(),
@@ -106,6 +109,7 @@ impl Node {
             leaving: None,
             hasty: false,
             ended: false,
+            document: None,
             said_clean: Stint::NONE,
             said_leave: Stint::NONE,
             told: (0, Op::ZERO),
@@ -220,9 +224,15 @@ impl Node {
         self.agreement.handle_level(life, level);
     }
 
-    /// The names of the nodes by the configuration that [`Action::Configured`] told of.
-    pub fn handle_names(&mut self, names: Names) {
+    /// Answer to [`Action::Configured`], at once: the services that the document has, in its order, and the nodes' names.
+    /// Only then the entry is applied that states it, and whatever comes after it.
+    pub fn handle_document(&mut self, now: Instant, services: Vec<ServiceSpec>, names: Names) {
         self.names = names;
+        // After a snapshot the services are what it has.
+        let Some((op, entry)) = self.document.take() else { return };
+        self.planner.take_services(services);
+        self.apply(now, op, &entry);
+        self.settle(now);
     }
 
     /// The drivers did a job, or found something dead.
@@ -347,7 +357,10 @@ impl Node {
 
     /// Takes what the agreement has to say, in order.
     fn take(&mut self, now: Instant) {
-        while let Some(action) = self.agreement.poll_action() {
+        // What follows a document is decided by it: nothing is taken before it is known.
+        while self.document.is_none()
+            && let Some(action) = self.agreement.poll_action()
+        {
             match action {
                 agreement::Action::Send { to, message } => {
                     self.actions.push_back(Action::Send { to, message });
@@ -413,6 +426,18 @@ impl Node {
     }
 
     pub(crate) fn commit(&mut self, now: Instant, op: Op, entry: &Entry) {
+        if let EntryKind::Configure { configuration } = &entry.kind
+            && !configuration.document.is_empty()
+        {
+            self.document = Some((op, entry.clone()));
+            self.actions.push_back(Action::Configured(Arc::clone(configuration)));
+            return;
+        }
+        self.apply(now, op, entry);
+    }
+
+    /// Applies a committed entry whose document, if it has one, is known.
+    pub(crate) fn apply(&mut self, now: Instant, op: Op, entry: &Entry) {
         let before = self.membership.view().nodes();
         let owned = match entry.kind {
             EntryKind::Remove { node, .. } if before.contains(node) => self.owned_by(node),
@@ -443,7 +468,12 @@ impl Node {
     }
 
     pub(crate) fn note_change(&mut self, now: Instant, id: ServiceId) {
-        let Some((spec, state)) = self.planner.service(id) else { return };
+        let Some((spec, state)) = self.planner.service(id) else {
+            // Configured no more, and proven to have ended.
+            self.since.remove(&id);
+            self.actions.push_back(Action::ServiceChanged(id));
+            return;
+        };
         self.timelines.planned(now, spec, state);
         let key = (state.phase, state.generation);
         let since = self.since.entry(id).or_insert((key, now));

@@ -45,6 +45,9 @@ impl Node {
         }
         let agreed = Arc::clone(self.agreement.roster().configuration());
         self.follow_configuration(&agreed);
+        if !agreed.document.is_empty() {
+            self.actions.push_back(Action::Configured(agreed));
+        }
         self.tell_view();
         self.timelines.installed(now, &self.membership);
         for tag in self.requests.installed(self.agreement.applied(self.requests.client())) {
@@ -58,7 +61,7 @@ impl Node {
             return Err(Malformed::OutOfRange("version of a node's state"));
         }
         let membership = Membership::decode(&mut from)?;
-        let changed = self.planner.install(&mut from, membership.view().era)?;
+        let changed = self.planner.install(&mut from)?;
         from.finish()?;
         self.membership = membership;
         for id in changed {
@@ -107,7 +110,7 @@ mod tests {
         let (name, kind) = (format!("s{number}"), "address".to_owned());
         let resources = vec![ResourceSpec { name: name.clone(), kind, lease_bound }];
         let nodes = [1, 2, 3].map(id).to_vec();
-        ServiceSpec { id: ServiceId(number), name, nodes, placement, fence, resources }
+        ServiceSpec { id: ServiceId(number), name, nodes, placement, fence, resources, revision: 0 }
     }
 
     fn node() -> Node {

@@ -150,7 +150,8 @@ impl Node {
     }
 
     /// The primary that this node follows, or itself. A term has one possible primary.
-    fn primary(&self) -> Option<NodeId> {
+    #[must_use]
+    pub fn primary(&self) -> Option<NodeId> {
         match self.agreement.status() {
             agreement::Status::Follower | agreement::Status::Primary => {
                 Some(self.agreement.term().life.node)

@@ -50,6 +50,21 @@ fn batch(era: u32, admits: u8) -> (EntryKind, EntryKind) {
     (cold, EntryKind::Configure { configuration: Arc::new(configuration(1)) })
 }
 
+/// The services that some bytes stand for, as a document would have them: the same everywhere, in any order, with
+/// resources of their own.
+#[must_use]
+pub fn services_of(settings: &node::Settings, document: &[u8]) -> Vec<ServiceSpec> {
+    let sum = document.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte));
+    let there = |(place, _): &(usize, ServiceSpec)| sum >> place & 1 == 0;
+    let services = settings.services.iter().cloned().enumerate().filter(there);
+    let mut services: Vec<ServiceSpec> =
+        services.map(|(_, spec)| ServiceSpec { revision: sum >> 4 & 3, ..spec }).collect();
+    if sum >> 8 & 1 == 1 {
+        services.reverse();
+    }
+    services
+}
+
 /// Settings of one life in a cluster of six nodes, four of them voters, and three services.
 #[must_use]
 pub fn settings(me: Life) -> node::Settings {
@@ -64,6 +79,7 @@ pub fn settings(me: Life) -> node::Settings {
             kind: "k".into(),
             lease_bound: fence == FencePolicy::Lease,
         }],
+        revision: 0,
     };
     node::Settings {
         agreement: agreement::Settings {
@@ -125,6 +141,7 @@ impl Applier {
                 Action::Freeze { node, stint } => self.frozen.push((node, stint)),
                 Action::StoreEra { era } => eras.push(era),
                 Action::StoreConfiguration { charter } => charters.push(charter.edition()),
+                Action::Configured(configuration) => self.take(&configuration.document),
                 _ => {}
             }
         }
@@ -140,7 +157,17 @@ impl Applier {
         for edition in charters {
             self.node.handle_configuration_stored(self.now, edition);
         }
-        while self.node.poll_action().is_some() {}
+        while let Some(action) = self.node.poll_action() {
+            if let Action::Configured(configuration) = action {
+                self.take(&configuration.document);
+            }
+        }
+    }
+
+    /// The edge reads a document.
+    fn take(&mut self, document: &[u8]) {
+        let settings = settings(self.life);
+        self.node.handle_document(self.now, services_of(&settings, document), settings.names);
     }
 
     /// Something of its own happens.

@@ -2,7 +2,7 @@
 //! were, outcomes of jobs that nobody ordered, time that jumps. Nothing panics, nothing hangs, and
 //! what it does stays bounded.
 
-use crate::apply::{id, settings};
+use crate::apply::{id, services_of, settings};
 use crate::arbitrary;
 use crate::choices::Choices;
 use base::{Duration, Instant};
@@ -102,6 +102,11 @@ fn perform(c: &mut Choices<'_>, node: &mut Node, now: Instant) -> Result<(), Str
                 let stint = if c.chance(1, 10) { Stint(c.edge(64)) } else { stint };
                 let end = if c.chance(1, 6) { Instant(c.edge(64) >> 1) } else { now };
                 node.handle_frozen(now, of, stint, Frozen { heard, end });
+            }
+            Some(Action::Configured(configuration)) => {
+                let settings = settings(node.agreement().life());
+                let services = services_of(&settings, &configuration.document);
+                node.handle_document(now, services, settings.names);
             }
             Some(Action::StoreEra { era }) => {
                 if !c.chance(1, 6) {

@@ -6,6 +6,7 @@
 //! * [`phase`]: the life of one generation, as a table.
 //! * [`state`]: what the log says about one service.
 //! * [`plan`]: the decision, a pure function of configuration, state and membership.
+//! * [`configure`]: another set of services, while they run.
 //! * [`planner`]: applies entries, runs the plan, keeps the states.
 //! * `snapshot`: all states as bytes.
 //! * [`reason`], [`why`]: the decision in an operator's words.
@@ -15,6 +16,7 @@
 extern crate alloc;
 
 pub mod body;
+pub mod configure;
 pub mod model;
 pub mod phase;
 pub mod plan;

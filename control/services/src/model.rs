@@ -41,6 +41,9 @@ pub struct ServiceSpec {
     pub fence: FencePolicy,
     /// Its parts, in the order they start.
     pub resources: Vec<ResourceSpec>,
+    /// Digest of its parts with all that their drivers are told: another one is another set of parts, which the owner of the
+    /// old one cannot become without a stop.
+    pub revision: u64,
 }
 
 impl ServiceSpec {

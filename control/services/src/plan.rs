@@ -55,7 +55,11 @@ pub enum Decision {
 /// Decides for one service.
 #[must_use]
 pub fn plan(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Decision {
-    if let Some(resource) = spec.misfit() {
+    // What runs with other resources is stopped first.
+    let runs = || state.outdated && proof(spec, state, scene).is_none();
+    if let Some(resource) = spec.misfit()
+        && !runs()
+    {
         return Decision::Hold(Phase::Failed, Reason::Misfit(resource.to_string()));
     }
     match proof(spec, state, scene) {
@@ -63,12 +67,7 @@ pub fn plan(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Deci
         None => match state.owner {
             None => Decision::Hold(Phase::Idle, Reason::WaitsForNodes(missing(spec, scene))),
             Some(owner) if keeps(state, owner, scene) => stay(spec, state, owner, scene),
-            Some(owner) => {
-                let trigger = state.ending.trigger.clone().unwrap_or(Trigger::Stopped);
-                let (node, ungated) = (owner.life.node, state.ending.ungated);
-                let reason = Reason::WaitsForProof { node, trigger, ungated };
-                Decision::Hold(Phase::WaitingForFence, reason)
-            }
+            Some(owner) => waits_for_proof(state, owner),
         },
     }
 }
@@ -100,7 +99,29 @@ pub fn start_bar(
     node: NodeId,
 ) -> Option<Bar> {
     let gate = || spec.fence == FencePolicy::Lease && scene.ungated.contains_key(&node);
-    bar(state, scene, node).or_else(|| gate().then_some(Bar::NoGate))
+    let listed = || spec.rank(node).is_none().then_some(Bar::NotListed);
+    bar(state, scene, node).or_else(listed).or_else(|| gate().then_some(Bar::NoGate))
+}
+
+/// Decides for a service that is not configured any more: whoever has it stops it, and nobody starts it.
+#[must_use]
+pub fn retire(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Decision {
+    let gone = || Decision::Hold(Phase::Idle, Reason::NotConfigured);
+    match state.owner {
+        None => gone(),
+        Some(_) if proof(spec, state, scene).is_some() => gone(),
+        Some(owner) if keeps(state, owner, scene) => match state.phase {
+            Phase::Starting | Phase::Running => Decision::Release(Trigger::NotConfigured),
+            _ => Decision::Keep,
+        },
+        Some(owner) => waits_for_proof(state, owner),
+    }
+}
+
+fn waits_for_proof(state: &ServiceState, owner: Owner) -> Decision {
+    let trigger = state.ending.trigger.clone().unwrap_or(Trigger::Stopped);
+    let (node, ungated) = (owner.life.node, state.ending.ungated);
+    Decision::Hold(Phase::WaitingForFence, Reason::WaitsForProof { node, trigger, ungated })
 }
 
 /// The node to which the service should go back, if its policy and the state want that.
@@ -118,11 +139,13 @@ pub fn fail_back(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) ->
 /// What is known of the last owner that suffices for the next one to start (S3).
 fn proof(spec: &ServiceSpec, state: &ServiceState, scene: &Scene<'_>) -> Option<Evidence> {
     if state.owner.is_none() {
-        let known = spec.fence == FencePolicy::Lease || missing(spec, scene).is_empty();
+        let known =
+            spec.fence == FencePolicy::Lease || state.is_new || missing(spec, scene).is_empty();
         return known.then_some(Evidence::NeverOwned);
     }
     let ending = &state.ending;
-    let lease = spec.fence == FencePolicy::Lease && !ending.stuck && !ending.ungated;
+    // What the generation was started with decides, besides the policy of now: a new policy ends nothing that runs.
+    let lease = spec.fence == FencePolicy::Lease && state.bound && !ending.stuck && !ending.ungated;
     let stopped = ending.stopped.map(Evidence::Stopped);
     stopped
         .or(ending.new_life.map(Evidence::NewLife))
@@ -156,6 +179,8 @@ fn stay(spec: &ServiceSpec, state: &ServiceState, owner: Owner, scene: &Scene<'_
             Decision::Release(Trigger::Died(reason))
         }
         (Some(_), _) => Decision::Release(Trigger::Leaving),
+        (None, _) if state.outdated => Decision::Release(Trigger::Changed),
+        (None, _) if spec.rank(node).is_none() => Decision::Release(Trigger::NotListed),
         (None, Some(Wish::Operator(to))) => Decision::Release(Trigger::Moved(to)),
         (None, Some(Wish::FailBack(to))) if spec.placement == Placement::FailBack => {
             Decision::Release(Trigger::FailBack(to))
@@ -178,6 +203,12 @@ fn start(
     let mut barred = Vec::new();
     let wished = state.wish.map(Wish::node).filter(|n| start_bar(spec, state, scene, *n).is_none());
     if let Some(decision) = wished.and_then(|node| at(node, Choice::Wished)) {
+        return decision;
+    }
+    // Other resources are no reason to move.
+    let had = state.owner.filter(|_| state.outdated).map(|owner| owner.life.node);
+    let had = had.filter(|node| start_bar(spec, state, scene, *node).is_none());
+    if let Some(decision) = had.and_then(|node| at(node, Choice::Stays)) {
         return decision;
     }
     for node in spec.nodes.iter().copied() {

@@ -79,14 +79,24 @@ pub enum Refusal {
 pub(crate) struct Service {
     pub(crate) spec: ServiceSpec,
     pub(crate) state: ServiceState,
+    /// Not configured any more; here until its end is proven.
+    pub(crate) retired: bool,
 }
 
 /// All services by the committed log.
 #[derive(Clone, Debug)]
 pub struct Planner {
     pub(crate) services: Vec<Service>,
+    /// What an era begins with until an entry of it states the services: what an earlier era had is nobody's business, as
+    /// not every life has seen it.
+    first: Vec<ServiceSpec>,
     pub(crate) witnesses: NodeSet,
     pub(crate) configured: NodeSet,
+    pub(crate) era: u32,
+    /// The era has begun, and no entry of it has stated the configuration yet.
+    pub(crate) era_begins: bool,
+    /// The highest generation of services that were forgotten in this era.
+    pub(crate) spent: Generation,
     pub(crate) leaving: BTreeMap<NodeId, Stint>,
     pub(crate) clean: NodeSet,
     pub(crate) ungated: BTreeMap<NodeId, Stint>,
@@ -96,12 +106,23 @@ impl Planner {
     /// The services before the first entry.
     #[must_use]
     pub fn new(specs: Vec<ServiceSpec>, witnesses: NodeSet) -> Self {
-        let service = |spec| Service { spec, state: ServiceState::at_era(0) };
-        let services = specs.into_iter().map(service).collect();
+        let services = Self::at_era(&specs, 0);
         let (leaving, ungated) = (BTreeMap::new(), BTreeMap::new());
         // Until a configuration is agreed nobody is a stranger.
         let (configured, clean) = (NodeSet(u128::MAX), NodeSet::EMPTY);
-        Self { services, witnesses, configured, leaving, clean, ungated }
+        let (era, era_begins, spent) = (0, true, Generation(0));
+        Self {
+            services,
+            first: specs,
+            witnesses,
+            configured,
+            era,
+            era_begins,
+            spent,
+            leaving,
+            clean,
+            ungated,
+        }
     }
 
     /// Applies one committed entry; `membership` has applied it already.
@@ -129,6 +150,7 @@ impl Planner {
             }
             EntryKind::Configure { configuration } => {
                 (self.witnesses, self.configured) = (configuration.witnesses, configuration.nodes);
+                self.era_begins = false;
                 None
             }
             EntryKind::Noop | EntryKind::Vote { .. } => None,
@@ -139,6 +161,7 @@ impl Planner {
     }
 
     /// The configured services with their states, in configured order.
+    /// Those that are not configured any more, and not proven to have ended yet, come last.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceSpec, &ServiceState)> {
         self.services.iter().map(|s| (&s.spec, &s.state))
     }
@@ -153,6 +176,11 @@ impl Planner {
         let (witnesses, leaving, clean) = (self.witnesses, &self.leaving, self.clean);
         let configured = self.configured;
         Scene { membership, witnesses, configured, leaving, clean, ungated: &self.ungated }
+    }
+    /// True if the service is not configured any more, and only waits for its end.
+    #[must_use]
+    pub fn is_retired(&self, id: ServiceId) -> bool {
+        self.services.iter().any(|it| it.spec.id == id && it.retired)
     }
     /// Members whose kernel gate is not whole, as they said themselves.
     pub fn ungated(&self) -> impl Iterator<Item = NodeId> {
@@ -178,6 +206,9 @@ impl Planner {
         membership: &Membership,
     ) -> Result<(), Refusal> {
         let (spec, state) = self.service(id).ok_or(Refusal::UnknownService)?;
+        if self.is_retired(id) {
+            return Err(Refusal::UnknownService);
+        }
         if spec.misfit().is_some() {
             return Err(Refusal::Misfit);
         }
@@ -192,7 +223,7 @@ impl Planner {
             Some(Bar::Leaving) => return Err(Refusal::Leaving(to)),
             Some(Bar::NoGate) => return Err(Refusal::NoGate(to)),
             // An order to go where it failed is an order to try again.
-            Some(Bar::Failed | Bar::Witness) | None => {}
+            Some(Bar::Failed | Bar::Witness | Bar::NotListed) | None => {}
         }
         let runs = matches!(state.phase, Phase::Starting | Phase::Running);
         let there = runs && state.owner.is_some_and(|o| o.life.node == to);
@@ -204,9 +235,18 @@ impl Planner {
         self.leaving.clear();
         self.ungated.clear();
         self.clean = NodeSet::EMPTY;
-        for service in &mut self.services {
-            service.state = ServiceState::at_era(era);
-        }
+        (self.era, self.era_begins, self.spent) = (era, true, Generation(0));
+        self.services = Self::at_era(&self.first, era);
+    }
+
+    fn at_era(specs: &[ServiceSpec], era: u32) -> Vec<Service> {
+        let state = ServiceState::at_era(era);
+        let service = |spec: &ServiceSpec| Service {
+            spec: spec.clone(),
+            state: state.clone(),
+            retired: false,
+        };
+        specs.iter().map(service).collect()
     }
 
     /// A removal that membership did not accept ended nothing.
@@ -385,13 +425,17 @@ impl Planner {
         let (configured, ungated) = (self.configured, &self.ungated);
         let scene = Scene { membership, witnesses, configured, leaving, clean, ungated };
         let mut changed = Vec::new();
-        for Service { spec, state } in &mut self.services {
+        for Service { spec, state, retired } in &mut self.services {
             // A wish lasts while it can be met.
             state.wish =
                 state.wish.filter(|w| plan::start_bar(spec, state, &scene, w.node()).is_none());
             let before = (state.phase, state.generation, state.since);
-            let decision = plan::plan(spec, state, &scene);
-            let new_reason = carry_out(state, op, spec.placement, decision);
+            let decision = if *retired {
+                plan::retire(spec, state, &scene)
+            } else {
+                plan::plan(spec, state, &scene)
+            };
+            let new_reason = carry_out(state, op, spec, decision);
             if new_reason
                 || before != (state.phase, state.generation, state.since)
                 || state.since == op
@@ -399,6 +443,7 @@ impl Planner {
                 changed.push(spec.id);
             }
         }
+        self.forget_retired();
         changed
     }
 }
@@ -411,7 +456,7 @@ fn own_stint(client: ClientId, life: Life, membership: &Membership) -> Option<St
 
 /// Writes a decision into the state; true if that changed it. A decision that the table of phases
 /// does not allow is a defect of the plan; it changes nothing, on all nodes alike.
-fn carry_out(state: &mut ServiceState, op: Op, placement: Placement, decision: Decision) -> bool {
+fn carry_out(state: &mut ServiceState, op: Op, spec: &ServiceSpec, decision: Decision) -> bool {
     let (event, reason) = match decision {
         Decision::Keep => return false,
         Decision::Release(trigger) => {
@@ -431,8 +476,9 @@ fn carry_out(state: &mut ServiceState, op: Op, placement: Placement, decision: D
             state.owner = Some(owner);
             state.evidence = Some(evidence);
             state.ending = Ending::default();
+            (state.outdated, state.is_new, state.bound) = (false, false, spec.unbound().is_none());
             state.wish = state.wish.filter(|w| {
-                placement == Placement::FailBack && *w == Wish::Operator(owner.life.node)
+                spec.placement == Placement::FailBack && *w == Wish::Operator(owner.life.node)
             });
             state.reason = Reason::Placed { node, from, trigger, choice };
             return true;

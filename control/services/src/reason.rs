@@ -31,6 +31,12 @@ pub enum Trigger {
     Stuck(String),
     /// The owner stopped it unasked.
     Stopped,
+    /// Its resources are configured otherwise.
+    Changed,
+    /// The owner is not among its nodes any more.
+    NotListed,
+    /// The service is not configured any more.
+    NotConfigured,
 }
 
 /// Why a node cannot have a service.
@@ -46,6 +52,8 @@ pub enum Bar {
     Leaving,
     /// Its kernel gate is not whole, and the service's policy is `lease` (S2b).
     NoGate,
+    /// It is not among the service's nodes any more.
+    NotListed,
 }
 
 /// Why that node.
@@ -58,6 +66,8 @@ pub enum Choice {
     },
     /// It was asked for.
     Wished,
+    /// It had it, and only the resources are others.
+    Stays,
 }
 
 /// Why a service is where it is.
@@ -98,6 +108,8 @@ pub enum Reason {
     NoCandidate(Vec<(NodeId, Bar)>),
     /// It failed on every node that may run it.
     AllFailed,
+    /// Nobody owns it, and it is to be forgotten.
+    NotConfigured,
     /// Policy `lease`, but this resource goes on without a lease (S3).
     Misfit(String),
 }
@@ -124,6 +136,7 @@ impl Bar {
             Self::Failed => "failed with it",
             Self::Leaving => "is leaving",
             Self::NoGate => "has no whole gate, which policy `lease` needs",
+            Self::NotListed => "is not among its nodes any more",
         }
     }
 }
@@ -146,6 +159,9 @@ impl Trigger {
             Self::Died(why) => format!("it died on {from}: {why}"),
             Self::Stuck(why) => format!("it could not be stopped on {from}: {why}"),
             Self::Stopped => format!("{from} stopped it"),
+            Self::Changed => "its resources were configured otherwise".into(),
+            Self::NotListed => format!("{from} is not among its nodes any more"),
+            Self::NotConfigured => "it is not configured any more".into(),
         }
     }
 }
@@ -179,6 +195,7 @@ impl Reason {
                 format!("no node can have it now: {}", barred_words(barred, names))
             }
             Self::AllFailed => "it failed on every node that may run it".into(),
+            Self::NotConfigured => "it is not configured any more".into(),
             Self::Misfit(resource) => format!(
                 "fence policy `lease` is refused: resource {resource} does not end with the lease"
             ),
@@ -191,6 +208,7 @@ impl Choice {
         let node = names.of(node);
         match self {
             Self::Wished => format!("{node} was asked for"),
+            Self::Stays => format!("it stays on {node}"),
             Self::Preferred { barred } if barred.is_empty() => format!("{node} comes first"),
             Self::Preferred { barred } => {
                 format!("{node} is next: {}", barred_words(barred, names))

@@ -1,11 +1,13 @@
 //! The planner's state as bytes, for the snapshot that takes the place of the log: equal states have equal bytes on all
-//! nodes, and reading is total. What is configured is not part of it.
+//! nodes, and reading is total. The services are part of it, because they follow the log.
 
+use crate::configure::SERVICES_MAX;
+use crate::model::{FencePolicy, Placement, ResourceSpec, ServiceSpec};
 use crate::phase::Phase;
-use crate::planner::Planner;
+use crate::planner::{Planner, Service};
 use crate::reason::{Bar, Choice, Reason, Trigger};
 use crate::state::{Ending, Failure, Owner, ServiceState, Wish};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use driver::Evidence;
@@ -14,7 +16,9 @@ use wire::entry::RemovalCause;
 use wire::{Generation, Incarnation, NODES_MAX, NodeId, Op, ServiceId, Stint};
 
 /// First byte; another layout takes another number.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Most resources of one service; the configuration allows fewer.
+const RESOURCES_MAX: usize = 1 << 8;
 /// Longest text in bytes: what drivers say is shorter, names are what the configuration has.
 const TEXT_MAX: usize = 1 << 16;
 
@@ -26,42 +30,84 @@ impl Planner {
         to.u8(VERSION);
         encode_stints(&self.leaving, to);
         to.nodes(self.clean);
+        encode_stints(&self.ungated, to);
+        to.u32(self.era);
+        to.flag(self.era_begins);
+        to.u64(self.spent.0);
         to.nodes(self.witnesses);
         to.nodes(self.configured);
-        encode_stints(&self.ungated, to);
         to.u32(self.services.len() as u32);
-        for (spec, state) in self.services() {
-            to.u16(spec.id.0);
-            state.encode(to);
+        for service in &self.services {
+            encode_spec(&service.spec, to);
+            to.flag(service.retired);
+            service.state.encode(to);
         }
     }
 
-    /// Replaces its state by what [`Planner::encode`] wrote; what is configured stays. Returns the services that are not as
-    /// they were. A service that the bytes do not know is as at the beginning of `era`; one that is not configured here
-    /// is left out.
-    pub fn install(&mut self, from: &mut Reader<'_>, era: u32) -> Read<Vec<ServiceId>> {
+    /// Replaces its state by what [`Planner::encode`] wrote, services included: they follow the log, not the own file.
+    /// Returns the services that are not as they were; some may be gone.
+    pub fn install(&mut self, from: &mut Reader<'_>) -> Read<Vec<ServiceId>> {
         if from.u8()? != VERSION {
             return Err(Malformed::OutOfRange("version of a plan"));
         }
-        let (leaving, clean) = (decode_stints(from)?, from.nodes()?);
+        let (leaving, clean, ungated) = (decode_stints(from)?, from.nodes()?, decode_stints(from)?);
+        let (era, era_begins) = (from.u32()?, from.flag("begin of an era")?);
+        let spent = Generation(from.u64()?);
         let (witnesses, configured) = (from.nodes()?, from.nodes()?);
-        let ungated = decode_stints(from)?;
-        let count = from.count(usize::from(u16::MAX), "services")?;
-        let state = |_| Ok((ServiceId(from.u16()?), ServiceState::decode(from)?));
-        let mut states = (0..count).map(state).collect::<Read<BTreeMap<_, _>>>()?;
+        let count = from.count(usize::from(SERVICES_MAX), "services")?;
+        let service = |_| {
+            let (spec, retired) = (decode_spec(from)?, from.flag("retired")?);
+            Ok(Service { spec, state: ServiceState::decode(from)?, retired })
+        };
+        let services = (0..count).map(service).collect::<Read<Vec<_>>>()?;
+        let before = core::mem::replace(&mut self.services, services);
         (self.leaving, self.clean, self.ungated) = (leaving, clean, ungated);
+        (self.era, self.era_begins, self.spent) = (era, era_begins, spent);
         (self.witnesses, self.configured) = (witnesses, configured);
-        let mut changed = Vec::new();
-        for service in &mut self.services {
-            let state =
-                states.remove(&service.spec.id).unwrap_or_else(|| ServiceState::at_era(era));
-            if service.state != state {
-                service.state = state;
-                changed.push(service.spec.id);
-            }
-        }
-        Ok(changed)
+        let same = |old: &Service, new: &Service| {
+            (&old.spec, &old.state, old.retired) == (&new.spec, &new.state, new.retired)
+        };
+        let find = |list: &[Service], id| list.iter().find(|it| it.spec.id == id).cloned();
+        let ids: BTreeSet<ServiceId> =
+            before.iter().chain(&self.services).map(|it| it.spec.id).collect();
+        let changed =
+            ids.into_iter().filter(|id| match (find(&before, *id), find(&self.services, *id)) {
+                (Some(old), Some(new)) => !same(&old, &new),
+                _ => true,
+            });
+        Ok(changed.collect())
     }
+}
+
+fn encode_spec(spec: &ServiceSpec, to: &mut Writer) {
+    to.u16(spec.id.0);
+    to.bytes(spec.name.as_bytes());
+    to.u32(spec.nodes.len() as u32);
+    spec.nodes.iter().for_each(|node| to.node(*node));
+    to.flag(spec.placement == Placement::FailBack);
+    to.flag(spec.fence == FencePolicy::Lease);
+    to.u32(spec.resources.len() as u32);
+    for resource in &spec.resources {
+        to.bytes(resource.name.as_bytes());
+        to.bytes(resource.kind.as_bytes());
+        to.flag(resource.lease_bound);
+    }
+    to.u64(spec.revision);
+}
+
+fn decode_spec(from: &mut Reader<'_>) -> Read<ServiceSpec> {
+    let (id, name) = (ServiceId(from.u16()?), decode_text(from)?);
+    let count = from.count(NODES_MAX, "nodes of a service")?;
+    let nodes = (0..count).map(|_| from.node()).collect::<Read<_>>()?;
+    let placement = if from.flag("placement")? { Placement::FailBack } else { Placement::Sticky };
+    let fence = if from.flag("fence")? { FencePolicy::Lease } else { FencePolicy::Fenced };
+    let count = from.count(RESOURCES_MAX, "resources")?;
+    let resource = |_| {
+        let (name, kind) = (decode_text(from)?, decode_text(from)?);
+        Ok(ResourceSpec { name, kind, lease_bound: from.flag("lease-bound")? })
+    };
+    let resources = (0..count).map(resource).collect::<Read<_>>()?;
+    Ok(ServiceSpec { id, name, nodes, placement, fence, resources, revision: from.u64()? })
 }
 
 impl ServiceState {
@@ -104,6 +150,9 @@ impl ServiceState {
         }
         to.op(self.since);
         encode_reason(&self.reason, to);
+        to.flag(self.outdated);
+        to.flag(self.bound);
+        to.flag(self.is_new);
     }
 
     fn decode(from: &mut Reader<'_>) -> Read<Self> {
@@ -131,6 +180,9 @@ impl ServiceState {
             failures: decode_failures(from)?,
             since: from.op()?,
             reason: decode_reason(from)?,
+            outdated: from.flag("outdated")?,
+            bound: from.flag("bound")?,
+            is_new: from.flag("new")?,
         })
     }
 }
@@ -193,6 +245,9 @@ fn encode_trigger(trigger: &Trigger, to: &mut Writer) {
         Trigger::Died(_) => 8,
         Trigger::Stuck(_) => 9,
         Trigger::Stopped => 10,
+        Trigger::Changed => 11,
+        Trigger::NotListed => 12,
+        Trigger::NotConfigured => 13,
     });
     match trigger {
         Trigger::Removed(cause) => to.u8(cause.number()),
@@ -200,7 +255,13 @@ fn encode_trigger(trigger: &Trigger, to: &mut Writer) {
         Trigger::StartFailed(text) | Trigger::Died(text) | Trigger::Stuck(text) => {
             to.bytes(text.as_bytes());
         }
-        Trigger::EraBegan | Trigger::Restarted | Trigger::Leaving | Trigger::Stopped => {}
+        Trigger::EraBegan
+        | Trigger::Restarted
+        | Trigger::Leaving
+        | Trigger::Stopped
+        | Trigger::Changed
+        | Trigger::NotListed
+        | Trigger::NotConfigured => {}
     }
 }
 
@@ -216,6 +277,9 @@ fn decode_trigger(from: &mut Reader<'_>) -> Read<Trigger> {
         8 => Trigger::Died(decode_text(from)?),
         9 => Trigger::Stuck(decode_text(from)?),
         10 => Trigger::Stopped,
+        11 => Trigger::Changed,
+        12 => Trigger::NotListed,
+        13 => Trigger::NotConfigured,
         _ => return Err(Malformed::OutOfRange("trigger")),
     })
 }
@@ -230,6 +294,7 @@ fn encode_reason(reason: &Reason, to: &mut Writer) {
             encode_trigger(trigger, to);
             match choice {
                 Choice::Wished => to.u8(1),
+                Choice::Stays => to.u8(3),
                 Choice::Preferred { barred } => {
                     to.u8(2);
                     encode_barred(barred, to);
@@ -257,6 +322,7 @@ fn encode_reason(reason: &Reason, to: &mut Writer) {
             encode_barred(barred, to);
         }
         Reason::AllFailed => to.u8(7),
+        Reason::NotConfigured => to.u8(9),
         Reason::Misfit(resource) => {
             to.u8(8);
             to.bytes(resource.as_bytes());
@@ -273,6 +339,7 @@ fn decode_reason(from: &mut Reader<'_>) -> Read<Reason> {
             trigger: decode_trigger(from)?,
             choice: match from.u8()? {
                 1 => Choice::Wished,
+                3 => Choice::Stays,
                 2 => Choice::Preferred { barred: decode_barred(from)? },
                 _ => return Err(Malformed::OutOfRange("choice")),
             },
@@ -289,6 +356,7 @@ fn decode_reason(from: &mut Reader<'_>) -> Read<Reason> {
         },
         6 => Reason::NoCandidate(decode_barred(from)?),
         7 => Reason::AllFailed,
+        9 => Reason::NotConfigured,
         8 => Reason::Misfit(decode_text(from)?),
         _ => return Err(Malformed::OutOfRange("reason")),
     })
@@ -304,6 +372,7 @@ fn encode_barred(barred: &[(NodeId, Bar)], to: &mut Writer) {
             Bar::Failed => 3,
             Bar::Leaving => 4,
             Bar::NoGate => 5,
+            Bar::NotListed => 6,
         });
     }
 }
@@ -318,6 +387,7 @@ fn decode_barred(from: &mut Reader<'_>) -> Read<Vec<(NodeId, Bar)>> {
             3 => Bar::Failed,
             4 => Bar::Leaving,
             5 => Bar::NoGate,
+            6 => Bar::NotListed,
             _ => return Err(Malformed::OutOfRange("bar")),
         };
         Ok((node, bar))

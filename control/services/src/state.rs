@@ -85,6 +85,12 @@ pub struct ServiceState {
     pub since: Op,
     /// Why it is where it is.
     pub reason: Reason,
+    /// Its owner has it with resources that are not configured any more.
+    pub outdated: bool,
+    /// Everything of the present generation ends with a lease: what it was started with, not what is configured now.
+    pub bound: bool,
+    /// The service was configured in the middle of this era: nobody can have run it before.
+    pub is_new: bool,
 }
 
 impl ServiceState {
@@ -101,6 +107,9 @@ impl ServiceState {
             failures: BTreeMap::new(),
             since: Op::ZERO,
             reason: Reason::NoView,
+            outdated: false,
+            bound: true,
+            is_new: false,
         }
     }
 

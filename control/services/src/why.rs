@@ -142,6 +142,6 @@ fn remedies(spec: &ServiceSpec, state: &ServiceState, names: &Names) -> Vec<Stri
             vec![format!("start one of its nodes, or repair the links to it: {absent}")]
         }
         Reason::NoView => vec!["see why there is no quorum: `ng status`".into()],
-        Reason::Placed { .. } | Reason::Releasing { .. } => Vec::new(),
+        Reason::Placed { .. } | Reason::Releasing { .. } | Reason::NotConfigured => Vec::new(),
     }
 }

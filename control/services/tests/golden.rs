@@ -22,6 +22,7 @@ struct Scenario {
     names: Vec<String>,
     witnesses: NodeSet,
     specs: Vec<ServiceSpec>,
+    wanted: Vec<ServiceSpec>,
     planner: Option<Planner>,
     membership: Membership,
     op: u64,
@@ -55,21 +56,36 @@ impl Scenario {
     }
 
     /// `service NAME fenced|lease sticky|fail-back NODE… : RESOURCE…`; `name!` is not lease-bound
-    fn add_service(&mut self, words: &[&str]) {
+    fn spec(&self, number: usize, words: &[&str]) -> ServiceSpec {
         let colon = words.iter().position(|w| *w == ":").expect("`:` before the resources");
         let resource = |word: &&str| ResourceSpec {
             name: word.trim_end_matches('!').into(),
             kind: if word.ends_with('!') { "command" } else { "address" }.into(),
             lease_bound: !word.ends_with('!'),
         };
-        self.specs.push(ServiceSpec {
-            id: ServiceId(self.specs.len() as u16),
+        ServiceSpec {
+            id: ServiceId(number as u16),
             name: words[0].into(),
             fence: if words[1] == "lease" { FencePolicy::Lease } else { FencePolicy::Fenced },
             placement: if words[2] == "sticky" { Placement::Sticky } else { Placement::FailBack },
             nodes: words[3..colon].iter().map(|n| self.node(n)).collect(),
             resources: words[colon + 1..].iter().map(resource).collect(),
-        });
+            revision: words[colon + 1..].iter().fold(0, |sum: u64, word| {
+                word.bytes().fold(sum + 1, |sum, byte| sum.wrapping_mul(31) + u64::from(byte))
+            }),
+        }
+    }
+
+    /// `wanted …` as `service …` collects a document, `configure` states it; nodes that are named with it are witnesses.
+    fn configure(&mut self, witnesses: &[&str], out: &mut String) {
+        let wanted = std::mem::take(&mut self.wanted);
+        let planner = self.planner.as_mut().unwrap();
+        planner.take_services(wanted);
+        self.specs = planner.services().map(|(spec, _)| spec.clone()).collect();
+        self.witnesses = witnesses.iter().map(|name| self.node(name)).collect();
+        let nodes = (0..self.names.len()).filter_map(NodeId::from_index).collect();
+        let configuration = Arc::new(Configuration::plain(nodes, self.witnesses));
+        self.apply(EntryKind::Configure { configuration }, out);
     }
 
     fn apply(&mut self, kind: EntryKind, out: &mut String) {
@@ -95,7 +111,15 @@ impl Scenario {
     }
 
     fn describe(&self, id: ServiceId, out: &mut String) {
-        let (spec, state) = self.planner.as_ref().unwrap().service(id).unwrap();
+        let Some((spec, state)) = self.planner.as_ref().unwrap().service(id) else {
+            let name = self.specs.iter().find(|it| it.id == id).map(|it| it.name.clone());
+            return writeln!(
+                out,
+                "{}: forgotten",
+                name.unwrap_or_else(|| format!("number {}", id.0))
+            )
+            .unwrap();
+        };
         let names = self.names();
         write!(out, "{}: {}", spec.name, state.phase.name()).unwrap();
         if let Some(owner) = state.holder() {
@@ -136,7 +160,9 @@ impl Scenario {
         let operator = ClientId(u64::MAX);
         match words[0] {
             "node" => self.add_node(&words[1..]),
-            "service" => self.add_service(&words[1..]),
+            "service" => self.specs.push(self.spec(self.specs.len(), &words[1..])),
+            "wanted" => self.wanted.push(self.spec(self.wanted.len(), &words[1..])),
+            "configure" => self.configure(&words[1..], out),
             "cold" => {
                 let era = self.membership.view().era + 1;
                 self.op = 0;

@@ -94,7 +94,7 @@ fn spec(n: u16, fence: FencePolicy, placement: Placement) -> ServiceSpec {
     let lease_bound = fence == FencePolicy::Lease;
     let resource = ResourceSpec { name: "r".into(), kind: "k".into(), lease_bound };
     let (id, name, nodes) = (ServiceId(n), format!("s{n}"), vec![id(2), id(1), id(WITNESS), id(3)]);
-    ServiceSpec { id, name, nodes, placement, fence, resources: vec![resource] }
+    ServiceSpec { id, name, nodes, placement, fence, resources: vec![resource], revision: 0 }
 }
 
 impl Log {

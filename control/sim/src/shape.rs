@@ -172,6 +172,7 @@ impl Shape {
             placement,
             fence,
             resources: vec![ResourceSpec { name: name.into(), kind: kind.into(), lease_bound }],
+            revision: 0,
         });
     }
     /// True if the service is an address, which the observer can ask.

@@ -7,6 +7,7 @@ use crate::program::{self, Direction, Framing, Maps};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 /// The place of one address among the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +28,7 @@ pub struct Verdict {
 pub struct Gate {
     words: Words,
     addresses: OwnedFd,
-    slots: BTreeMap<IpAddr, Slot>,
+    slots: Mutex<BTreeMap<IpAddr, Slot>>,
     programs: Vec<Program>,
 }
 
@@ -56,7 +57,7 @@ impl Gate {
                 programs.push(Program { framing, direction, descriptor, id });
             }
         }
-        Ok(Self { words, addresses, slots: BTreeMap::new(), programs })
+        Ok(Self { words, addresses, slots: Mutex::default(), programs })
     }
 
     /// The shared words; their descriptor can be handed to another process.
@@ -69,15 +70,16 @@ impl Gate {
     ///
     /// # Errors
     /// When every slot is taken, or the kernel refuses.
-    pub fn add(&mut self, address: IpAddr) -> Result<Slot, GateError> {
-        if let Some(slot) = self.slots.get(&address) {
+    pub fn add(&self, address: IpAddr) -> Result<Slot, GateError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(&address) {
             return Ok(*slot);
         }
-        let free = |slot: &Slot| !self.slots.values().any(|taken| taken == slot);
+        let free = |slot: &Slot| !slots.values().any(|taken| taken == slot);
         let slot = (0..SLOTS).map(Slot).find(free).ok_or(GateError::Full { address })?;
         self.words.clear_slot(slot.0);
         bpf::set(self.addresses.as_fd(), key(address), slot.0 as u32)?;
-        self.slots.insert(address, slot);
+        slots.insert(address, slot);
         Ok(slot)
     }
 
@@ -85,11 +87,12 @@ impl Gate {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn remove(&mut self, address: IpAddr) -> Result<(), GateError> {
-        if let Some(slot) = self.slots.get(&address).copied() {
+    pub fn remove(&self, address: IpAddr) -> Result<(), GateError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(&address).copied() {
             bpf::remove(self.addresses.as_fd(), key(address))?;
             self.words.close_slot(slot.0);
-            self.slots.remove(&address);
+            slots.remove(&address);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Setup {
         // SAFETY: takes nothing, cannot fail.
         let root = unsafe { libc::geteuid() } == 0;
         assert!(root, "this test loads eBPF into the kernel: run it as root");
-        let mut gate = Gate::load(Words::create().unwrap()).unwrap();
+        let gate = Gate::load(Words::create().unwrap()).unwrap();
         let v4 = gate.add(FLOATING.into()).unwrap();
         let v6 = gate.add(FLOATING6.parse().unwrap()).unwrap();
         Self { gate, v4, v6 }

@@ -125,7 +125,7 @@ pub struct Seal {
     pub key: [u8; 32],
     /// Which key it is, for rotation.
     pub key_id: u8,
-    /// Hash of what must be configured equally everywhere.
+    /// Hash of the configuration that the process began with.
     pub config_hash: u32,
     /// Highest feature level that the sender understands.
     pub level: u16,
@@ -212,10 +212,8 @@ pub fn open<'f>(seal: &Seal, link: LinkId, frame: &'f [u8]) -> Result<(Header, &
     if !equal(&tag(&seal.key, frame), &raw.tag) {
         return Err(Reject::Forged);
     }
-    // From here on a member of the cluster wrote it.
-    if raw.config_hash.get() != seal.config_hash {
-        return Err(Reject::ConfigMismatch);
-    }
+    // From here on a member of the cluster wrote it. Its configuration may be another one: what is agreed changes while
+    // lives run, and who has an older one learns it by the log.
     if raw.link != link.0 {
         return Err(Reject::WrongLink);
     }
@@ -230,6 +228,13 @@ pub fn open<'f>(seal: &Seal, link: LinkId, frame: &'f [u8]) -> Result<(Header, &
     let from = Life { node, incarnation: Incarnation(raw.incarnation.get()) };
     let nonce = Nonce(raw.nonce.get());
     Ok((Header { kind, from, nonce, link, seq: Seq(raw.seq.get()) }, body))
+}
+
+/// Hash of the configuration that the sender of a frame began with; only worth something of a frame that [`open`] took.
+#[must_use]
+pub fn config_hash(frame: &[u8]) -> Option<u32> {
+    let (head, _) = frame.split_at_checked(HEADER_LEN)?;
+    Some(bytemuck::from_bytes::<RawHeader>(head).config_hash.get())
 }
 
 /// Keyed hash of the frame with the tag field zero.

@@ -16,7 +16,7 @@ pub enum Reject {
     ForeignKey,
     /// The tag does not match.
     Forged,
-    /// A member with another configuration.
+    /// Not counted any more since nodes agree on their configuration; its place is kept.
     ConfigMismatch,
     /// Sent on another link than it came on.
     WrongLink,

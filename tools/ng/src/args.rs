@@ -69,9 +69,9 @@ pub(crate) enum Command {
     /// Orders about a service
     #[command(subcommand)]
     Service(ServiceCommand),
-    /// Why a service is where it is, and what would change it
+    /// Why a service is where it is, or a node has no vote yet, and what would change it
     Why {
-        /// The service [default: all]
+        /// The service, or the node [default: all services]
         service: Option<String>,
     },
     /// Orders about fencing
@@ -97,9 +97,15 @@ pub(crate) enum Command {
     },
     /// Prints what happens, as it happens
     Watch,
-    /// About configuration files
+    /// The agreed configuration: show, compare, change it; check a file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Nodes come and go, while the services run
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// The last resort
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// The heartbeat's counters, also those of a daemon that is dead
     Stat {
         /// Counters that are zero too
@@ -154,6 +160,87 @@ pub(crate) enum ConfigCommand {
         /// Do not look at the key file, which this machine may not have
         #[arg(long)]
         skip_key: bool,
+    },
+    /// The agreed document, its version, who has it, and which votes have not followed it yet
+    Show {
+        /// The text alone, as a file for a new node
+        #[arg(long)]
+        plain: bool,
+    },
+    /// What a file would change: each step with its cost, and what is refused
+    Diff {
+        /// The wanted configuration
+        file: PathBuf,
+    },
+    /// Makes a file the agreed configuration: all of it or nothing, while the services run
+    ///
+    /// Shows the steps first, and waits until the votes have followed. [local] is not agreed: each node keeps its own.
+    Apply {
+        /// The wanted configuration
+        file: PathBuf,
+        #[command(flatten)]
+        how: Applying,
+    },
+}
+
+/// How a change is carried out.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Applying {
+    /// Do not ask; for scripts
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// How long to wait until the votes have followed, in seconds; 0 = not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Adds a node to the agreed configuration
+    ///
+    /// Shows what happens first. Then start netguard-fast on the new machine, with the text of
+    /// `ng config show --plain` as its file and a copy of the cluster's key: it joins, and gets its vote once it has the log.
+    Add {
+        /// Its name
+        name: String,
+        /// Its number, 1 to 128 [default: the one after the highest]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=128))]
+        id: Option<u8>,
+        /// Its own address on each link, in the order of the links
+        #[arg(long = "address", value_name = "ADDRESS", num_args = 1.., required = true)]
+        addresses: Vec<std::net::IpAddr>,
+        /// It votes and owns nothing
+        #[arg(long, conflicts_with = "no_vote")]
+        witness: bool,
+        /// It owns services like any other, and has no vote
+        #[arg(long)]
+        no_vote: bool,
+        #[command(flatten)]
+        how: Applying,
+    },
+    /// Removes a node; its services move first, and its daemons end by themselves
+    Remove {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        how: Applying,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Begins anew without voters that are gone for good
+    ///
+    /// For when those who are left are no majority, and the others will not come back. You assert that the absent ones are
+    /// off: if one still runs, its services run twice. What only they had is lost.
+    Override {
+        /// The voters that are off
+        #[arg(long, value_name = "NODE,…", value_delimiter = ',', required = true)]
+        absent: Vec<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

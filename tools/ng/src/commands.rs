@@ -1,5 +1,7 @@
 //! One file per command; each makes the object that `-o json` prints, and a text from it.
 
+mod change;
+mod cluster;
 mod config;
 mod doctor;
 mod failovers;
@@ -13,9 +15,13 @@ mod status;
 mod watch;
 mod why;
 
-use crate::args::{Args, Command, ConfigCommand, FenceCommand, KeyCommand, ServiceCommand};
+use crate::args::{
+    Applying, Args, ClusterCommand, Command, ConfigCommand, FenceCommand, KeyCommand, NodeCommand,
+    ServiceCommand,
+};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use change::Source;
 use netguard::Client;
 use std::time::Duration;
 
@@ -49,9 +55,36 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
         Command::Config(ConfigCommand::Check { file, node, skip_key }) => {
             config::check(file, node.as_deref(), *skip_key, output)
         }
+        Command::Config(ConfigCommand::Show { plain }) => {
+            config::show(&mut connect(args)?, *plain, output)
+        }
+        Command::Config(ConfigCommand::Diff { file }) => {
+            change::diff(&mut connect(args)?, file, output)
+        }
+        Command::Config(ConfigCommand::Apply { file, how }) => {
+            apply(args, &Source::File(file), *how, output)
+        }
+        Command::Node(NodeCommand::Add { name, id, addresses, witness, no_vote, how }) => {
+            let new =
+                ::config::NewNode { name, id: *id, addresses, witness: *witness, vote: !*no_vote };
+            apply(args, &Source::Add(new), *how, output)
+        }
+        Command::Node(NodeCommand::Remove { name, how }) => {
+            apply(args, &Source::Remove(name), *how, output)
+        }
+        Command::Cluster(ClusterCommand::Override { absent, yes }) => {
+            cluster::may_override(absent, *yes, output)?;
+            cluster::override_absent(&mut connect(args)?, absent, output)
+        }
         Command::Stat { all, trace } => stat::run(&args.run_dir, *all, *trace, output),
         Command::Key(KeyCommand::New { file }) => key::new(file, output),
     }
+}
+
+fn apply(args: &Args, source: &Source<'_>, how: Applying, output: &Output) -> Done {
+    let how = change::How { yes: how.yes, wait: Duration::from_secs(how.wait) };
+    let watch = || Ok(connect(args)?.watch()?);
+    change::apply(&mut connect(args)?, watch, source, how, output)
 }
 
 fn connect(args: &Args) -> Result<Client, Failure> {

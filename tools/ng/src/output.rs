@@ -35,6 +35,13 @@ impl Output {
         stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()).is_ok()
     }
 
+    /// Prints on the way to an answer, for people only: to stderr, so that standard output has the answer alone.
+    pub(crate) fn tell(&self, text: impl Fn(Paint) -> String) {
+        if self.form == Form::Text {
+            let _ = io::stderr().write_all(text(self.err).as_bytes());
+        }
+    }
+
     /// Prints why a command was not done: text to stderr, the object to stdout where programs read.
     pub(crate) fn failure(&self, failure: &Failure) {
         #[derive(Serialize)]

@@ -66,6 +66,156 @@ fn daemon(folder: &Folder, connections: &[&[&str]]) -> JoinHandle<Vec<String>> {
     })
 }
 
+/// A daemon that answers every request of each connection, one body for each line, by its id.
+fn talker(folder: &Folder, connections: &[&[String]]) -> JoinHandle<Vec<String>> {
+    let listener = UnixListener::bind(folder.0.join("control.sock")).expect("a socket");
+    let bodies: Vec<Vec<String>> = connections.iter().map(|one| one.to_vec()).collect();
+    std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        let mut streams = Vec::new();
+        // The connections are made in turn, but asked in any order: a thread for each.
+        let mut threads = Vec::new();
+        for connection in bodies {
+            let (mut stream, _) = listener.accept().expect("ng connects");
+            threads.push(std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+                let mut lines = Vec::new();
+                for body in connection {
+                    let mut line = String::new();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                        break;
+                    }
+                    let id = serde_json::from_str::<Value>(&line).expect("JSON")["id"].clone();
+                    writeln!(stream, "{{\"version\":1,\"id\":{id},{body}}}").expect("ng reads");
+                    lines.push(line);
+                }
+                (lines, stream)
+            }));
+        }
+        for thread in threads {
+            let (lines, stream) = thread.join().expect("the daemon lives");
+            streams.push(stream);
+            asked.extend(lines);
+        }
+        asked
+    })
+}
+
+const DOCUMENT: &str = "[cluster]\nname = \"demo\"\nkey_file = \"k\"\n# kept\n[[link]]\nname = \"a\"\nmode = \"unicast\"\n\
+    port = 5800\n[[node]]\nid = 1\nname = \"n1\"\naddresses = [\"10.0.0.1\"]\n[[node]]\nid = 2\nname = \"n2\"\n\
+    addresses = [\"10.0.0.2\"]\n[[node]]\nid = 3\nname = \"n3\"\naddresses = [\"10.0.0.3\"]\nwitness = true\n";
+
+/// The answers to `configuration` and `status` of three that vote, at a version, with what is pending.
+fn agreed(version: u64, pending: &[&str]) -> [String; 2] {
+    let pending: Vec<Value> = pending
+        .iter()
+        .map(|node| serde_json::json!({"node": node, "gives": true, "why": "it has not joined"}))
+        .collect();
+    let configuration = serde_json::json!({
+        "version": version, "hash": "0", "voters": ["n1", "n2", "n3"], "wanted": ["n1", "n2", "n3"], "pending": pending
+    });
+    let member = |id: u8| serde_json::json!({"id": id, "name": format!("n{id}"), "state": "member", "voter": true});
+    let status = serde_json::json!({
+        "kind": "status", "cluster": "demo", "node": "n1", "quorum": {"held": true}, "configuration": configuration,
+        "members": [member(1), member(2), member(3)], "agreement": {"primary": "n1", "role": "primary"}
+    });
+    let mut document = configuration;
+    document["kind"] = "configuration".into();
+    document["node"] = "n1".into();
+    document["document"] = DOCUMENT.into();
+    [format!("\"answer\":{document}"), format!("\"answer\":{status}")]
+}
+
+#[test]
+fn a_change_is_shown_before_it_is_sent_and_waited_for_afterwards() {
+    let folder = Folder::new("change");
+    let run_dir = folder.path("");
+    let [document, before] = agreed(7, &[]);
+    let done = "\"answer\":{\"kind\":\"configured\",\"version\":8,\"hash\":\"1\"}".to_owned();
+    let [_, waits] = agreed(8, &["n4"]);
+    let [_, after] = agreed(9, &[]);
+    let orders = [document, before, done, waits, after];
+    let watching = ["\"answer\":{\"kind\":\"watching\"}".to_owned()];
+    let daemon = talker(&folder, &[&orders, &watching]);
+    let words = ["node", "add", "n4", "--address", "10.0.0.4", "--yes"];
+    let added = ng(&[&["--run-dir", run_dir.as_str(), "--json"], &words[..]].concat());
+    let shown = object(&added);
+    assert_eq!(code(&added), 0, "{shown}");
+    assert_eq!((&shown["base"], &shown["possible"]), (&Value::from(7), &Value::from(true)));
+    assert_eq!(shown["steps"][0]["subject"], "node n4");
+    assert_eq!(
+        (&shown["applied"]["version"], &shown["applied"]["pending"]),
+        (&Value::from(8), &serde_json::json!([]))
+    );
+    let asked = daemon.join().expect("served");
+    let order: Value = serde_json::from_str(&asked[2]).expect("JSON");
+    assert_eq!(
+        (&order["request"]["kind"], &order["request"]["base"]),
+        (&Value::from("configure"), &Value::from(7))
+    );
+    let sent = order["request"]["document"].as_str().expect("a text");
+    assert!(sent.contains("# kept") && sent.contains("id = 4\nname = \"n4\""), "{sent}");
+}
+
+#[test]
+fn a_plan_that_is_refused_is_not_sent_and_nobody_applies_by_accident() {
+    let folder = Folder::new("refused");
+    let run_dir = folder.path("");
+    let file = folder.path("netguard.toml");
+    let refused = agreed(7, &[]);
+    let same = agreed(7, &[]);
+    let unasked = agreed(7, &[]);
+    let daemon = talker(&folder, &[&refused, &same, &unasked]);
+    let go = |words: &[&str]| ng(&[&["--run-dir", run_dir.as_str()], words].concat());
+    fs::write(&file, DOCUMENT.replace("\"demo\"", "\"other\"")).expect("writable");
+    let shown = go(&["config", "apply", &file, "--yes"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(code(&shown), 1, "{text}");
+    assert!(
+        text.contains("REFUSED: the cluster's name cannot change")
+            && text.ends_with("nothing is changed\n"),
+        "{text}"
+    );
+    fs::write(&file, format!("{DOCUMENT}# more words\n[local]\ncore = 1\n")).expect("writable");
+    let nothing = go(&["config", "diff", &file]);
+    let text = String::from_utf8_lossy(&nothing.stdout).into_owned();
+    assert_eq!(
+        (code(&nothing), text.as_str()),
+        (0, "nothing to change: version 7 means the same\n")
+    );
+    fs::write(&file, DOCUMENT.replace("key_file", "heartbeat_misses = 4\nkey_file"))
+        .expect("writable");
+    let unasked = go(&["config", "apply", &file]);
+    assert_eq!(code(&unasked), 2, "without a terminal somebody must say --yes");
+    let told = String::from_utf8_lossy(&unasked.stderr).into_owned();
+    assert!(told.contains("misses 3 -> 4") && told.contains("--yes"), "{told}");
+    daemon.join().expect("only questions were asked");
+    assert_eq!(code(&ng(&["cluster", "override", "--absent", "n2,n3"])), 2);
+}
+
+#[test]
+fn the_agreed_document_is_printed_as_it_is() {
+    let folder = Folder::new("show");
+    let run_dir = folder.path("");
+    let [document, _] = agreed(7, &["n4"]);
+    let daemon =
+        talker(&folder, &[std::slice::from_ref(&document), std::slice::from_ref(&document)]);
+    let plain = ng(&["--run-dir", &run_dir, "config", "show", "--plain"]);
+    assert_eq!((code(&plain), String::from_utf8_lossy(&plain.stdout).as_ref()), (0, DOCUMENT));
+    let shown = ng(&["--run-dir", &run_dir, "config", "show"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        text.starts_with("version 7, hash 0, as n1 knows it\nvotes in force: n1, n2, n3\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("n4 waits for its vote: it has not joined")
+            && text.ends_with("witness = true\n"),
+        "{text}"
+    );
+    daemon.join().expect("served");
+}
+
 const FINE: &str = r#""answer":{"kind":"status","cluster":"demo","node":"n1","quorum":{"held":true},
     "services":[{"name":"vip","phase":"running","owner":"n1"}]}"#;
 

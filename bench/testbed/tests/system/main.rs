@@ -9,6 +9,7 @@
 mod arena;
 mod bed;
 mod chains;
+mod changes;
 mod cuts;
 mod daemons;
 mod draw;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         quorum::TESTS,
         frames::TESTS,
         starts::TESTS,
+        changes::TESTS,
         load::TESTS,
         intervals::TESTS,
     ];

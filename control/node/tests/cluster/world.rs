@@ -11,7 +11,10 @@ use ng_node::{
 };
 use services::{Phase, Placement, ResourceSpec, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Charter, Generation, Incarnation, Life, Message, NodeId, NodeSet, ServiceId, Stint};
+use wire::{
+    Charter, Configuration, Generation, Incarnation, Life, Message, NodeId, NodeSet, ServiceId,
+    Stint,
+};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 pub(crate) const D: Duration = Duration::from_millis(30);
@@ -65,7 +68,10 @@ impl Actor {
 pub(crate) struct World {
     pub(crate) now: Instant,
     nodes: u8,
+    /// What a start's own file says.
     services: Vec<ServiceSpec>,
+    /// What documents say: the first byte of one is its place here. Without any, documents are empty.
+    documents: Vec<Vec<ServiceSpec>>,
     actors: BTreeMap<NodeId, Actor>,
     incarnations: BTreeMap<NodeId, u32>,
     eras: BTreeMap<NodeId, u32>,
@@ -91,6 +97,7 @@ pub(crate) fn service(n: u16, fence: FencePolicy, placement: Placement) -> Servi
         placement,
         fence,
         resources: vec![resource],
+        revision: 0,
     }
 }
 
@@ -102,10 +109,20 @@ impl World {
 
     /// So many nodes that start at once.
     pub(crate) fn of(nodes: u8, services: Vec<ServiceSpec>) -> Self {
+        Self::with_documents(nodes, services, Vec::new())
+    }
+
+    /// The same with documents, of which all agree on the first.
+    pub(crate) fn with_documents(
+        nodes: u8,
+        services: Vec<ServiceSpec>,
+        documents: Vec<Vec<ServiceSpec>>,
+    ) -> Self {
         let mut world = Self {
             now: Instant(1_000_000_000),
             nodes,
             services,
+            documents,
             actors: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             eras: BTreeMap::new(),
@@ -127,7 +144,7 @@ impl World {
         let voters: NodeSet = (1..=self.nodes).map(id).collect();
         let agreement = agreement::Settings {
             me: life,
-            charter: Charter::plain(voters, NodeSet::EMPTY),
+            charter: Charter::of_file(self.configuration(voters, 0)),
             interval: INTERVAL,
             misses: 3,
             longest: D,
@@ -136,7 +153,7 @@ impl World {
             level: 1,
             limits: agreement::Limits::default(),
         };
-        let names = Names::new((1..=self.nodes).map(|n| (id(n), format!("n{n}"))));
+        let names = self.names();
         let settings = Settings { agreement, services: self.services.clone(), names };
         let actor = Actor {
             node: Node::new(settings, self.now),
@@ -157,6 +174,39 @@ impl World {
             no_renewal: Instant::ZERO,
         };
         self.actors.insert(node, actor);
+    }
+
+    fn names(&self) -> Names {
+        Names::new((1..=self.nodes).map(|n| (id(n), format!("n{n}"))))
+    }
+
+    fn configuration(&self, voters: NodeSet, document: u8) -> Configuration {
+        let document = if self.documents.is_empty() { vec![] } else { vec![document] };
+        Configuration { document: document.into(), ..Configuration::plain(voters, NodeSet::EMPTY) }
+    }
+
+    /// Agrees on another document.
+    pub(crate) fn configure(&mut self, n: u8, document: u8) -> Result<CommandDone, CommandRefused> {
+        let charter = self.node(n).configuration().charter;
+        let version = charter.version + 1;
+        let wanted = self.configuration(charter.configuration.voters, document);
+        let (now, tag) = (self.now, self.next_tag());
+        let node = &mut self.actor(id(n)).node;
+        node.handle_configure(now, tag, Configuration { version, ..wanted });
+        self.perform(id(n));
+        self.reply(n, tag)
+    }
+
+    fn next_tag(&mut self) -> u64 {
+        self.tag += 1;
+        self.tag
+    }
+
+    fn reply(&mut self, n: u8, tag: u64) -> Result<CommandDone, CommandRefused> {
+        self.until("a reply", Duration::from_millis(3_000), |w| {
+            w.actors[&id(n)].replies.contains_key(&tag)
+        });
+        self.actor(id(n)).replies.remove(&tag).unwrap()
     }
 
     /// Power off: everything of the node is gone at once.
@@ -219,15 +269,10 @@ impl World {
     }
     /// Orders something and waits for the answer.
     pub(crate) fn order(&mut self, n: u8, command: Command) -> Result<CommandDone, CommandRefused> {
-        self.tag += 1;
-        let tag = self.tag;
-        let now = self.now;
+        let (now, tag) = (self.now, self.next_tag());
         self.actor(id(n)).node.handle_command(now, tag, command);
         self.perform(id(n));
-        self.until("a reply", Duration::from_millis(3_000), |w| {
-            w.actors[&id(n)].replies.contains_key(&tag)
-        });
-        self.actor(id(n)).replies.remove(&tag).unwrap()
+        self.reply(n, tag)
     }
     /// The daemon of a node is to end in good order.
     pub(crate) fn leave(&mut self, n: u8) {
@@ -426,7 +471,12 @@ impl World {
                 let edition = charter.edition();
                 self.actor(node).node.handle_configuration_stored(now, edition);
             }
-            Action::Configured(_) | Action::Dropped => {}
+            Action::Configured(configuration) => {
+                let place = usize::from(configuration.document[0]);
+                let (services, names) = (self.documents[place].clone(), self.names());
+                self.actor(node).node.handle_document(now, services, names);
+            }
+            Action::Dropped => {}
             Action::StoreEra { era } => {
                 self.eras.insert(node, era);
                 self.actor(node).node.handle_era_stored(now, era);

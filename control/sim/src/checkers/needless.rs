@@ -265,6 +265,8 @@ impl Needless {
             }
             // A lapse of twenty deadlines stops it (S8), however long after that it is told.
             Trigger::Stopped => self.trouble != Real(0),
+            // Services are the same in every document here.
+            Trigger::Changed | Trigger::NotListed | Trigger::NotConfigured => false,
         };
         if needed {
             return Ok(());

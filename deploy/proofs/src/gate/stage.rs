@@ -69,7 +69,7 @@ impl Stage {
                     .context("rp_filter")
             })?;
         }
-        let mut gate = Gate::load(Words::create()?)?;
+        let gate = Gate::load(Words::create()?)?;
         let slots = [gate.add(ip(FLOATING))?, gate.add(ip(FLOATING6))?];
         let tc = enter(&node, Tc::open)?;
         Ok(Self { gate, slots, tc, answerers: Vec::new(), node, client })

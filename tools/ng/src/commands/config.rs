@@ -1,10 +1,12 @@
-//! `ng config check`: every fault of a file at once.
+//! `ng config check`: every fault of a file at once. `ng config show`: what is agreed.
 
 use super::Done;
 use crate::failure::Exit;
 use crate::output::Output;
-use crate::text::{Tone, clean, counted};
+use crate::text::{Paint, Tone, clean, counted};
+use api::ConfigurationAnswer;
 use config::{Config, Report, Severity};
+use netguard::Client;
 use serde::Serialize;
 use std::path::Path;
 
@@ -103,6 +105,51 @@ fn object(report: &Report, config: Option<&Config>) -> Object {
         config_hash: config.map(|config| format!("{:016x}", config.config_hash())),
         diagnostics: found.collect(),
     }
+}
+
+pub(super) fn show(client: &mut Client, plain: bool, output: &Output) -> Done {
+    let agreed = client.configuration()?;
+    output.answer(
+        &agreed,
+        |paint| if plain { agreed.document.clone() } else { header(&agreed, paint) },
+    );
+    Ok(Exit::Fine)
+}
+
+/// What is to be known of the document, then its text.
+fn header(agreed: &ConfigurationAnswer, paint: Paint) -> String {
+    let configuration = &agreed.configuration;
+    let mut text = match configuration.version {
+        0 => format!("{} has agreed on nothing yet: this is its file\n", clean(&agreed.node)),
+        version => format!(
+            "version {version}, hash {}, as {} knows it\n",
+            configuration.hash,
+            clean(&agreed.node)
+        ),
+    };
+    let voters = clean(&configuration.voters.join(", "));
+    text.push_str(&format!(
+        "votes in force: {}\n",
+        if voters.is_empty() { "none" } else { &voters }
+    ));
+    for pending in &configuration.pending {
+        text.push_str(&format!("  {}\n", paint.tone(Tone::Warning, &pending.line())));
+    }
+    let (have, others): (Vec<_>, Vec<_>) = agreed.held_by.iter().partition(|holder| holder.has);
+    let have: Vec<&str> = have.iter().map(|holder| holder.node.as_str()).collect();
+    if !agreed.held_by.is_empty() {
+        text.push_str(&format!("stored by: {}\n", clean(&have.join(", "))));
+    }
+    for holder in others {
+        text.push_str(&format!("  not by {}: {}\n", clean(&holder.node), clean(&holder.note)));
+    }
+    if agreed.file_differs {
+        let line =
+            format!("{}'s own file differs: it is not used, but for its [local]", agreed.node);
+        text.push_str(&format!("{}\n", paint.tone(Tone::Warning, &line)));
+    }
+    let lines = agreed.document.lines().map(|line| format!("{}\n", clean(line)));
+    text + "\n" + &lines.collect::<String>()
 }
 
 fn summary(config: &Config) -> String {

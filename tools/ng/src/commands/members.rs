@@ -5,7 +5,7 @@ use super::status::word;
 use crate::failure::Exit;
 use crate::output::Output;
 use crate::text::{Paint, Table, Tone};
-use api::{Member, MemberState, Members};
+use api::{Configuration, Member, MemberState, Members};
 use netguard::Client;
 
 pub(super) fn run(client: &mut Client, output: &Output) -> Done {
@@ -22,24 +22,28 @@ fn show(members: &Members, paint: Paint) -> String {
         paint.tone(Tone::Bad, "NO QUORUM")
     };
     format!(
-        "view {} as {} sees it; {held}: votes {}, needed {} ({})\n\n{}",
+        "view {} as {} sees it, configuration {}; {held}: votes {}, needed {} ({})\n\n{}",
         members.view,
         members.node,
+        members.configuration.version,
         quorum.have,
         quorum.need,
         paint.tone(Tone::Plain, &quorum.why),
-        member_rows(&members.members).show(paint)
+        member_rows(&members.members, &members.configuration).show(paint)
     )
 }
 
 /// The table of nodes, which `ng status` shows too.
-pub(super) fn member_rows(members: &[Member]) -> Table {
+pub(super) fn member_rows(members: &[Member], configuration: &Configuration) -> Table {
     let mut table = Table::new(&["ID", "NODE", "STATE", "LIFE", "VOTE", "HEARD", "LINKS", ""]);
     for member in members {
-        let vote = match (member.voter, member.witness) {
-            (true, true) => "witness",
-            (true, false) => "yes",
-            (false, _) => "no",
+        let pending = configuration.pending.iter().find(|pending| pending.node == member.name);
+        let vote = match (member.voter, member.witness, pending.map(|pending| pending.gives)) {
+            (_, _, Some(true)) => "waits",
+            (_, _, Some(false)) => "until taken",
+            (true, true, None) => "witness",
+            (true, false, None) => "yes",
+            (false, _, None) => "no",
         };
         let heard = match member.heard_ms_ago {
             _ if member.me => "this node".into(),
@@ -56,7 +60,13 @@ pub(super) fn member_rows(members: &[Member]) -> Table {
             (Tone::Plain, vote.into()),
             (Tone::Plain, heard),
             links(member),
-            (Tone::Faint, member.reason.clone()),
+            (
+                Tone::Faint,
+                match pending {
+                    Some(pending) if member.reason.is_empty() => pending.why.clone(),
+                    _ => member.reason.clone(),
+                },
+            ),
         ]);
     }
     table
@@ -104,7 +114,8 @@ mod tests {
         status.members[2].state = MemberState::Joining;
         status.members[2].reason = "catches up".into();
         let (node, view) = ("n1".into(), 17);
-        let members = Members { node, view, quorum: status.quorum, members: status.members };
+        let (quorum, configuration) = (status.quorum, status.configuration);
+        let members = Members { node, view, configuration, quorum, members: status.members };
         let shown = show(&members, Paint { colour: false });
         assert!(shown.contains("blue up, green DOWN"), "{shown}");
         compare("members.txt", &shown);

@@ -1,9 +1,9 @@
 //! Answers of a daemon for the tests of the texts, and the comparison with `testdata`.
 
 use api::{
-    Agreement, Evidence, Failover, FailoverCause, FailoverService, Failovers, Fence, Lease,
-    LinkState, Member, MemberState, Phase, Placement, Quorum, Resource, Role, Service, Status, Why,
-    WhyNode, WhyService,
+    Agreement, Configuration, Evidence, Failover, FailoverCause, FailoverService, Failovers, Fence,
+    Lease, LinkState, Member, MemberState, Phase, Placement, Quorum, Resource, Role, Service,
+    Status, Why, WhyNode, WhyService,
 };
 use std::path::Path;
 
@@ -67,6 +67,13 @@ pub(crate) fn status() -> Status {
             view: 17,
             commit_op: 20,
             last_op: 20,
+        },
+        configuration: Configuration {
+            version: 7,
+            hash: "197b15da8ed6421c".into(),
+            voters: vec!["n1".into(), "n2".into(), "n3".into()],
+            wanted: vec!["n1".into(), "n2".into(), "n3".into()],
+            pending: vec![],
         },
         quorum: Quorum { held: true, have: 3, need: 2, why: "n1, n2, n3 of 3 votes".into() },
         lease: Lease { held: true, left_ms: 21.25, lapses: 2 },

@@ -40,7 +40,7 @@ fn show(status: &Status, health: &Health, paint: Paint) -> String {
         text.push_str(&services(status).show(paint));
     }
     text.push('\n');
-    text.push_str(&member_rows(&status.members).show(paint));
+    text.push_str(&member_rows(&status.members, &status.configuration).show(paint));
     text
 }
 
@@ -88,12 +88,13 @@ fn this_node(status: &Status, paint: Paint) -> String {
     };
     let quorum = &status.quorum;
     format!(
-        "{}: life {}, up {}; {role}\nview {}, log {} of {} committed; votes {}, needed {}; \
+        "{}: life {}, up {}; {role}\nview {}, configuration {}, log {} of {} committed; votes {}, needed {}; \
          lease {lease}\n",
         paint.tone(Tone::Strong, &status.node),
         status.life,
         span(status.uptime_ms),
         agreement.view,
+        status.configuration.version,
         agreement.commit_op,
         agreement.last_op,
         quorum.have,

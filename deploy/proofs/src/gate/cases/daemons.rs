@@ -148,7 +148,7 @@ fn restarted() -> Result<Vec<Row>> {
     let case = "daemons dead, address still on the interface";
     let mut asker = stage.asker(case, stage.client_at(client_of(to)), to, How::Udp)?;
     stage.close();
-    let mut next = Gate::load(Words::create()?)?;
+    let next = Gate::load(Words::create()?)?;
     let slot = next.add(to)?;
     // The dead life's descriptors are gone; its filters hold its program.
     stage.gate = next;
