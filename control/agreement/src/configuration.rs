@@ -66,6 +66,8 @@ pub(crate) struct Conf {
     configured: Instant,
     /// What the board was told is the electorate of an appended `Vote`.
     pub(crate) told_next: Option<NodeSet>,
+    /// As primary: since when every member holds this electorate.
+    held_since: Option<(NodeSet, Instant)>,
 }
 
 impl Conf {
@@ -78,6 +80,7 @@ impl Conf {
             levels: BTreeMap::new(),
             configured: now,
             told_next: None,
+            held_since: None,
         }
     }
     /// True if something waits to be told to the primary.
@@ -98,6 +101,7 @@ impl Conf {
     pub(crate) fn forget_log(&mut self) {
         self.open.clear();
         self.told_next = None;
+        self.held_since = None;
     }
 }
 
@@ -329,7 +333,8 @@ impl Agreement {
             self.propose(now, EntryKind::Configure { configuration });
             return;
         }
-        let next = self.next_vote(now);
+        let over = self.old_leases_are_over(now);
+        let next = self.next_vote(now).filter(|_| over);
         if let Some((Life { node, incarnation }, votes)) = next {
             let version = self.latest.version().saturating_add(1);
             self.propose(now, EntryKind::Vote { version, node, incarnation, votes });
@@ -341,6 +346,19 @@ impl Agreement {
         let below = |op: Op| self.matched_by(life).next() == op;
         let stores = self.latest.changed_at().is_some_and(below);
         if stores { limit.max(STORE_PATIENCE) } else { limit }
+    }
+
+    /// A lease that was renewed before its holder had the last vote may rest on a majority of the electorate before it,
+    /// which a majority of the electorate after the next vote need not meet. R-LEASE-CONF ends its renewal, and R-BARRIER
+    /// waits for that; it has run out one deadline of the slowest later. So long a vote waits after another.
+    fn old_leases_are_over(&mut self, now: Instant) -> bool {
+        let voters = self.latest.voters;
+        let since = match self.conf.held_since {
+            Some((held, since)) if held == voters => since,
+            _ => now,
+        };
+        self.conf.held_since = Some((voters, since));
+        now.since(since) >= self.slowest()
     }
 
     /// The next vote to give or to take: given first, so that there are many; of those to take the silent ones first,

@@ -12,6 +12,7 @@ use membership::View;
 use node::{Action, Command, CommandDone, CommandRefused, GateState, Node};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use wire::{
     Charter, Configuration, Edition, Incarnation, Life, Message, NodeId, NodeSet, Op, Reject,
     Replay, Seq, ServiceId, Stint,
@@ -33,6 +34,8 @@ pub enum ControlOut {
     Store(u32),
     /// Stores the charter durably and comes back with its edition.
     StoreCharter(Charter),
+    /// Another configuration is agreed: for fast.
+    Configured(Arc<Configuration>),
     /// This node is configured no more: it leaves and stays away.
     Dropped,
     /// Hands a job to the drivers.
@@ -371,7 +374,7 @@ impl Control {
             }
             Action::StoreEra { era } => out.push(ControlOut::Store(era)),
             Action::StoreConfiguration { charter } => out.push(ControlOut::StoreCharter(charter)),
-            Action::Configured(_) => {}
+            Action::Configured(agreed) => out.push(ControlOut::Configured(agreed)),
             Action::Dropped => {
                 out.push(ControlOut::Dropped);
                 self.leave(now);

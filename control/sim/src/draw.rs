@@ -169,7 +169,11 @@ impl Draw<'_> {
             25 | 27 => Fault::Relapse(node, Duration(dice.below(shape.deadline().0 * 2))),
             29 => {
                 let timings: Vec<Timing> = shape.timings().collect();
-                Fault::Settings(node, timings[dice.below(timings.len() as u64) as usize])
+                let timing = timings[dice.below(timings.len() as u64) as usize];
+                match dice.below(2) {
+                    0 => Fault::Settings(node, timing),
+                    _ => Fault::Retime(node, timing),
+                }
             }
             30 => Fault::Write(node, large(dice), 1 + dice.below(3) as u8),
             31 => Fault::BreakStreams(node),

@@ -7,7 +7,7 @@ use crate::shape::{Sabotage, Timing};
 use crate::world::{What, World};
 use base::Duration;
 use node::Command;
-use wire::{Generation, NodeId, NodeSet, ServiceId, Stream};
+use wire::{Configuration, Generation, NodeId, NodeSet, ServiceId, Stream};
 
 /// Which process of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,8 @@ pub enum Fault {
     Split([NodeSet; 3], Duration),
     /// A node gets other settings while it runs.
     Settings(NodeId, Timing),
+    /// The operator wants another interval and other misses for all, asking that node.
+    Retime(NodeId, Timing),
     /// A clock runs at another rate from now on.
     Rate(NodeId, i64),
     /// The gate of a node lacks a filter for a while: its daemons see it. (The second line holds.)
@@ -183,6 +185,7 @@ impl World {
                 }
             }
             Fault::Settings(node, timing) => self.set_timing(node, timing),
+            Fault::Retime(node, timing) => self.retime(node, timing),
             Fault::Rate(node, rate_ppm) => self.set_rate(node, rate_ppm),
             Fault::GateLacks(node, span) => {
                 self.set_gate(node, Some("a filter"));
@@ -247,6 +250,14 @@ impl World {
             let (after, then) = (generation, then - 1);
             self.plan(at, Fault::CutNext { service, after, then, down, looks: LOOKS });
         }
+    }
+    /// What is agreed stays, but for interval and misses.
+    pub fn retime(&mut self, node: NodeId, timing: Timing) {
+        let control = self.machines.get(&node).and_then(Machine::control);
+        let Some(control) = control else { return };
+        let agreed = Configuration::clone(control.node.agreement().roster().configuration());
+        let interval_us = timing.interval.micros() as u32;
+        self.reform(node, Configuration { interval_us, misses: timing.misses, ..agreed });
     }
     fn wall(&mut self, wall: Wall, span: Duration) {
         self.tell(|| format!("for {span}: {wall:?}"));

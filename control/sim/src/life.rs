@@ -9,7 +9,7 @@ use crate::world::{What, World, draw_clock};
 use base::Duration;
 use heartbeat::Board;
 use std::rc::Rc;
-use wire::{Charter, Life, NodeId, Nonce, Stream};
+use wire::{Charter, Configuration, Life, NodeId, Nonce, Stream};
 
 /// How long a stop in good order may take.
 const PATIENCE: Duration = Duration::from_millis(3_000);
@@ -199,6 +199,20 @@ impl World {
         if let Some(fast) = self.fast_mut(life) {
             fast.actor.change(settings);
             self.wake_fast_soon(life);
+        }
+    }
+
+    /// Another configuration is agreed: fast follows, unless only what this node has for itself differs from it.
+    pub(crate) fn follow(&mut self, life: Life, agreed: &Configuration) {
+        let interval = Duration::from_micros(u64::from(agreed.interval_us));
+        let timing = Timing { interval, misses: agreed.misses };
+        if !self.shape.timings().any(|known| known == timing) {
+            return;
+        }
+        let base = self.shape.timing();
+        let Some(machine) = self.machines.get_mut(&life.node) else { return };
+        if machine.agreed.replace(timing).unwrap_or(base) != timing {
+            self.set_timing(life.node, timing);
         }
     }
 

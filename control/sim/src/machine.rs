@@ -96,6 +96,8 @@ pub struct Machine {
     pub clock: Clock,
     /// How often it beats.
     pub timing: Timing,
+    /// How often it would by the configuration that was agreed last, if its daemons have seen one.
+    pub agreed: Option<Timing>,
     /// Durable: the last incarnation.
     pub incarnation: u32,
     /// Durable: the highest era promised (R-ERA).
@@ -122,6 +124,7 @@ impl Machine {
             node,
             clock,
             timing,
+            agreed: None,
             incarnation: 0,
             era: 0,
             charter: None,

@@ -232,6 +232,7 @@ impl World {
                 let delay = Duration(20_000 + self.dice.below(self.shape.store_max.0));
                 self.queue.push(self.now.after(delay), What::StoredCharter(life, charter));
             }
+            ControlOut::Configured(agreed) => self.follow(life, &agreed),
             ControlOut::Dropped => {
                 self.tell(|| format!("{life:?} is configured no more: it leaves"));
                 self.checkers.needless.ends(self.now, life);

@@ -325,3 +325,15 @@ fn the_level_rises_when_all_understand_it_and_an_older_release_stops() {
     c.run(200);
     assert_eq!(c.machines[&id(3)].ended, Some(Action::Outdated { level: 2 }));
 }
+
+/// What was leased by an electorate has ended before one that is two votes on can remove its holder.
+#[test]
+fn a_vote_waits_until_leases_of_the_electorate_before_the_last_are_over() {
+    let mut c = Cluster::with_voters(5, &[1, 2, 3, 4, 5], &[1, 2, 3]);
+    let wanted = next(&c, 1, &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]);
+    configure(&mut c, 1, wanted).unwrap();
+    let first = c.until("four vote", 100, |c| c.votes_are(&[1, 2, 3, 4, 5], &[1, 2, 3, 4]));
+    assert!(first < D, "{first}: no vote was before it");
+    let second = c.until("five vote", 100, |c| c.votes_are(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]));
+    assert!(second + c.hop * 4 >= D, "{second}");
+}

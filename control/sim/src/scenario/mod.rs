@@ -14,7 +14,8 @@
 //! cut old                     power off; also: kill NODE [fast|control|both], leave NODE
 //! pause fast 2 50ms           or control, or both
 //! partition 1 | 2 3           also: oneway [fast|control] 1 -> 2 3, link 0 down [NODE], heal
-//! settings 2 100ms 3          before its start or while it runs
+//! settings 2 100ms 3          that node alone, before its start or while it runs
+//! retime 100ms 3 at 1         all, by an entry that the operator has made at 1
 //! move vip 2                  also: clear vip at 1, confirm 2 off at 1
 //! hold control 1 -> 2 400ms   frames are not lost, but come so much later, until `heal`
 //! run 100ms

@@ -109,6 +109,8 @@ pub enum Step {
     Clear(String, Who),
     /// A node, running or not, gets a timing that the configuration names.
     Settings(Who, Timing),
+    /// The operator wants a timing that the configuration names for all, asking a node.
+    Retime(Who, Timing),
     /// Time passes.
     Run(Duration),
     /// Something is seen, within a time.
@@ -230,6 +232,7 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["clear", service, "at", n] => Step::Clear((*service).into(), who(n)),
         ["move", service, n] => Step::Move((*service).into(), who(n)),
         ["settings", n, span, misses] => Step::Settings(who(n), timing(span, misses)?),
+        ["retime", span, misses, "at", n] => Step::Retime(who(n), timing(span, misses)?),
         ["run", span] => Step::Run(duration(span)?),
         ["expect", what @ .., "within", span] => Step::Expect(seen(what)?, duration(span)?),
         ["expect", what @ ..] => Step::Expect(seen(what)?, Duration::ZERO),

@@ -101,12 +101,15 @@ impl Player {
                 let (service, at) = (self.service(service)?, self.one(at)?);
                 self.world.command(at, Command::ClearFailures { service });
             }
-            Step::Settings(who, timing) => {
+            Step::Settings(who, timing) | Step::Retime(who, timing) => {
                 let node = self.one(who)?;
                 if !self.world.shape.timings().any(|known| known == *timing) {
                     return Err("the configuration does not name this timing".into());
                 }
-                self.world.set_timing(node, *timing);
+                match step {
+                    Step::Retime(..) => self.world.retime(node, *timing),
+                    _ => self.world.set_timing(node, *timing),
+                }
             }
             Step::Run(span) => self.world.run(*span).map_err(|v| v.to_string())?,
             Step::Expect(seen, within) => self.expect(seen, *within)?,
