@@ -6,7 +6,7 @@ use crate::history::{Said, Seats};
 use agreement::{Action, Agreement, Destination, Roster, Status};
 use base::Instant;
 use heartbeat::{Board, EventKind};
-use wire::{ClientId, Incarnation, Life, Message, NodeId, NodeSet, Op, Seq, Stint, Term};
+use wire::{Charter, ClientId, Incarnation, Life, Message, NodeId, NodeSet, Op, Seq, Stint, Term};
 
 /// One life of the control plane.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -57,6 +57,8 @@ pub struct ControlOut {
     pub messages: Vec<(NodeSet, Message)>,
     /// Stored durably.
     pub era: Option<u32>,
+    /// Stored durably.
+    pub charter: Option<Charter>,
     /// This life is over; the next one takes a number above this.
     pub end: Option<Incarnation>,
     /// For the checkers.
@@ -131,6 +133,12 @@ impl Control {
                     out.era = Some(era);
                     self.agreement.handle_era_stored(now, era);
                 }
+                // The disk is as fast as the step.
+                Action::StoreConfiguration { charter } => {
+                    let edition = charter.edition();
+                    out.charter = Some(charter);
+                    self.agreement.handle_configuration_stored(now, edition);
+                }
                 Action::Publish(roster) => self.publish(board, &roster),
                 Action::Committed { op, .. } => {
                     // Op 1 begins an era; anything else follows.
@@ -145,7 +153,10 @@ impl Control {
                 Action::Superseded { highest: above } | Action::Renumber { above } => {
                     out.end = Some(above);
                 }
-                Action::SaidOff => out.end = Some(self.agreement.life().incarnation),
+                // No exploration has an entry of a higher level.
+                Action::SaidOff | Action::Outdated { .. } => {
+                    out.end = Some(self.agreement.life().incarnation)
+                }
             }
         }
         out

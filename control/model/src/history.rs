@@ -78,7 +78,12 @@ impl Seats {
                     seat.1 = Stint::NONE;
                 }
             }
-            EntryKind::Noop | EntryKind::Request { .. } | EntryKind::Fenced { .. } => {}
+            // Votes are not configured anew here.
+            EntryKind::Noop
+            | EntryKind::Request { .. }
+            | EntryKind::Fenced { .. }
+            | EntryKind::Configure { .. }
+            | EntryKind::Vote { .. } => {}
         }
     }
     /// The seats after these entries, which begin at op 1.
@@ -154,7 +159,7 @@ impl Said {
             Message::Promise { term, .. } | Message::PromiseRequest { term } => {
                 Self::Promises(*term)
             }
-            Message::ColdPromise { term } => Self::PromisesEra(*term),
+            Message::ColdPromise { term, .. } => Self::PromisesEra(*term),
             Message::ColdRelease { term } => Self::GivesUp(*term),
             Message::PrepareOk { term, op } => Self::Acknowledges(*term, *op),
             _ => return None,
@@ -324,8 +329,9 @@ impl History {
             let text = format!("{life:?} commits {op:?} of era {number}; era {latest} has begun");
             return broken(Rule::OneEra, text);
         }
-        if let EntryKind::Cold { admits, .. } = entry.kind {
-            era.batch = 1 + u64::from(admits);
+        if let EntryKind::Cold { admits, absent, .. } = entry.kind {
+            // The last of it states the configuration.
+            era.batch = 2 + u64::from(admits) + absent.len() as u64;
         }
         era.entries.push((entry.clone(), term));
         let batch = era.batch;

@@ -98,6 +98,8 @@ pub struct Machine {
     pub incarnation: u32,
     /// Highest era that any life of it has promised (durable).
     pub era: u32,
+    /// The charter that it has stored durably, by its number.
+    pub charter: u32,
     /// How far its clock is behind, in ticks.
     pub behind: u8,
     /// The present life.

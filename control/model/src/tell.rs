@@ -155,7 +155,7 @@ fn describe_entry(kind: &EntryKind) -> String {
         EntryKind::Fenced { node, incarnation, proof } => {
             format!("Fenced {node}.{incarnation} ({proof:?})")
         }
-        EntryKind::Cold { era, admits } => format!("Cold {era} with {admits}"),
+        EntryKind::Cold { era, admits, .. } => format!("Cold {era} with {admits}"),
         #[allow(unreachable_patterns, reason = "kinds to come print as they are")]
         other => format!("{other:?}"),
     }

@@ -11,7 +11,7 @@ use agreement::Status;
 use base::{Duration, Instant};
 use heartbeat::{Board, EventKind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use wire::{EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Term};
+use wire::{Charter, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Term};
 
 /// The interval, and the unit of the clocks.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -109,6 +109,7 @@ struct ControlStep {
     board: u32,
     packets: Vec<u32>,
     era: Option<u32>,
+    charter: Option<u32>,
     end: Option<Incarnation>,
     /// Of the facts; 0 for none.
     facts: u32,
@@ -126,6 +127,7 @@ pub struct World {
     fasts: Table<Fast>,
     controls: Table<Control>,
     boards: Table<Board>,
+    charters: Table<Charter>,
     histories: Table<History>,
     facts: Table<Vec<Fact>>,
     fast_steps: Memo<(Running2, u64, FastKey), Arc<FastStep>>,
@@ -154,6 +156,7 @@ impl World {
             fasts: Table::default(),
             controls: Table::default(),
             boards: Table::default(),
+            charters: Table::default(),
             histories: Table::default(),
             facts,
             fast_steps: Memo::default(),
@@ -167,7 +170,10 @@ impl World {
     /// No node has ever run.
     #[must_use]
     pub fn dark(&self) -> State {
-        let machine = |node| Machine { node, incarnation: 0, era: 0, behind: 0, running: None };
+        let file = Charter::plain(self.shape.set(), self.shape.witnesses);
+        let charter = self.charters.number(file);
+        let (incarnation, era, behind, running) = (0, 0, 0, None);
+        let machine = |node| Machine { node, incarnation, era, charter, behind, running };
         State {
             machines: self.shape.ids().map(machine).collect(),
             net: Vec::new(),
@@ -297,8 +303,7 @@ impl World {
         let (shape, board) = (&self.shape, Board::default());
         let settings = agreement::Settings {
             me,
-            voters: shape.set(),
-            witnesses: shape.witnesses,
+            charter: Charter::clone(&self.charters.value(machine.charter)),
             interval: TICK,
             misses: shape.misses,
             longest: TICK * u64::from(shape.misses),
@@ -403,13 +408,16 @@ impl World {
             let packets = self.pack(life, &out);
             let (control, board) = (self.controls.number(control), self.boards.number(board));
             let facts = self.facts.number(out.facts);
-            Arc::new(ControlStep { control, board, packets, era: out.era, end: out.end, facts })
+            let charter = out.charter.map(|charter| self.charters.number(charter));
+            let (era, end) = (out.era, out.end);
+            Arc::new(ControlStep { control, board, packets, era, charter, end, facts })
         };
         let done = self.control_steps.get(((running.control, running.board), now.0, key), run);
         let (control, board) = (done.control, done.board);
         let machine = &mut state.machines[node.index()];
         machine.running = Some(Running { control, board, ..running });
         machine.era = machine.era.max(done.era.unwrap_or(0));
+        machine.charter = done.charter.unwrap_or(machine.charter);
         if done.facts != 0 {
             self.remember(state, life, control, done.facts);
         }

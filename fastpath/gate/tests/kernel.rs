@@ -239,7 +239,7 @@ fn words_are_one_for_all_who_map_them() {
 
 #[test]
 fn a_slot_is_used_again_without_its_past_and_the_last_one_is_an_error() {
-    let mut it = Setup::new();
+    let it = Setup::new();
     it.open();
     it.passes(Direction::In, &ethernet(&[], 0x0800, &ipv4(CLIENT, FLOATING, 0)));
     it.gate.remove(FLOATING.into()).unwrap();
