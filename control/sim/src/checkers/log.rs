@@ -441,7 +441,7 @@ mod tests {
         let own = |op| log.entry(1, op);
         assert_eq!(log.became_primary(life(1), term(2), nothing, own), Ok(()));
         let based =
-            |term_there| log.became_primary(life(1), term(2), (Op(4), term_there), |_| None);
+            |term_there| log.became_primary(life(1), term(2), (Op(5), term_there), |_| None);
         assert_eq!(based(term(1)), Ok(()));
         assert_eq!(based(term(2)).unwrap_err().rule, "I2 survival");
     }
