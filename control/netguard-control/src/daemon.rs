@@ -195,6 +195,7 @@ impl Daemon {
         // From every link, whatever the poll said: this thread may have stood still since (S10).
         more |= effects.exchange.receive(now, counters, &mut |from, said| match said {
             Said::Message(message) => node.handle_message(now, from, message),
+            Said::Level(level) => node.handle_level(from, level),
             Said::Obituary(stint) => {
                 let kind = heartbeat::EventKind::Obituary { life: from, stint };
                 node.handle_event(now, heartbeat::Event { at: now, kind });

@@ -37,6 +37,8 @@ pub enum Said {
     Message(Message),
     /// Its fast path is gone and its gate is closed: its stint is over (R-OBIT).
     Obituary(Stint),
+    /// The highest feature level that its release understands; before the first message of each life.
+    Level(u16),
 }
 
 /// The links of the agreement.
@@ -52,6 +54,8 @@ pub struct Exchange {
     body: Writer,
     frame: Vec<u8>,
     stale_told: Vec<Option<Instant>>,
+    /// The feature level that the last life of each node has shown.
+    levels: Vec<Option<(Incarnation, u16)>>,
     /// What the stream's thread begins with.
     plan: Option<Plan>,
     stream: Option<Stream>,
@@ -102,6 +106,7 @@ impl Exchange {
             body: Writer::new(),
             frame: vec![0; FRAME_MAX],
             stale_told: vec![None; NODES_MAX],
+            levels: vec![None; NODES_MAX],
             plan: Some(plan),
             stream: None,
         })
@@ -189,11 +194,16 @@ impl Exchange {
     ) -> bool {
         let mut more = false;
         let mut outlived = None;
-        let Self { links, seal, replay, stream, .. } = self;
+        let Self { links, seal, replay, stream, levels, .. } = self;
         for link in links {
             let id = link.id();
             let mut take = |_: SocketAddr, bytes: &[u8]| match open(seal, replay, id, bytes) {
-                Ok((from, said)) => each(from, said),
+                Ok((from, said)) => {
+                    if let Some(level) = new_level(levels, from, bytes) {
+                        each(from, Said::Level(level));
+                    }
+                    each(from, said);
+                }
                 Err((reason, from)) => {
                     counters.reject(Side::Control, reason);
                     if reason == Reject::Stale {
@@ -291,6 +301,13 @@ fn open(
     Ok((from, said.map_err(fail)?))
 }
 
+/// The level that this life's frame shows, unless it has shown it before.
+fn new_level(levels: &mut [Option<(Incarnation, u16)>], from: Life, frame: &[u8]) -> Option<u16> {
+    let level = wire::frame::level(frame)?;
+    let shown = levels.get_mut(from.node.index())?;
+    (shown.replace((from.incarnation, level)) != Some((from.incarnation, level))).then_some(level)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Exchange, Said};
@@ -347,6 +364,7 @@ mod tests {
             at.receive(Instant(now), map.counters(), &mut |from, said| match said {
                 Said::Message(message) => all.push((from, message)),
                 Said::Obituary(stint) => panic!("an obituary of {stint:?}"),
+                Said::Level(level) => assert_eq!(level, 1),
             });
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
@@ -377,7 +395,16 @@ mod tests {
         }
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
         heard.dedup(); // every link tells it
-        assert_eq!(heard, [(from, Said::Obituary(Stint(7)))]);
+        // What its release understands is said once, before all else.
+        assert_eq!(heard, [(from, Said::Level(1)), (from, Said::Obituary(Stint(7)))]);
+        one.seal.level = 2;
+        one.send(Destination::All, some(1));
+        let mut heard = Vec::new();
+        for _ in 0..20 {
+            two.receive(Instant(1), map.counters(), &mut |_, said| heard.push(said));
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+        assert_eq!(heard, [Said::Level(2), Said::Message(some(1))]);
     }
 
     #[test]

@@ -19,7 +19,11 @@ impl World {
         let (node, checkers) = (&process.actor.node, &mut self.checkers);
         let agreement = node.agreement();
         let (log, term) = (agreement.log(), agreement.term());
-        let Some(era) = agreement.era() else { return };
+        let Some(era) = agreement.era() else {
+            // A life without a vote that promised an era has forgotten its log, and may learn the same again (R-ERA).
+            (seen.era, seen.commit, seen.snapshot) = (0, 0, 0);
+            return;
+        };
         if era != seen.era {
             (seen.era, seen.commit, seen.snapshot) = (era, 0, 0);
         }

@@ -237,6 +237,13 @@ pub fn config_hash(frame: &[u8]) -> Option<u32> {
     Some(bytemuck::from_bytes::<RawHeader>(head).config_hash.get())
 }
 
+/// Highest feature level that the sender of a frame understands; only worth something of a frame that [`open`] took.
+#[must_use]
+pub fn level(frame: &[u8]) -> Option<u16> {
+    let (head, _) = frame.split_at_checked(HEADER_LEN)?;
+    Some(bytemuck::from_bytes::<RawHeader>(head).level.get())
+}
+
 /// Keyed hash of the frame with the tag field zero.
 fn tag(key: &[u8; 32], frame: &[u8]) -> [u8; TAG_LEN] {
     let mut hasher = blake3::Hasher::new_keyed(key);

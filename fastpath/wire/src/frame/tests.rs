@@ -112,6 +112,7 @@ fn another_configuration_is_told_and_refuses_nothing() {
     assert_eq!(why(&frame), None);
     assert_eq!(super::config_hash(&frame), Some(0xC0F2));
     assert_eq!(super::config_hash(&frame[..63]), None);
+    assert_eq!((super::level(&frame), super::level(&frame[..63])), (Some(1), None));
 }
 
 #[test]
