@@ -221,7 +221,9 @@ impl Agreement {
         (client, seq, first): (ClientId, Seq, Seq),
         body: Arc<[u8]>,
     ) {
-        if self.status == Status::Primary && self.commit >= self.office.first {
+        let in_office = self.status == Status::Primary && self.commit >= self.office.first;
+        // R-BARRIER: its node repeats it.
+        if in_office && !self.is_barred() {
             self.take_request(now, (client, seq, first), body);
         }
     }

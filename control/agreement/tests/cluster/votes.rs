@@ -159,6 +159,28 @@ fn nothing_is_acknowledged_before_it_is_stored() {
     c.until("all acknowledge it", 30, |c| c.applied(1).contains(&b"after".to_vec()));
 }
 
+/// R-BARRIER holds for what another node asks for as well (seed 5758).
+#[test]
+fn nothing_but_removals_stands_above_a_change_that_is_open() {
+    let mut c = Cluster::with_voters(3, &[1, 2, 3], &[1, 2, 3]);
+    for n in 1..=3 {
+        c.slow.insert(id(n), None);
+    }
+    let wanted = next(&c, 1, &[1, 2, 3], &[1, 2, 3]);
+    configure(&mut c, 1, wanted).unwrap();
+    let changed = c.agreement(1).log().op();
+    for n in 1..=3 {
+        c.write(n, &[n]);
+    }
+    c.run(100);
+    assert_eq!(c.agreement(1).log().op(), changed);
+    for n in 1..=3 {
+        c.disk_answers(n);
+        c.slow.remove(&id(n));
+    }
+    c.until("all is written", 200, |c| c.applied(2).len() == 3);
+}
+
 #[test]
 fn an_appended_vote_bounds_the_lease_before_it_is_committed() {
     let mut c = Cluster::with_voters(4, &[1, 2, 3, 4], &[1, 2, 3]);
