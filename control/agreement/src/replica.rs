@@ -9,7 +9,7 @@ use crate::api::{Action, Destination, Settings, Status, StatusEvent};
 use crate::cold_start::Cold;
 use crate::configuration::Conf;
 use crate::log::Log;
-use crate::replicate::Office;
+use crate::replicate::{Asked, Office};
 use crate::requests::Requests;
 use crate::roster::{Roster, roster_at};
 use crate::seal::Seals;
@@ -73,8 +73,8 @@ pub struct Agreement {
     pub(crate) primary_holds: Op,
     /// Op acknowledged last in this term.
     pub(crate) acknowledged: Option<Op>,
-    /// Whom it asked last for entries of which term from which op on, and when.
-    pub(crate) asked: Option<((NodeId, Term, Op), Instant)>,
+    /// The last question for entries.
+    pub(crate) asked: Option<Asked>,
     /// This life has voted, promised or stood in a roster (R-RENUMBER).
     pub(crate) voted: bool,
     /// Superseded, said to be off, or to be renumbered: nothing more is said.
@@ -158,7 +158,7 @@ impl Agreement {
             }
             Message::PrepareOk { term, op } => self.on_prepare_ok(now, from, term, op),
             Message::Reject { term } => self.on_reject(now, from, term),
-            Message::Fetch { term, from: first } => self.on_fetch(from, term, first),
+            Message::Fetch { term, from: first } => self.on_fetch(now, from, term, first),
             Message::Suspect { number, set, .. } => self.on_suspect(now, from, number, set),
             Message::PromiseRequest { term } => self.on_promise_request(now, from, term),
             Message::Promise { term, commit, last_op, last_term, prev_op, prev_term, tail } => {

@@ -14,9 +14,20 @@ use wire::message::{DATAGRAM_MAX, PREPARE_TARGET};
 use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
 
 /// A byte of what is large on the slowest link that members must be patient with: 80 Mbit/s.
-const SLOWEST_BYTE: Duration = Duration(100);
+pub(crate) const SLOWEST_BYTE: Duration = Duration(100);
 /// Most messages that one Fetch or one retransmission is answered with.
 const BURST: usize = 32;
+
+/// A question for entries that is open: until it is answered, or an interval has passed, there is no other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Asked {
+    term: Term,
+    /// The highest entry that was known to be missing.
+    until: Op,
+    at: Instant,
+    /// Messages with entries that came since.
+    answers: usize,
+}
 
 /// What a primary knows of one peer in its term.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -105,11 +116,14 @@ impl Agreement {
         }
         let known = prev_op < self.log.base() || self.log.term_at(prev_op) == Some(prev_term);
         if !known {
-            self.fetch(now, from.node);
+            self.fetch(now, from.node, prev_op);
             return;
         }
         if !self.adopt(now, prev_op, entries) {
             return;
+        }
+        if let Some(asked) = self.asked.as_mut().filter(|_| news) {
+            asked.answers += 1;
         }
         self.matched = self.matched.max(end);
         self.commit_to(commit.min(self.matched));
@@ -119,7 +133,7 @@ impl Agreement {
             self.acknowledge(now, true);
         }
         if self.log.op() < commit {
-            self.fetch(now, from.node);
+            self.fetch(now, from.node, commit);
         }
     }
 
@@ -138,7 +152,7 @@ impl Agreement {
         }
         let Some(first) = entries.first().filter(|_| prev_op == Op::ZERO) else {
             if !self.is_pulling() {
-                self.ask(now, from.node, term, Op(1));
+                self.ask(now, from.node, (term, Op(1)), prev_op.max(Op(1)));
             }
             return false;
         };
@@ -164,23 +178,27 @@ impl Agreement {
         !whole || roster_at(&Roster::before(&self.conf.held), &log, end).votes(self.me)
     }
 
-    /// Asks for what lies after the last entry known to be right.
-    fn fetch(&mut self, now: Instant, from: NodeId) {
+    /// Asks for what lies after the last entry known to be right; the log is known to go on to `until`.
+    fn fetch(&mut self, now: Instant, from: NodeId, until: Op) {
         let first = self.commit.max(self.matched).next();
         if self.is_pulling() {
             return;
         }
-        self.ask(now, from, self.term, first);
+        self.ask(now, from, (self.term, first), until);
     }
 
-    /// Asks for entries, once an interval: the answer may be large and come late, and each of the messages that come
-    /// before it would ask for it again, each answer again be several messages.
-    fn ask(&mut self, now: Instant, whom: NodeId, term: Term, first: Op) {
-        let asked = (whom, term, first);
-        if self.asked.is_some_and(|(what, at)| what == asked && now < at + self.settings.interval) {
+    /// Asks for entries, unless a question for them is open. The answer is many messages and may come late: what comes
+    /// before it, and each of its own messages but the last, would ask again, and each answer again be many messages.
+    fn ask(&mut self, now: Instant, whom: NodeId, (term, first): (Term, Op), until: Op) {
+        let have = if term == self.term { self.commit.max(self.matched) } else { Op::ZERO };
+        let open = |asked: &Asked| {
+            let waits = asked.until > have && asked.answers < BURST;
+            asked.term == term && waits && now < asked.at + self.settings.interval
+        };
+        if self.asked.as_ref().is_some_and(open) {
             return;
         }
-        self.asked = Some((asked, now));
+        self.asked = Some(Asked { term, until, at: now, answers: 0 });
         self.send(Destination::Node(whom), Message::Fetch { term, from: first });
     }
 
@@ -193,11 +211,11 @@ impl Agreement {
         self.send(Destination::All, Message::Fetch { term: self.term, from: first });
     }
 
-    pub(crate) fn on_fetch(&mut self, from: Life, term: Term, first: Op) {
+    pub(crate) fn on_fetch(&mut self, now: Instant, from: Life, term: Term, first: Op) {
         let after = Op(first.0.saturating_sub(1));
         if after < self.log.base() {
             if term.era <= self.term.era || self.off("install-era") {
-                self.offer(from.node);
+                self.offer(now, from.node);
             }
             return;
         }
@@ -269,7 +287,8 @@ impl Agreement {
         }
         if self.commit > before && self.hears_no_primary(now) {
             // There may be more where this came from.
-            self.fetch(now, from.node);
+            self.asked = None;
+            self.fetch(now, from.node, end.next());
         }
     }
 

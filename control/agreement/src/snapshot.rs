@@ -5,17 +5,19 @@
 //! big region once may give the same slices in each snapshot until they change. All replicas are due at the same ops, so
 //! that equal logs give equal snapshots.
 //!
-//! *Bounds*: two snapshots are held, the newest and one that somebody still pulls. The log keeps what not every member
+//! *Bounds*: two snapshots are held, the newest and one that somebody still pulls, for as long as that may take at all:
+//! who asks for it for ever without coming on does not pin it. The log keeps what not every member
 //! has, and at most [`crate::Limits::kept`] entries and [`crate::Limits::kept_bytes`] besides. A member that holds
 //! nothing is removed after three deadlines (R-PROGRESS), so that what not every member has is bounded by their writes.
 
 use crate::api::Action;
 use crate::clients::Clients;
 use crate::replica::Agreement;
+use crate::replicate::SLOWEST_BYTE;
 use crate::roster::Roster;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use base::Instant;
+use base::{Duration, Instant};
 use wire::codec::{Malformed, Reader, Writer};
 use wire::{Op, Term};
 
@@ -23,6 +25,8 @@ use wire::{Op, Term};
 const HEAD_VERSION: u8 = 1;
 /// A snapshot that nobody asked for so many deadlines is pulled by nobody.
 const IDLE: u64 = 8;
+/// One that is not the newest is held for so many times what it takes on the slowest link, and for the above.
+const HELD: u64 = 2;
 
 /// The agreement's own part of a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +95,18 @@ struct Pending {
     head: Vec<u8>,
 }
 
+/// A snapshot that somebody pulls, and that is not the newest.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Pulled {
+    snapshot: Snapshot,
+    /// When a slice of it was last asked for.
+    asked: Instant,
+    /// Until when it is offered to others: they still have the time to pull it.
+    offered_until: Instant,
+    /// Until when it is held.
+    held_until: Instant,
+}
+
 /// The snapshots of one life.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Snapshots {
@@ -98,8 +114,8 @@ pub(crate) struct Snapshots {
     newest: Option<Snapshot>,
     /// When a slice of the newest was last asked for.
     asked: Option<Instant>,
-    /// The one before, while somebody pulls it, and when a slice of it was last asked for.
-    pulled: Option<(Snapshot, Instant)>,
+    /// The one before, while somebody pulls it.
+    pulled: Option<Pulled>,
     /// Bytes of the entries committed since the last one.
     bytes: usize,
     /// The commit when the head of the log was last looked at.
@@ -118,15 +134,16 @@ impl Snapshots {
             self.asked = Some(now);
             return self.newest.as_ref();
         }
-        let (snapshot, asked) = self.pulled.as_mut().filter(|(s, _)| is(s))?;
-        *asked = now;
-        Some(snapshot)
+        let pulled = self.pulled.as_mut().filter(|p| is(&p.snapshot) && now < p.held_until)?;
+        pulled.asked = now;
+        Some(&pulled.snapshot)
     }
     /// The one to offer: that which somebody pulls already while the log goes on from it, so that many who come at the
     /// same time pull the same one.
-    pub(crate) fn best(&self, base: Op) -> Option<&Snapshot> {
-        let pulled = self.pulled.as_ref().map(|(snapshot, _)| snapshot);
-        pulled.filter(|snapshot| snapshot.op >= base).or(self.newest.as_ref())
+    pub(crate) fn best(&self, now: Instant, base: Op) -> Option<&Snapshot> {
+        let pulled = self.pulled.as_ref().filter(|p| now < p.offered_until);
+        let pulled = pulled.map(|p| &p.snapshot).filter(|snapshot| snapshot.op >= base);
+        pulled.or(self.newest.as_ref())
     }
 }
 
@@ -167,7 +184,11 @@ impl Agreement {
         let asked = snapshots.asked.take().filter(|at| now.since(*at) < idle);
         let before = snapshots.newest.replace(Snapshot { op, op_term, heads, slices });
         if snapshots.pulled.is_none() {
-            snapshots.pulled = before.zip(asked);
+            snapshots.pulled = before.zip(asked).map(|(snapshot, asked)| {
+                let takes = Duration(SLOWEST_BYTE.0.saturating_mul(snapshot.bytes()));
+                let offered_until = now + takes + idle;
+                Pulled { snapshot, asked, offered_until, held_until: now + takes * HELD + idle }
+            });
         }
     }
 
@@ -192,11 +213,12 @@ impl Agreement {
     /// drops what was committed since the last call: who looks at the log after each turn sees every entry.
     pub(crate) fn trim_log(&mut self, now: Instant) {
         let idle = self.deadline() * IDLE;
-        self.snapshots.pulled.take_if(|(_, asked)| now.since(*asked) >= idle);
+        let over = |p: &mut Pulled| now.since(p.asked) >= idle || now >= p.held_until;
+        self.snapshots.pulled.take_if(over);
         let seen = core::mem::replace(&mut self.snapshots.seen, self.commit);
         let Some(newest) = self.snapshots.newest.as_ref().map(|s| s.op) else { return };
         // Who pulls a snapshot will want what follows it.
-        let pulled = self.snapshots.pulled.as_ref().map_or(newest, |(s, _)| s.op);
+        let pulled = self.snapshots.pulled.as_ref().map_or(newest, |p| p.snapshot.op);
         let limit = newest.min(pulled).min(seen).min(self.release);
         while self.log.base() < limit && self.is_long() {
             let next = self.log.base().next();
@@ -224,9 +246,10 @@ impl Agreement {
 #[cfg(test)]
 mod tests {
     use super::Head;
-    use crate::clients::Clients;
+    use crate::clients::{CLIENTS_MAX, Clients};
     use crate::roster::Roster;
     use wire::entry::{FenceProof, RemovalCause};
+    use wire::message::SLICE_MAX;
     use wire::{
         ClientId, Entry, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Seq, Stint, Term,
     };
@@ -270,6 +293,18 @@ mod tests {
     #[test]
     fn a_head_comes_back_as_it_was() {
         assert_eq!(Head::decode(&head().encode()), Ok(head()));
+    }
+
+    /// The table of answers is part of every snapshot: its bound is the head's.
+    #[test]
+    fn a_head_with_all_clients_is_a_few_slices() {
+        let mut head = head();
+        for client in 0..2 * CLIENTS_MAX as u64 {
+            head.clients.apply(Op(client + 1), ClientId(client << 40), Seq(u64::MAX));
+        }
+        let bytes = head.encode();
+        assert!(bytes.len() <= 2 * SLICE_MAX, "{}", bytes.len());
+        assert_eq!(Head::decode(&bytes), Ok(head));
     }
 
     #[test]

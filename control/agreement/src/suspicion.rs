@@ -3,6 +3,9 @@
 //! The fast path says which lives are silent to this node; the set of member stints among them is multicast whenever it
 //! changes, and again every interval while it is not empty. Sets of other voters count only while they are fresh: a
 //! voter that died suspecting somebody has no opinion any more.
+//!
+//! Only voters tell their sets, because only theirs count: in a large cluster all others would tell all others of each
+//! death at the very moment in which it must be agreed.
 
 use crate::api::{Destination, Status};
 use crate::replica::Agreement;
@@ -31,7 +34,9 @@ struct PeerSet {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Suspicions {
     silent: BTreeSet<Life>,
-    obituaries: VecDeque<(Life, Stint)>,
+    obituaries: BTreeSet<(Life, Stint)>,
+    /// The same in the order in which they came.
+    came: VecDeque<(Life, Stint)>,
     peers: BTreeMap<NodeId, PeerSet>,
     number: u64,
     told: Vec<Suspicion>,
@@ -70,11 +75,13 @@ impl Agreement {
             return;
         }
         self.meet(life);
-        if stint.is_member() && !self.suspicions.obituaries.contains(&(life, stint)) {
-            if self.suspicions.obituaries.len() >= OBITUARIES_MAX {
-                self.suspicions.obituaries.pop_front();
+        if stint.is_member() && self.suspicions.obituaries.insert((life, stint)) {
+            self.suspicions.came.push_back((life, stint));
+            if self.suspicions.came.len() > OBITUARIES_MAX
+                && let Some(oldest) = self.suspicions.came.pop_front()
+            {
+                self.suspicions.obituaries.remove(&oldest);
             }
-            self.suspicions.obituaries.push_back((life, stint));
         }
         // Its beats have ended too; should it beat again, the fast path says so. A late copy says nothing about the stint
         // that it is in now.
@@ -197,6 +204,10 @@ impl Agreement {
     }
 
     fn tell_suspicions(&mut self) {
+        if !self.votes() {
+            // As soon as it votes, the next repetition tells it.
+            return;
+        }
         let (number, set) = (self.suspicions.number, self.suspicions.told.clone());
         self.send(Destination::All, Message::Suspect { term: self.term, number, set });
     }

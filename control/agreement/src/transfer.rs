@@ -67,8 +67,8 @@ impl Pull {
 
 impl Agreement {
     /// Offers what is left of entries below the base. An asker that has promised a later era wants none of this.
-    pub(crate) fn offer(&mut self, to: NodeId) {
-        let Some(snapshot) = self.snapshots.best(self.log.base()) else { return };
+    pub(crate) fn offer(&mut self, now: Instant, to: NodeId) {
+        let Some(snapshot) = self.snapshots.best(now, self.log.base()) else { return };
         let message = Message::Offer {
             op: snapshot.op,
             op_term: snapshot.op_term,
@@ -87,7 +87,7 @@ impl Agreement {
         index: u32,
     ) {
         let Some(snapshot) = self.snapshots.find(now, op, op_term) else {
-            return self.offer(from.node);
+            return self.offer(now, from.node);
         };
         let slice = usize::try_from(index).ok().and_then(|index| snapshot.slices.get(index));
         if let Some(bytes) = slice.cloned() {

@@ -14,8 +14,9 @@ pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
 pub const DATAGRAM_MAX: usize = 16 * 1024;
 /// Entries are batched into one message up to this many bytes, so that it fits one Ethernet frame.
 pub const PREPARE_TARGET: usize = 1_300;
-/// Largest slice of a snapshot in bytes: one datagram with its head.
-pub const SLICE_MAX: usize = DATAGRAM_MAX - 64;
+/// Largest slice of a snapshot in bytes. A full one takes the stream: long enough that asking for each costs little, short
+/// enough that what waits behind one does not wait long.
+pub const SLICE_MAX: usize = 64 * 1024;
 /// Most slices of one snapshot.
 pub const SLICES_MAX: u32 = 1 << 20;
 /// Most entries in one message: as many of the smallest as a datagram holds.

@@ -63,6 +63,7 @@ fn version_and_limits_are_those_of_the_code() {
         format!("(≤ {})", millions(ng_wire::entry::BODY_MAX)),
         format!("| 0 to {} |", millions(ng_wire::message::MESSAGE_MAX)),
         format!("up to {} bytes long", grouped(ng_wire::message::DATAGRAM_MAX)),
+        format!("bytes (≤ {})", grouped(ng_wire::message::SLICE_MAX)),
         format!("| {BEAT_HEAD_LEN} to {} |", grouped(BEAT_MAX)),
         format!("make a frame of {} bytes", grouped(HEADER_LEN + BEAT_MAX)),
         format!("{} behind the highest", grouped(ng_wire::replay::WINDOW as usize)),

@@ -9,6 +9,7 @@ mod pair;
 mod pump;
 mod removals;
 mod returns;
+mod scale;
 mod scripts;
 mod snapshots;
 mod starts;

@@ -143,6 +143,10 @@ pub(crate) struct Cluster {
     pub(crate) jitter: Duration,
     prng: Prng,
     pub(crate) sent: usize,
+    /// Questions for entries, of them.
+    pub(crate) fetches: usize,
+    /// Suspicions told by each node.
+    pub(crate) suspects: BTreeMap<NodeId, usize>,
     /// What is committed anywhere, of the newest era.
     pub(crate) truth: Vec<Entry>,
     true_roster: Roster,
@@ -176,6 +180,8 @@ impl Cluster {
             jitter: Duration::ZERO,
             prng: Prng::new(1),
             sent: 0,
+            fetches: 0,
+            suspects: BTreeMap::new(),
             truth: Vec::new(),
             true_roster: Roster::empty((1..=n).map(id).collect()),
             off: Vec::new(),
@@ -524,6 +530,10 @@ impl Cluster {
 
     fn post(&mut self, from: NodeId, to: Destination, message: Message) {
         self.sent += 1;
+        self.fetches += usize::from(matches!(message, Message::Fetch { .. }));
+        if matches!(message, Message::Suspect { .. }) {
+            *self.suspects.entry(from).or_default() += 1;
+        }
         // What leaves is what arrives after a trip through its bytes.
         let mut bytes = Writer::new();
         message.encode(&mut bytes);

@@ -26,7 +26,7 @@ fn configure(c: &mut Cluster, n: u8, wanted: Configuration) -> Result<(), Config
 
 impl Cluster {
     /// So many nodes, of which the file gives a vote to some only.
-    fn with_voters(n: u8, nodes: &[u8], voters: &[u8]) -> Self {
+    pub(crate) fn with_voters(n: u8, nodes: &[u8], voters: &[u8]) -> Self {
         let mut c = Self::empty(n, &[]);
         let plain = Configuration::plain(set(voters), NodeSet::EMPTY);
         c.file = Some(Charter::of_file(Configuration { nodes: set(nodes), ..plain }));

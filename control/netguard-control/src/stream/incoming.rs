@@ -4,10 +4,13 @@ use base::Instant;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use wire::frame::{BULK_MAX, HEADER_LEN};
+use wire::message::SLICE_MAX;
 use wire::{Life, Reject};
 
 /// Bytes of the length before each frame.
 pub(super) const PREFIX: usize = 4;
+/// A buffer of so many bytes is kept from frame to frame: slices of snapshots come one after the other.
+const BUFFER_KEPT: usize = SLICE_MAX + 1_024;
 
 /// What reading has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +112,7 @@ impl<S: Read> Incoming<S> {
         self.buffer.clear();
         self.buffer.resize(PREFIX, 0);
         // A buffer for the largest frame is not kept for a connection that is used once a day.
-        self.buffer.shrink_to(64 * 1024);
+        self.buffer.shrink_to(BUFFER_KEPT);
         (self.have, self.in_frame) = (0, false);
     }
 }
