@@ -17,20 +17,21 @@
 //! that overlaps a stall of the machine is void (DESIGN section 4).
 
 mod cpg;
-mod report;
 mod rtt;
+mod summary;
 
 use anyhow::{Context, Result, bail};
 use base::{Duration, Instant};
 use clap::{Parser, Subcommand};
-use report::{Row, Summary, Unit};
 use rtt::Cores;
 use std::process::{Command, ExitCode};
+use summary::Summary;
 use testbed::bed::wait_until;
 use testbed::cluster::Cluster;
 use testbed::corosync::Corosync;
 use testbed::os;
 use testbed::programs::Programs;
+use testbed::report::{self, Row, Unit};
 use testbed::spec::Spec;
 use testbed::stall::StallMeter;
 use testbed::topology::{Shape, node_name};

@@ -82,8 +82,8 @@ impl Log {
     pub fn term_at(&self, op: Op) -> Option<Term> {
         if op == self.base { Some(self.base_term) } else { self.get(op).map(|entry| entry.term) }
     }
-    /// Last op of the batch that begins the era (Cold, its Admits, a Fenced for each absent voter, a Configure); 0 if the log does not begin with one, or the
-    /// batch is below the base: there it is committed.
+    /// Last op of the batch that begins the era (Cold, its Admits, a Fenced for each absent voter, a Configure); 0 if the log
+    /// does not begin with one, or the batch is below the base: there it is committed.
     #[must_use]
     pub fn batch_end(&self) -> Op {
         match self.get(Op(1)).map(|entry| &entry.kind) {

@@ -36,6 +36,18 @@ enum Bench {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// The largest cluster in one process, over real sockets: beats, changes of the view, half of the nodes at once.
+    Members {
+        /// Valid trials.
+        #[arg(long, default_value_t = 20)]
+        trials: u32,
+        /// One last line of JSON.
+        #[arg(long)]
+        json: bool,
+        /// Anything else goes to the harness as it is (see `-- --help`).
+        #[arg(last = true)]
+        more: Vec<String>,
+    },
     /// A long time under four hogs, keepalived and corosync beside it: no failover that no stall explains.
     Soak {
         /// How long.
@@ -80,6 +92,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             list.extend(more.iter().cloned());
             harness("ng-bench-agree", &list)
+        }
+        Bench::Members { trials, json, more } => {
+            let mut list = vec!["--trials".into(), trials.to_string()];
+            if *json {
+                list.push("--json".into());
+            }
+            list.extend(more.iter().cloned());
+            demo::build(&["ng-bench-members"])?;
+            demo::run_bed("ng-bench-members", &list)
         }
         Bench::Soak { minutes } => {
             harness("ng-bench-failover", &["soak".into(), "--minutes".into(), minutes.to_string()])

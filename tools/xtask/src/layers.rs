@@ -95,6 +95,21 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         &["bench/testbed", "fastpath/base", "control/api", "control/client"],
     ),
     ("bench/agree", Program, &["bench/testbed", "fastpath/base", "control/api", "control/client"]),
+    // It runs the cores over real sockets, all nodes in one process.
+    (
+        "bench/members",
+        Program,
+        &[
+            "bench/testbed",
+            "fastpath/base",
+            "fastpath/wire",
+            "fastpath/heartbeat",
+            "fastpath/link",
+            "control/agreement",
+            "control/membership",
+            "control/node",
+        ],
+    ),
     ("fastpath/gate", Edge, &["fastpath/base"]),
     ("drbd-glue", Edge, &["fastpath/base", "control/driver"]),
     ("deploy/disk", Edge, &["fastpath/base"]),

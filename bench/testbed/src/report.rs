@@ -1,13 +1,16 @@
-//! Percentiles for people, and a line of JSON for programs.
+//! What a bench measured: percentiles, for people and for programs.
 
 use base::Duration;
 use serde::Serialize;
 
 /// In what a row is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unit {
+pub enum Unit {
+    /// Microseconds.
     Micros,
+    /// Milliseconds.
     Millis,
+    /// How often in a second.
     PerSecond,
 }
 
@@ -30,26 +33,28 @@ impl Unit {
 
 /// One row.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) id: &'static str,
+pub struct Row {
+    /// What was measured.
+    pub id: &'static str,
     unit: &'static str,
-    pub(crate) n: usize,
-    pub(crate) p50: f64,
-    pub(crate) p95: f64,
-    pub(crate) p99: f64,
-    pub(crate) max: f64,
+    /// Valid values.
+    pub n: usize,
+    /// Half of them are no more than this.
+    pub p50: f64,
+    /// 95 of 100.
+    pub p95: f64,
+    /// 99 of 100.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
     /// Trials that a stall of the machine made void.
-    pub(crate) voids: u64,
+    pub voids: u64,
 }
 
 impl Row {
     /// Of all valid values; `None` if there are none. Rates are given as the time of one.
-    pub(crate) fn new(
-        id: &'static str,
-        unit: Unit,
-        values: &[Duration],
-        voids: u64,
-    ) -> Option<Self> {
+    #[must_use]
+    pub fn new(id: &'static str, unit: Unit, values: &[Duration], voids: u64) -> Option<Self> {
         let mut sorted: Vec<f64> = values.iter().map(|value| unit.of(*value)).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let at = |quantile: f64| {
@@ -62,7 +67,8 @@ impl Row {
 }
 
 /// The table for people.
-pub(crate) fn table(rows: &[Row]) -> String {
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<28} {:>6} {:>9} {:>9} {:>9} {:>9} {:>6}\n",
         "", "n", "p50", "p95", "p99", "max", "voids"
@@ -73,19 +79,6 @@ pub(crate) fn table(rows: &[Row]) -> String {
         ));
     }
     text
-}
-
-/// The last line with `--json`.
-#[derive(Serialize)]
-pub(crate) struct Summary {
-    pub(crate) bench: &'static str,
-    pub(crate) commit: String,
-    pub(crate) host: String,
-    pub(crate) load: f64,
-    pub(crate) voids: u64,
-    /// Median of a commit over the median of a bare round trip; the target is 1.6.
-    pub(crate) commit_over_rtt: Option<f64>,
-    pub(crate) rows: Vec<Row>,
 }
 
 #[cfg(test)]
