@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `beat_heard_us` | the fast path takes what waits in its socket | all is heard: a core's time for each beat |
 //! | `beat_sent_us` | a beat is filled | it is sent to every peer, a datagram each: a core's time |
-//! | `beat_heard_us` | the fast path takes what waits in its socket | all is heard: a core's time for each |
+//! | `member_loss_ms`, `primary_loss_ms` | a member's, the primary's power is cut | the last node has the view without it |
 //! | `…_agreed_ms` | a majority of the voters calls it silent | the first node has that view |
 //! | `…_known_ms` | the same | the last node has it |
 //! | `admission_one_ms` | one node begins a life | the last node, itself included, has it in its view |
