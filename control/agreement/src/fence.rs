@@ -111,9 +111,12 @@ impl Agreement {
     /// Votes that this life may count as given: those of void slots, and that which its evidence is about, be it in the
     /// log already or not.
     pub(crate) fn given(&self, now: Instant, roster: &Roster) -> NodeSet {
-        let mut early = roster.clone();
-        self.give_early(&mut early);
-        let mut given = early.void();
+        let mut given = roster.void();
+        if self.status == Status::Primary && roster.voters.len() == PAIR {
+            let mut early = roster.clone();
+            self.give_early(&mut early);
+            given = early.void();
+        }
         if let Some((life, _)) = self.evidence(now)
             && roster.seat(life.node).is_some_and(|seat| seat.incarnation == life.incarnation)
         {

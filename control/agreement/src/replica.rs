@@ -156,7 +156,13 @@ impl Agreement {
                 let limits = (commit, release, held);
                 self.on_prepare(now, from, term, (prev_op, prev_term), entries, limits);
             }
-            Message::PrepareOk { term, op } => self.on_prepare_ok(now, from, term, op),
+            Message::PrepareOk { term, op } => {
+                self.on_prepare_ok(now, from, term, op);
+                if self.only_releases(from) {
+                    self.advance_release();
+                    return;
+                }
+            }
             Message::Reject { term } => self.on_reject(now, from, term),
             Message::Fetch { term, from: first } => self.on_fetch(now, from, term, first),
             Message::Suspect { number, set, .. } => self.on_suspect(now, from, number, set),

@@ -6,12 +6,12 @@ use crate::replica::Agreement;
 use crate::roster::{Roster, roster_at};
 use crate::suspicion::PROGRESS;
 use crate::timers::Timer;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::{Duration, Instant};
 use wire::entry::RemovalCause;
 use wire::message::{DATAGRAM_MAX, PREPARE_TARGET};
-use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term};
+use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Stint, Term};
 
 /// A byte of what is large on the slowest link that members must be patient with: 80 Mbit/s.
 pub(crate) const SLOWEST_BYTE: Duration = Duration(100);
@@ -376,6 +376,25 @@ impl Agreement {
         }
     }
 
+    /// True if an acknowledgement of this life can do no more than release something. In a large cluster nearly all are such:
+    /// what follows from everything else is looked at with the next input that is none, a timer at the latest.
+    pub(crate) fn only_releases(&self, from: Life) -> bool {
+        let voters = self.committed.voters.union(self.latest.voters);
+        let member = |roster: &Roster| roster.stint(from).is_member();
+        self.status == Status::Primary
+            && self.commit >= self.office.first
+            && !voters.contains(from.node)
+            && member(&self.committed)
+            && member(&self.latest)
+            && self.latest.configuration().voters == self.latest.voters
+            && !self.is_barred()
+    }
+
+    /// What every member holds is released.
+    pub(crate) fn advance_release(&mut self) {
+        self.release = self.release.max(self.held_by_members());
+    }
+
     /// What a primary does whenever something has changed. A removal is sent when the fast path has answered, which it
     /// does at once: so `held` is true to the entry when it leaves, and a follower of three knows the commit a hop sooner.
     pub(crate) fn lead(&mut self, now: Instant) {
@@ -481,8 +500,12 @@ impl Agreement {
     }
 
     /// Why a primary must remove this member, if it must.
-    fn removal_cause(&self, now: Instant, member: (Life, wire::Stint)) -> Option<RemovalCause> {
-        let (life, stint) = member;
+    fn removal_cause(
+        &self,
+        now: Instant,
+        (life, stint): (Life, Stint),
+        named: &BTreeSet<(Life, Stint)>,
+    ) -> Option<RemovalCause> {
         let limit = self.patience_with(life, self.slowest() * PROGRESS);
         let sealed = self.last_seal_end();
         let stuck = |peer: &Peer| {
@@ -497,7 +520,7 @@ impl Agreement {
             Some(RemovalCause::Superseded)
         } else if self.latest.is_void(life.node) {
             Some(RemovalCause::Operator)
-        } else if self.majority_names(now, life, stint) {
+        } else if named.contains(&(life, stint)) {
             Some(RemovalCause::Silent)
         } else if self.office.peers.get(&life.node).is_some_and(stuck) {
             Some(RemovalCause::Progress)
@@ -517,12 +540,13 @@ impl Agreement {
 
     /// Proposes every removal that is due; never the own one (PROTOCOL 4).
     pub(crate) fn propose_removals(&mut self, now: Instant) {
+        let named = self.named(now);
         let due: Vec<EntryKind> = self
             .latest
             .members()
             .filter(|(life, _)| *life != self.me)
             .filter_map(|(life, stint)| {
-                let cause = self.removal_cause(now, (life, stint))?;
+                let cause = self.removal_cause(now, (life, stint), &named)?;
                 let Life { node, incarnation } = life;
                 Some(EntryKind::Remove { node, incarnation, stint, cause })
             })
@@ -539,7 +563,7 @@ impl Agreement {
         let own = self.office.held;
         let target = self.held_up_to(|roster, op| self.is_held(roster, op, own));
         self.commit_to(target);
-        self.release = self.release.max(self.held_by_members());
+        self.advance_release();
     }
 
     /// With three voters a follower that has acknowledged what the primary has acknowledged knows that it is committed.
@@ -559,6 +583,9 @@ impl Agreement {
 
     /// How far the log is held by enough: each op by the roster in force at it, the last one of the own term.
     fn held_up_to(&self, enough: impl Fn(&Roster, Op) -> bool) -> Op {
+        if self.log.op() == self.commit {
+            return self.commit;
+        }
         let batch = self.log.batch_end();
         let mut roster = self.committed.clone();
         self.give_early(&mut roster);
@@ -593,12 +620,13 @@ impl Agreement {
 
     /// Voters of `roster` that have acknowledged `op`, and those whose vote is given: only the roster's own lives count.
     fn holders(&self, roster: &Roster, op: Op, own: Op) -> NodeSet {
-        let mut holders: NodeSet = self
-            .office
-            .peers
+        let peer = |node| Some((node, self.office.peers.get(&node)?));
+        let mut holders: NodeSet = roster
+            .voters
             .iter()
+            .filter_map(peer)
             .filter(|(_, peer)| peer.matched >= op)
-            .map(|(node, peer)| Life { node: *node, incarnation: peer.incarnation })
+            .map(|(node, peer)| Life { node, incarnation: peer.incarnation })
             .filter(|life| self.counts(roster, *life))
             .map(|life| life.node)
             .collect();
@@ -617,6 +645,9 @@ impl Agreement {
 
     /// R-RELEASE: what every member but the witnesses has.
     fn held_by_members(&self) -> Op {
+        if self.release == self.commit {
+            return self.commit;
+        }
         self.committed
             .members()
             .filter(|(life, _)| *life != self.me)

@@ -103,11 +103,19 @@ impl Agreement {
     #[must_use]
     pub fn suspects(&self, now: Instant) -> Vec<Suspicion> {
         let mute = self.mute_primary(now);
+        // Both are in the order of the nodes: looked up one by one, a hundred members would cost more than all else does.
+        let mut highest = self.highest.iter().peekable();
+        let mut is_over = |life: Life| {
+            while highest.next_if(|(node, _)| **node < life.node).is_some() {}
+            let same = highest.peek().filter(|(node, _)| **node == life.node);
+            same.is_some_and(|(_, newest)| **newest > life.incarnation)
+        };
+        let (silent, obituaries) = (&self.suspicions.silent, &self.suspicions.obituaries);
         let opinion = |(life, stint): (Life, Stint)| {
-            let obituary = self.has_obituary(life, stint);
-            let suspect = obituary
-                || self.suspicions.silent.contains(&life)
-                || self.is_over(life)
+            let obituary = !obituaries.is_empty() && self.has_obituary(life, stint);
+            let suspect = is_over(life)
+                || obituary
+                || !silent.is_empty() && silent.contains(&life)
                 || mute == Some(life);
             (suspect && life != self.me).then_some(Suspicion { life, stint, obituary })
         };
@@ -148,6 +156,16 @@ impl Agreement {
         voters
     }
 
+    /// The stints that a majority of voters' sets names, and that are not over by the whole log.
+    pub(crate) fn named(&self, now: Instant) -> BTreeSet<(Life, Stint)> {
+        let told = self.suspicions.peers.values().flat_map(|peer| &peer.set);
+        let told = told.map(|suspicion| (suspicion.life, suspicion.stint));
+        let own = self.suspects(now).into_iter().map(|suspicion| (suspicion.life, suspicion.stint));
+        let open = |(life, stint): &(Life, Stint)| self.latest.stint(*life) == *stint;
+        let all: BTreeSet<_> = told.chain(own).filter(open).collect();
+        all.into_iter().filter(|(life, stint)| self.majority_names(now, *life, *stint)).collect()
+    }
+
     /// True if a majority of voters' sets names the stint.
     pub(crate) fn majority_names(&self, now: Instant, life: Life, stint: Stint) -> bool {
         stint.is_member() && self.named_by(now, life, stint).len() >= self.committed.majority()
@@ -159,7 +177,8 @@ impl Agreement {
         let given = self.given(now, &self.committed);
         let whoever = self.off("incarnation-vote");
         let life = |node, seat: Seat| if whoever { self.newest(node) } else { seat.life(node) };
-        let lives = self.committed.seats().map(|(node, seat)| life(node, seat));
+        let voters = self.committed.voters.iter();
+        let lives = voters.filter_map(|node| Some(life(node, self.committed.seat(node)?)));
         lives
             .filter(|life| self.counts(&self.committed, *life))
             .filter(|life| *life == self.me || !self.suspects_life(now, *life))

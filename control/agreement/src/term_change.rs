@@ -391,7 +391,8 @@ impl Agreement {
 
     /// True if a majority of the roster's lives is over: nobody can be admitted any more, only a cold start helps.
     pub(crate) fn lives_have_ended(&self) -> bool {
-        let seats = self.committed.seats().map(|(node, seat)| seat.life(node));
+        let voters = self.committed.voters.iter();
+        let seats = voters.filter_map(|node| Some(self.committed.seat(node)?.life(node)));
         let living = seats.filter(|l| self.committed.votes(*l) && !self.is_over(*l)).count();
         let given = self.given(self.settled, &self.committed).len();
         let whoever = self.off("incarnation-vote");

@@ -30,6 +30,8 @@ pub(crate) enum Timer {
 }
 
 const COUNT: usize = 10;
+/// Whose vote is not needed asks others for what the primary does not say after so many deadlines.
+const LULL_OF_STRANGERS: u64 = 8;
 /// Deadlines after which a store that was not answered is ordered again.
 const STORE_AGAIN: u64 = 8;
 
@@ -117,6 +119,10 @@ impl Agreement {
             Status::Silent => true,
             Status::Candidate | Status::Primary => false,
         };
+        // The next primary tells all others soon; asked by a hundred nodes at once, nobody would hear the voters.
+        let electorate = self.committed.voters.union(self.conf.held.electorate);
+        let needed = electorate.contains(self.me.node);
+        let lull = self.slowest() * if needed { 1 } else { LULL_OF_STRANGERS };
         let table = [
             (Timer::Beacon, interval, matches!(self.status, Status::Primary | Status::Candidate)),
             (Timer::Change, change, open_change),
@@ -124,7 +130,7 @@ impl Agreement {
             (Timer::Suspect, interval, !self.suspicions.is_quiet()),
             (Timer::Resend, deadline, self.requests.is_waiting() || self.conf.is_waiting()),
             (Timer::Store, deadline * STORE_AGAIN, self.conf.is_storing()),
-            (Timer::Lull, self.slowest(), following),
+            (Timer::Lull, lull, following),
             (Timer::Pull, interval, self.is_pulling()),
             (Timer::Trim, deadline, self.may_trim()),
         ];

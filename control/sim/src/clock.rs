@@ -42,6 +42,8 @@ pub struct Clock {
 }
 
 const MILLION: i128 = 1_000_000;
+/// Two hours in ns: below that, a million times as much fits 63 bits, and so does any rate error.
+const SHORT: i64 = 2 * 3_600 * 1_000_000_000;
 
 impl Clock {
     /// One that shows `offset` when the world begins.
@@ -60,7 +62,12 @@ impl Clock {
         if real == Real::MAX {
             return Instant::MAX;
         }
-        let run = i128::from(real.since(self.since).0) * self.rate() / MILLION;
+        let run = real.since(self.since).0;
+        // All but long runs fit a machine word, and this is asked all the time.
+        let run = match i64::try_from(run).ok().filter(|run| *run < SHORT) {
+            Some(run) => run + (run * self.rate_ppm).div_euclid(MILLION as i64),
+            None => i64::try_from(i128::from(run) * self.rate() / MILLION).unwrap_or(i64::MAX),
+        };
         Instant(self.shown + u64::try_from(run).unwrap_or(0))
     }
     /// The first moment at which it shows `local` or later.
@@ -69,8 +76,17 @@ impl Clock {
         if local == Instant::MAX {
             return Real::MAX;
         }
-        let run = i128::from(local.0.saturating_sub(self.shown));
-        let span = u64::try_from((run * MILLION).div_euclid(self.rate())).unwrap_or(u64::MAX - 1);
+        let run = local.0.saturating_sub(self.shown);
+        let span = match i64::try_from(run).ok().filter(|run| *run < SHORT) {
+            Some(run) => {
+                let (million, rate) = (MILLION as i64, self.rate() as i64);
+                u64::try_from((run * million).div_euclid(rate)).unwrap_or(u64::MAX - 1)
+            }
+            None => {
+                let span = (i128::from(run) * MILLION).div_euclid(self.rate());
+                u64::try_from(span).unwrap_or(u64::MAX - 1)
+            }
+        };
         let mut real = self.since.after(Duration(span));
         while self.local(real) < local {
             real.0 += 1;
@@ -90,7 +106,7 @@ mod tests {
     fn a_clock_shows_what_it_is_asked_for_and_not_a_moment_before() {
         for rate_ppm in [-1_000, -7, 0, 333, 1_000] {
             let clock = Clock::new(12_345, rate_ppm);
-            for real in [0, 1, 999, 1_000_001, 7_777_777_777] {
+            for real in [0, 1, 999, 1_000_001, 7_777_777_777, 10_000_000_000_001] {
                 let local = clock.local(Real(real));
                 let back = clock.real(local);
                 assert!(clock.local(back) >= local && back <= Real(real));

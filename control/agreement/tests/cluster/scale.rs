@@ -120,3 +120,29 @@ fn a_pull_without_an_end_does_not_pin_an_old_snapshot() {
     let log = c.agreement(1).log();
     assert!(log.base() > Op(op.0 + 8) && log.len() <= 20, "{} of {}", log.base(), log.op());
 }
+
+/// R-RELEASE with members that have no vote: their acknowledgements release, one by one and nothing else.
+#[test]
+fn what_members_without_a_vote_acknowledge_is_released() {
+    let mut c = Cluster::with_voters(6, &[1, 2, 3, 4, 5, 6], &[1, 2, 3]);
+    c.cut.insert((id(6), id(1)));
+    let before = c.agreement(1).release();
+    c.write(1, b"a");
+    c.until("it is committed", 5, |c| c.applied(1) == [b"a"]);
+    c.run(2);
+    assert_eq!(c.agreement(1).release(), before, "6 has not acknowledged it");
+    c.cut.clear();
+    c.until("it is released", 25, |c| c.agreement(1).release() == c.agreement(1).commit());
+    c.until("all know that", 25, |c| c.agreement(5).release() == c.agreement(1).commit());
+}
+
+/// Members without a vote leave it to the voters to ask others when the primary falls silent.
+#[test]
+fn when_the_primary_falls_silent_the_voters_ask() {
+    let mut c = Cluster::with_voters(6, &[1, 2, 3, 4, 5, 6], &[1, 2, 3]);
+    let primary = c.life(1);
+    c.kill(1);
+    c.fetches = 0;
+    c.until("it is removed", 100, |c| c.knows_removed(5, primary));
+    assert!(c.fetches <= 2, "{}", c.fetches);
+}
