@@ -14,6 +14,8 @@ mod incoming;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer;
 mod worker;
 
 use crate::failure::Failure;

@@ -17,11 +17,11 @@ use wire::{ClientId, ClusterId, Incarnation, Life, LinkId, Message, NodeId, Nonc
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
-fn node(id: u8) -> NodeId {
+pub(super) fn node(id: u8) -> NodeId {
     NodeId::new(id).unwrap()
 }
 
-fn life(id: u8, incarnation: u32) -> Life {
+pub(super) fn life(id: u8, incarnation: u32) -> Life {
     Life { node: node(id), incarnation: Incarnation(incarnation) }
 }
 
@@ -54,7 +54,7 @@ fn stream_with(id: u8, port: u16, incarnation: u32, limits: Limits) -> Stream {
     Stream::start(plan, who, None, wake).unwrap()
 }
 
-fn stream(id: u8, port: u16, incarnation: u32) -> Stream {
+pub(super) fn stream(id: u8, port: u16, incarnation: u32) -> Stream {
     stream_with(id, port, incarnation, LIMITS)
 }
 
@@ -65,7 +65,7 @@ fn large(seq: u64, length: usize) -> Message {
 }
 
 /// Waits for a condition.
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !holds() {
         assert!(begin.elapsed() < LIMIT, "{what}");
