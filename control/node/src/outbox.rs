@@ -2,8 +2,9 @@
 //!
 //! Several inputs may come in one turn of the event loop, and each makes the agreement say something: a
 //! primary that takes ten requests has ten Prepares, a follower that takes ten Prepares has ten
-//! acknowledgements. A Prepare that the next one continues joins it, and an acknowledgement that a later one
-//! covers is not sent. Both only make a message later, to the place of the one that follows: what must be done
+//! acknowledgements, and who sees ten nodes fall silent has ten sets of suspects. A Prepare that the next one continues
+//! joins it; an acknowledgement that a later one covers is not sent, nor a set that a later one replaces. All that only
+//! makes a message later, to the place of the one that follows: what must be done
 //! before a message (a freeze before the acknowledgement that rests on it) still is.
 
 use crate::action::Action;
@@ -22,6 +23,7 @@ pub(crate) fn next(actions: &mut VecDeque<Action>) -> Option<Action> {
         let Action::Send { to, message } = action else { return Some(action) };
         let left = match message {
             Message::PrepareOk { term, .. } if is_covered(actions, to, term) => None,
+            Message::Suspect { .. } if is_replaced(actions) => None,
             Message::Prepare { .. } => join(actions, to, message),
             other => Some(other),
         };
@@ -40,6 +42,14 @@ fn is_covered(actions: &VecDeque<Action>, to: Destination, term: Term) -> bool {
         }
         _ => false,
     })
+}
+
+/// A later set of suspects follows.
+fn is_replaced(actions: &VecDeque<Action>) -> bool {
+    let is_set = |action: &Action| {
+        matches!(action, Action::Send { to: Destination::All, message: Message::Suspect { .. } })
+    };
+    actions.iter().take(AHEAD_MAX).any(is_set)
 }
 
 /// Puts the entries in front of those of the next Prepare, if that continues them and has room; else gives the
@@ -166,5 +176,14 @@ mod tests {
     fn only_the_last_acknowledgement_of_a_term_is_sent() {
         let left = all([ok(1, 1, 4), freeze(), ok(1, 1, 5), ok(2, 1, 5), ok(1, 2, 6)]);
         assert_eq!(left, [freeze(), ok(1, 1, 5), ok(2, 1, 5), ok(1, 2, 6)]);
+    }
+
+    #[test]
+    fn only_the_last_set_of_suspects_is_sent() {
+        let set = |number| {
+            let message = Message::Suspect { term: term(1), number, set: Vec::new() };
+            Action::Send { to: Destination::All, message }
+        };
+        assert_eq!(all([set(1), freeze(), set(2), ok(1, 1, 4)]), [freeze(), set(2), ok(1, 1, 4)]);
     }
 }
