@@ -120,6 +120,9 @@ impl Cluster {
         if self.spec.rehearsed {
             command.env("NETGUARD_TEST_CONFIGURE", files.rehearsal());
         }
+        if let Some(level) = self.spec.levels.get(&node) {
+            command.env("NETGUARD_TEST_LEVEL", level.to_string());
+        }
         if self.spec.probes {
             command.env("NETGUARD_TEST_PROBES", "1");
         }
@@ -142,6 +145,11 @@ impl Cluster {
     /// No longer expects anything of a node whose daemons were ended while its machine lives.
     pub fn retire(&mut self, node: u8) {
         self.alive[usize::from(node) - 1] = false;
+    }
+
+    /// Installs a release on a node that understands this feature level; in use from its next start on.
+    pub fn install(&mut self, node: u8, level: u16) {
+        self.spec.levels.insert(node, level);
     }
 
     /// Cuts a node's power.

@@ -2,9 +2,13 @@
 
 use crate::error::{BedError, Context, Result, run};
 use crate::os;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+
+/// How long killed processes may take to be gone, on a machine whose cores are busy.
+const GONE_MS: u32 = 2_000;
 
 /// A network namespace; removed with everything that runs in it when dropped.
 #[derive(Debug)]
@@ -89,20 +93,32 @@ impl Namespace {
             .collect()
     }
 
-    /// SIGKILLs everything in it, again until nothing is left: a fork may have been under way.
+    /// SIGKILLs everything in it, again until nothing is left: a fork may have been under way. A process leaves its
+    /// namespace before its sockets are closed, so that those it was sent to are waited for as well.
     pub fn kill_all(&self) {
         let own = std::process::id() as i32;
-        for _ in 0..50 {
+        let mut killed = BTreeSet::new();
+        for _ in 0..GONE_MS {
             let found = self.processes();
-            if found.is_empty() {
+            killed.retain(|pid| is_dying(*pid));
+            if found.is_empty() && killed.is_empty() {
                 return;
             }
             for pid in found.into_iter().filter(|pid| *pid != own) {
                 os::signal(pid, libc::SIGKILL);
+                killed.insert(pid);
             }
             os::sleep(base::Duration::from_millis(1));
         }
     }
+}
+
+/// True until the last thread of a killed process is through: it may wait for its parent after that.
+fn is_dying(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    threads > usize::from(is_zombie)
 }
 
 impl Drop for Namespace {

@@ -4,6 +4,7 @@ use crate::error::{Context, Result};
 use crate::os;
 use crate::topology::{Shape, address, floating, node_name};
 use base::Duration;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -33,6 +34,8 @@ pub struct Spec {
     pub loss: Option<String>,
     /// The daemons take probes: entries that change nothing.
     pub probes: bool,
+    /// Nodes whose release understands another feature level, and which.
+    pub levels: BTreeMap<u8, u16>,
     /// Nodes that vote and own nothing.
     pub witnesses: Vec<u8>,
     /// Nodes with power and network that the file does not have: they may be added later.
@@ -58,6 +61,7 @@ impl Default for Spec {
             core: "none".into(),
             loss: None,
             probes: false,
+            levels: BTreeMap::new(),
             witnesses: Vec::new(),
             left_out: Vec::new(),
             services: Vec::new(),

@@ -173,19 +173,26 @@ impl Agreement {
         if wanted.level < level {
             return Err(ConfigureRefused::LevelFalls { level });
         }
-        let lacks = |life: &Life| {
-            let known = match self.conf.levels.get(&life.node) {
-                _ if *life == self.me => self.settings.level,
-                Some((incarnation, known)) if *incarnation == life.incarnation => *known,
-                _ => 0,
-            };
-            known < wanted.level
+        let lacks = |life: &Life| match self.level_of(*life) {
+            Some(known) => known < wanted.level,
+            // Everybody is heard by the primary, which judges it again.
+            None => self.status == Status::Primary,
         };
         let mut members = self.committed.members().map(|(life, _)| life);
         match members.find(lacks).filter(|_| wanted.level > level) {
             Some(life) => Err(ConfigureRefused::LevelTooHigh(life.node)),
             None => Ok(()),
         }
+    }
+
+    /// The highest level that a life's release understands, if it has shown it.
+    #[must_use]
+    pub fn level_of(&self, life: Life) -> Option<u16> {
+        if life == self.me {
+            return Some(self.settings.level);
+        }
+        let (incarnation, known) = self.conf.levels.get(&life.node)?;
+        (*incarnation == life.incarnation).then_some(*known)
     }
 
     /// The highest feature level that a life's release understands; each of its frames says so.

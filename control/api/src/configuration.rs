@@ -17,6 +17,10 @@ pub struct Configuration {
     pub wanted: Vec<String>,
     /// Votes that have not followed the document yet.
     pub pending: Vec<PendingVote>,
+    /// Feature level in force: what all members' releases agreed to understand. 0 = a node too old to say.
+    pub level: u16,
+    /// The highest level that every member that this node has heard understands: above `level` after an upgrade of all.
+    pub understood: u16,
 }
 
 /// A vote that has not followed the document yet.

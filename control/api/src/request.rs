@@ -55,6 +55,9 @@ pub enum Request {
         /// The whole text.
         document: String,
     },
+    /// Raises the feature level of the agreed configuration to what every member's release understands:
+    /// [`crate::Configured`].
+    Upgrade,
     /// The operator asserts that voters are off, so that those who are left can begin anew although they are no
     /// majority: [`crate::Overridden`].
     Override {

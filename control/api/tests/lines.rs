@@ -86,6 +86,8 @@ fn configuration() -> Configuration {
         hash: "197b15da8ed6421c".into(),
         voters: vec!["n1".into(), "n2".into(), "n3".into()],
         wanted: vec!["n1".into(), "n2".into(), "n3".into(), "n4".into()],
+        level: 1,
+        understood: 2,
         pending: vec![pending],
     }
 }
@@ -186,6 +188,7 @@ fn requests() -> Vec<Request> {
         Request::ConfirmOff { node: "n2".into() },
         Request::Configuration,
         Request::Configure { base: 7, document: "[cluster]\nname = \"demo\"\n".into() },
+        Request::Upgrade,
         Request::Override { absent: vec!["n3".into(), "n4".into()] },
         Request::Probe { bytes: 64, count: 10, window: 1 },
         Request::Watch,

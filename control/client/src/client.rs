@@ -152,6 +152,14 @@ impl Client {
         }
     }
 
+    /// Raises the feature level to what every member's release understands. After that no older release can take part.
+    pub fn upgrade(&mut self) -> Result<Configured, Error> {
+        match self.call(Request::Upgrade)? {
+            Answer::Configured(configured) => Ok(configured),
+            _ => Err(unexpected("the answer to another question")),
+        }
+    }
+
     /// Asserts that these voters are off, so that the others begin anew without them. If one is not, services may run
     /// twice; what only they had acknowledged is lost.
     pub fn override_absent(&mut self, absent: &[String]) -> Result<Overridden, Error> {

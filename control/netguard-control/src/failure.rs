@@ -126,10 +126,10 @@ pub enum Failure {
          add it with `ng node add`"
     )]
     Dropped,
-    /// The agreed log needs a newer release.
+    /// What is agreed needs a newer release.
     #[error(
-        "the agreed log has entries of feature level {level}, which this release does not understand: install the release \
-         that the other nodes run"
+        "the cluster has agreed on feature level {level}, which this release does not understand: install the release that \
+         the other nodes run"
     )]
     Outdated {
         /// That level.
@@ -153,7 +153,8 @@ pub enum Failure {
 
 impl Failure {
     /// 1 internal, 2 configuration or usage, 3 socket or address taken, 4 privilege missing, 5 run
-    /// or state directory or map unusable, 6 superseded by a newer life.
+    /// or state directory or map unusable, 6 superseded by a newer life, 7 no part of the cluster any more, or only with a
+    /// newer release.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -10,7 +10,7 @@ use api::{
 };
 use config::{Config, DOCUMENT_MAX};
 use heartbeat::Board;
-use node::{Command, CommandDone, CommandRefused, Node};
+use node::{Command, CommandDone, CommandRefused, ConfigurationStatus, Node};
 use std::collections::BTreeMap;
 use wire::{Configuration, NodeSet};
 
@@ -58,6 +58,15 @@ impl Orders {
             Request::Configuration => Answer::Configuration(facts.document(node)),
             Request::Configure { base, document } => {
                 let wanted = match wanted(at, base, &document, facts, node, present) {
+                    Ok(wanted) => wanted,
+                    Err(refusal) => return Some(ReplyBody::Error(refusal)),
+                };
+                return self.await_answer(token, String::new(), |token| {
+                    node.handle_configure(at.now, token, wanted);
+                });
+            }
+            Request::Upgrade => {
+                let wanted = match upgraded(node, facts) {
                     Ok(wanted) => wanted,
                     Err(refusal) => return Some(ReplyBody::Error(refusal)),
                 };
@@ -254,6 +263,29 @@ fn wanted(
     }
     let level = charter.configuration.level;
     Ok(agreed::configuration(&config, &text, charter.version.saturating_add(1), level))
+}
+
+/// What is agreed, at the feature level that all members understand.
+fn upgraded(node: &Node, facts: &Facts) -> Result<Configuration, Refusal> {
+    let ConfigurationStatus { charter, understood, .. } = node.configuration();
+    let agreed = &charter.configuration;
+    if understood > agreed.level {
+        let version = charter.version.saturating_add(1);
+        return Ok(Configuration { version, level: understood, ..(**agreed).clone() });
+    }
+    let level = agreed.level;
+    match node.lags_behind() {
+        Some(id) => {
+            let name = facts.node_name(id);
+            let message = format!("level {level} is in force, and {name} understands no more");
+            let remedy = format!("install the new release on {name} first");
+            Err(Refusal::new(ErrorCode::NotPossible, message, remedy))
+        }
+        None => {
+            let message = format!("level {level} is in force, which is all that is understood");
+            Err(Refusal::new(ErrorCode::AlreadyThere, message, "nothing to do"))
+        }
+    }
 }
 
 fn not_configured(refusal: &ConfigureRefused, facts: &Facts) -> ReplyBody {

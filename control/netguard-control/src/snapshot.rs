@@ -150,7 +150,7 @@ impl Facts {
 
     /// The agreed configuration.
     pub fn agreed(&self, node: &Node) -> api::Configuration {
-        let ConfigurationStatus { charter, pending, .. } = node.configuration();
+        let ConfigurationStatus { charter, pending, understood, .. } = node.configuration();
         let names = |nodes: NodeSet| nodes.iter().map(|n| self.node_name(n)).collect();
         let pending = pending.into_iter().map(|vote| api::PendingVote {
             node: self.node_name(vote.node),
@@ -163,6 +163,8 @@ impl Facts {
             voters: names(charter.electorate),
             wanted: names(charter.configuration.voters),
             pending: pending.collect(),
+            level: charter.configuration.level,
+            understood,
         }
     }
 

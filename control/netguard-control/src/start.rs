@@ -28,8 +28,12 @@ use wire::{Charter, ClusterId, Incarnation, Life, NodeId, Nonce, ServiceId};
 pub const RATE_PPM: u32 = 1_000;
 /// For the store and the read of the lease word (PROTOCOL 5.2).
 const MARGIN: Duration = Duration::from_micros(50);
-/// Feature level of this release.
-pub const LEVEL: u16 = 1;
+/// Highest feature level that this release understands.
+const LEVEL: u16 = 1;
+/// The level that a cluster begins with, whatever its releases: `ng cluster upgrade` raises it.
+const FIRST_LEVEL: u16 = 1;
+/// The environment variable that makes it another one, for tests: two releases side by side.
+const LEVEL_VARIABLE: &str = "NETGUARD_TEST_LEVEL";
 
 /// What the command line says.
 #[derive(clap::Parser, Debug)]
@@ -160,8 +164,12 @@ pub fn prepare(arguments: &Arguments) -> Result<Started, Failure> {
     let mut exchange = Exchange::open(&identity, seal, nonce)?;
     let mut state = State::open(&arguments.state_dir)?;
     let charter = state.charter().cloned().unwrap_or_else(|| {
-        Charter::of_file(agreed::configuration(&identity.config, &text, 0, LEVEL))
+        Charter::of_file(agreed::configuration(&identity.config, &text, 0, FIRST_LEVEL))
     });
+    let needs = charter.configuration.level;
+    if needs > level() {
+        return Err(Failure::Outdated { level: needs });
+    }
     notes.extend(file.differs(charter.configuration.digest));
     let run_dir = arguments.run_dir.canonicalize().map_err(|source| Failure::Socket {
         path: arguments.run_dir.display().to_string(),
@@ -208,7 +216,7 @@ fn seal(identity: &Identity) -> Seal {
         key: identity.key,
         key_id: config::KEY_ID,
         config_hash: identity.config.frame_hash(),
-        level: LEVEL,
+        level: level(),
     }
 }
 
@@ -271,6 +279,13 @@ pub fn change(config: &Config, me: NodeId) -> Change {
         nodes: config.nodes.iter().filter_map(|node| NodeId::new(node.id)).collect(),
         peers: (0..config.links.len()).map(|link| identity::peers(config, me, link)).collect(),
     }
+}
+
+/// The highest feature level that this release understands.
+#[must_use]
+pub fn level() -> u16 {
+    let other = std::env::var(LEVEL_VARIABLE).ok().and_then(|level| level.parse().ok());
+    other.unwrap_or(LEVEL)
 }
 
 /// The longest that a service of this configuration may take to stop.
@@ -339,7 +354,7 @@ pub fn node_settings(
                 .max(interval(identity) * u64::from(identity.config.cluster.heartbeat_misses)),
             rate_ppm: RATE_PPM,
             era_promised,
-            level: LEVEL,
+            level: level(),
             limits: agreement::Limits::default(),
         },
         services: specs(identity),

@@ -7,7 +7,7 @@ use agreement::ConfigureRefused;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::{Duration, Instant};
-use wire::{Charter, Configuration, NodeId, NodeSet, Op};
+use wire::{Charter, Configuration, Life, NodeId, NodeSet, Op};
 
 /// What is agreed, as a node knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub struct ConfigurationStatus {
     pub pending: Vec<PendingVote>,
     /// Who is known to have stored it; a primary knows of all members.
     pub holders: NodeSet,
+    /// The highest feature level that every member understands which has shown it.
+    pub understood: u16,
 }
 
 /// A vote that has not followed the configuration yet.
@@ -105,7 +107,20 @@ impl Node {
         let takes = voters.minus(wanted).iter().map(|node| self.pending(node, false));
         let pending = gives.chain(takes).collect();
         let holders = self.agreement.charter_holders();
-        ConfigurationStatus { charter, pending, holders }
+        let members = self.agreement.roster().members();
+        let levels = members.filter_map(|(life, _)| self.agreement.level_of(life));
+        let own = self.agreement.level_of(self.me).unwrap_or_default();
+        let understood = levels.fold(own, u16::min);
+        ConfigurationStatus { charter, pending, holders, understood }
+    }
+
+    /// A member whose release understands less than this one's does.
+    #[must_use]
+    pub fn lags_behind(&self) -> Option<NodeId> {
+        let own = self.agreement.level_of(self.me)?;
+        let mut members = self.agreement.roster().members().map(|(life, _)| life);
+        let lags = |life: &Life| self.agreement.level_of(*life).is_some_and(|level| level < own);
+        members.find(lags).map(|life| life.node)
     }
 
     fn pending(&self, node: NodeId, gives: bool) -> PendingVote {

@@ -242,6 +242,11 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Puts in force what a newer release brings, once every member runs it
+    ///
+    /// Until then old and new releases run side by side, at the level of the older. Afterwards an older release can take no
+    /// part any more: it stops and says why.
+    Upgrade,
 }
 
 #[derive(Debug, Subcommand)]

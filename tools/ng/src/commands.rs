@@ -76,6 +76,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
             cluster::may_override(absent, *yes, output)?;
             cluster::override_absent(&mut connect(args)?, absent, output)
         }
+        Command::Cluster(ClusterCommand::Upgrade) => cluster::upgrade(&mut connect(args)?, output),
         Command::Stat { all, trace } => stat::run(&args.run_dir, *all, *trace, output),
         Command::Key(KeyCommand::New { file }) => key::new(file, output),
     }

@@ -31,6 +31,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "change-join-with-an-old-file", run: old_file },
     Test { name: "change-outlives-a-restart-of-all", run: restart_of_all },
     Test { name: "change-override-two-of-five", run: override_two },
+    Test { name: "change-release-node-by-node", run: releases },
 ];
 
 const SECONDS: Duration = Duration::from_millis(10_000);
@@ -449,5 +450,50 @@ fn override_two(programs: &Programs) -> Result<Verdict> {
     }
     arena.rest = arena.cluster.settle()?;
     hold!(followed(&arena.cluster)?.voters.len() == 5, "all vote again");
+    arena.end()
+}
+
+/// A new release comes node by node. What it brings is in force when all have it and the operator says so; from then on an
+/// older release takes no part, and says why.
+fn releases(programs: &Programs) -> Result<Verdict> {
+    let mut cluster = Cluster::prepare(spec(3, 0), programs)?;
+    for node in 1..=3 {
+        cluster.install(node, if node == 3 { 1 } else { 2 });
+        cluster.start_node(node)?;
+    }
+    let rest = cluster.settle()?;
+    let mut arena = Arena { cluster, meter: StallMeter::start(), rest };
+    let agreed = configuration(&arena.cluster, 1)?;
+    hold!((agreed.level, agreed.understood) == (1, 1), "{agreed:?}");
+    let refused = ng(&arena.cluster, 1, &["cluster", "upgrade"])?.err().unwrap_or_default();
+    hold!(refused.contains("n3 understands no more"), "refused otherwise: {refused}");
+    arena.cluster.install(3, 2);
+    arena.cluster.cut(3)?;
+    arena.cluster.restore(3)?;
+    arena.rest = arena.cluster.settle()?;
+    let before = undisturbed(&arena)?;
+    wait_until("n1 to see what n3 understands", SECONDS, || {
+        let agreed = configuration(&arena.cluster, 1).map_err(|error| error.to_string())?;
+        if agreed.understood == 2 { Ok(()) } else { Err(format!("{agreed:?}")) }
+    })?;
+    order(&arena.cluster, 1, &["cluster", "upgrade"])?;
+    hold!(followed(&arena.cluster)?.level == 2, "agreed, and not in force");
+    hold!(undisturbed(&arena)? == before, "an upgrade disturbs no service");
+    let again = ng(&arena.cluster, 2, &["cluster", "upgrade"])?.err().unwrap_or_default();
+    hold!(again.contains("nothing to do"), "asked again: {again}");
+    // The old release comes back by mistake.
+    arena.cluster.cut(3)?;
+    arena.cluster.install(3, 1);
+    arena.cluster.restore(3)?;
+    arena.cluster.retire(3);
+    wait_until("the old release to say what it lacks", SECONDS, || {
+        let said = arena.cluster.log(3);
+        if said.contains("install the release that the other nodes run") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })?;
+    gone(&mut arena.cluster, 3)?;
     arena.end()
 }

@@ -59,6 +59,15 @@ pub(super) fn override_absent(client: &mut Client, absent: &[String], output: &O
     Ok(Exit::Fine)
 }
 
+pub(super) fn upgrade(client: &mut Client, output: &Output) -> Done {
+    let done = client.upgrade()?;
+    output.answer(&done, |paint| {
+        let word = paint.tone(Tone::Good, "agreed");
+        format!("{word} as version {}: older releases can take no part any more\n", done.version)
+    });
+    Ok(Exit::Fine)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{are, same};

@@ -127,6 +127,13 @@ fn header(agreed: &ConfigurationAnswer, paint: Paint) -> String {
             clean(&agreed.node)
         ),
     };
+    if configuration.understood > configuration.level {
+        let line = format!(
+            "feature level {}; all understand {}: `ng cluster upgrade` puts it in force",
+            configuration.level, configuration.understood
+        );
+        text.push_str(&format!("{}\n", paint.tone(Tone::Warning, &line)));
+    }
     let voters = clean(&configuration.voters.join(", "));
     text.push_str(&format!(
         "votes in force: {}\n",

@@ -73,6 +73,8 @@ pub(crate) fn status() -> Status {
             hash: "197b15da8ed6421c".into(),
             voters: vec!["n1".into(), "n2".into(), "n3".into()],
             wanted: vec!["n1".into(), "n2".into(), "n3".into()],
+            level: 1,
+            understood: 1,
             pending: vec![],
         },
         quorum: Quorum { held: true, have: 3, need: 2, why: "n1, n2, n3 of 3 votes".into() },
