@@ -11,7 +11,8 @@ use api::{
 use config::{Config, DOCUMENT_MAX};
 use heartbeat::Board;
 use node::{Command, CommandDone, CommandRefused, ConfigurationStatus, Node};
-use std::collections::BTreeMap;
+use services::configure::SERVICES_MAX;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::{Configuration, NodeSet};
 
 /// Orders under way.
@@ -261,8 +262,24 @@ fn wanted(
     if let Some(refusal) = plan.refusals.first() {
         return Err(Refusal::new(ErrorCode::NotPossible, &refusal.message, &refusal.remedy));
     }
+    has_numbers(node.services().into_iter().map(|service| service.name), &config)?;
     let level = charter.configuration.level;
     Ok(agreed::configuration(&config, &text, charter.version.saturating_add(1), level))
+}
+
+/// A service that goes keeps its number until its end is proven: together with those that come there must be enough.
+fn has_numbers(present: impl Iterator<Item = String>, wanted: &Config) -> Result<(), Refusal> {
+    let names = wanted.services.iter().map(|service| service.name.clone());
+    let all: BTreeSet<String> = names.chain(present).collect();
+    if all.len() <= usize::from(SERVICES_MAX) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} services at a time, those that go included, and there are numbers for {SERVICES_MAX}",
+        all.len()
+    );
+    let remedy = "remove services first, and add others when `ng status` shows those no more";
+    Err(Refusal::new(ErrorCode::NotPossible, message, remedy))
 }
 
 /// What is agreed, at the feature level that all members understand.
@@ -345,4 +362,29 @@ fn not_overridden(refusal: &OverrideRefused, facts: &Facts) -> ReplyBody {
 
 fn names(nodes: NodeSet, facts: &Facts) -> String {
     nodes.iter().map(|node| facts.node_name(node)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_numbers;
+
+    #[test]
+    fn services_that_go_and_come_need_numbers_together() {
+        let service = |n: usize| {
+            format!(
+                "[[service]]\nname = \"s{n}\"\nfence = \"lease\"\n\
+                 [[service.resource]]\nkind = \"address\"\naddress = \"10.9.0.{n}/24\"\n"
+            )
+        };
+        let head = "[cluster]\nname = \"x\"\nkey_file = \"k\"\n\
+             [[link]]\nname = \"a\"\nmode = \"unicast\"\nport = 46000\n\
+             [[node]]\nid = 1\nname = \"n1\"\naddresses = [\"127.0.1.1\"]\n";
+        let text: String = (1..=40).map(service).collect();
+        let (wanted, _) = config::parse("test", &(head.to_owned() + &text)).unwrap();
+        let present = |range: std::ops::RangeInclusive<usize>| range.map(|n| format!("s{n}"));
+        assert!(has_numbers(present(1..=64), &wanted).is_ok(), "40 stay, 24 go");
+        assert!(has_numbers(present(41..=64), &wanted).is_ok());
+        let refused = has_numbers(present(41..=65), &wanted).unwrap_err();
+        assert!(refused.message.starts_with("65 services at a time"), "{refused:?}");
+    }
 }
