@@ -110,6 +110,7 @@ impl Agreement {
             if self.is_admissible(life, removed_at) {
                 let Life { node, incarnation } = life;
                 self.propose(now, EntryKind::Admit { node, incarnation });
+                self.owes_from(now, node);
             }
         }
     }

@@ -14,6 +14,7 @@
 //! (R-CONF-DURABLE, `configuration`), and the document in its batch is that of all of them.
 
 use crate::api::{Action, Destination, Status, StatusEvent};
+use crate::configuration::STORE_PATIENCE;
 use crate::fence::PAIR;
 use crate::replica::{Agreement, floor};
 use crate::replicate::Office;
@@ -32,6 +33,9 @@ use wire::{
 const PATIENCE: u64 = 4;
 /// After this many deadlines without a word the batch of a begun era will not be committed.
 const LOST: u64 = 8;
+
+/// An override begins an era so far above the last one known.
+pub(crate) const LEAP: u32 = 1_000;
 
 /// Most released promises remembered: the batch of an older one would be of an older era than any that is followed.
 const RELEASED_MAX: usize = 64;
@@ -196,7 +200,8 @@ impl Agreement {
             return;
         }
         let known = self.cold.known_era(self.era()).max(self.joins.highest_era());
-        let Some(era) = known.checked_add(1) else { return };
+        // The absent may have begun eras that nobody here has heard of: no number is begun twice (R-ERA).
+        let Some(era) = known.checked_add(if told { LEAP } else { 1 }) else { return };
         self.store_era(Term { era, counter: 0, life: self.me });
     }
 
@@ -292,6 +297,15 @@ impl Agreement {
             promised.insert(from.node, from.incarnation);
         } else if term.life == self.me && term.era > self.cold.begun_era {
             self.send(Destination::Node(from.node), Message::ColdRelease { term });
+        }
+    }
+
+    /// What this life stands for is not what the operator wants now.
+    pub(crate) fn stand_anew(&mut self) {
+        match self.cold.phase {
+            Phase::Standing { term, .. } => self.give_up_era(term),
+            Phase::Storing(term) if term.life == self.me => self.cold.phase = Phase::Idle,
+            _ => {}
         }
     }
 
@@ -446,11 +460,24 @@ impl Agreement {
     pub(crate) fn give_up_lost_batch(&mut self, now: Instant) {
         let last =
             if self.status == Status::Primary { self.cold.begun } else { self.heard_primary };
-        let lost = last.is_some_and(|at| now.since(at) >= self.slowest() * LOST);
+        let patience = self.slowest() * LOST;
+        let patience =
+            if self.waits_for_disks(now) { patience.max(STORE_PATIENCE) } else { patience };
+        let lost = last.is_some_and(|at| now.since(at) >= patience);
         let batch = self.commit == Op::ZERO && self.log.op() > Op::ZERO;
         if batch && lost && self.voted {
             self.renumber(self.me.incarnation);
         }
+    }
+
+    /// As primary of a batch: this life, or a majority with it, has all of it but perhaps what its disk has not stored yet.
+    fn waits_for_disks(&self, now: Instant) -> bool {
+        let charter = self.latest.changed_op();
+        let stores = |life: Life| life == self.me || self.matched_by(life).next() >= charter;
+        let lives = self.latest.seats().map(|(node, seat)| seat.life(node));
+        let there = lives.filter(|l| !self.suspects_life(now, *l) && stores(*l)).count();
+        self.status == Status::Primary
+            && (self.conf.is_storing() || there >= self.latest.majority())
     }
 
     /// A life says how far its log is committed, and that a majority of lives is over.

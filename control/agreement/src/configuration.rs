@@ -12,11 +12,18 @@
 //! (`cold_start`). Of two entries of one version at most the one of the later term was committed: a later primary has
 //! every committed one, and proposes only the version after the last. What is committed elsewhere was stored by a majority,
 //! so that an entry that is known to be committed needs no store of this life's.
+//!
+//! *The vote that makes something else of a pair* is stored when it is known to be committed, and not before. Of a pair one
+//! life may go on alone with evidence that the other's is over (R-FENCE); the other's next life, had it stored a vote that
+//! the survivor never saw, could begin an era beside it, alone or with whom that vote was for. Nothing is lost by it: a
+//! cold start by the pair takes both nodes, so that nothing of what the pair agreed can have a majority any more, and the
+//! next charter is stored by a majority of the electorate that the vote makes, one of the pair among them.
 
 use crate::api::{Action, ConfigureRefused, Destination, Status};
+use crate::fence::PAIR;
 use crate::replica::Agreement;
-use crate::roster::majority;
-use alloc::collections::BTreeMap;
+use crate::roster::{majority, roster_at};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use base::{Duration, Instant};
 use wire::configuration::DOCUMENT_MAX;
@@ -32,7 +39,7 @@ const PATIENCE: Duration = Duration::from_millis(2_000);
 /// to take its services over.
 const DROP_PATIENCE: Duration = Duration::from_millis(3_000);
 /// How long a member's disk may take to store a charter.
-const STORE_PATIENCE: Duration = Duration::from_millis(3_000);
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_millis(3_000);
 /// What a message has besides the document that it carries.
 const AROUND_DOCUMENT: usize = 512;
 /// Longest document that can be agreed.
@@ -58,6 +65,8 @@ pub(crate) struct Conf {
     storing: Option<Charter>,
     /// Entries that make a charter and are not known to be committed.
     open: BTreeMap<Op, Edition>,
+    /// Votes that make something else of a pair, and are not known to be committed.
+    parting: BTreeSet<Op>,
     /// What the operator wants.
     wanted: Option<Wanted>,
     /// Feature levels that lives have shown.
@@ -76,6 +85,7 @@ impl Conf {
             held,
             storing: None,
             open: BTreeMap::new(),
+            parting: BTreeSet::new(),
             wanted: None,
             levels: BTreeMap::new(),
             configured: now,
@@ -100,6 +110,7 @@ impl Conf {
     /// The own log is forgotten.
     pub(crate) fn forget_log(&mut self) {
         self.open.clear();
+        self.parting.clear();
         self.told_next = None;
         self.held_since = None;
     }
@@ -212,21 +223,37 @@ impl Agreement {
 
     /// An entry that makes a charter stands in the log: it is stored before it is acknowledged, and its electorate bounds
     /// the lease from now on.
-    pub(crate) fn note_charter(&mut self, op: Op) {
+    pub(crate) fn note_charter(&mut self, op: Op, before: NodeSet) {
         if !self.latest.was_changed_by(op) {
             return;
         }
-        self.conf.open.insert(op, self.latest.charter().edition());
+        if before.len() == PAIR && self.latest.voters != before {
+            self.conf.parting.insert(op);
+        } else {
+            self.conf.open.insert(op, self.latest.charter().edition());
+        }
         self.store_newest();
         self.publish_next();
     }
 
     /// Has the newest charter stored that this life knows; one is on its way at a time.
     fn store_newest(&mut self) {
-        let newest = self.latest.charter();
+        let newest = if self.parts_a_pair() {
+            let before = Op(self.latest.changed_op().0 - 1);
+            roster_at(&self.committed, &self.log, before).charter()
+        } else {
+            self.latest.charter()
+        };
         if self.conf.storing.is_none() && newest.edition() > self.conf.held.edition() {
             self.store(newest);
         }
+    }
+
+    /// True if the last charter of the log is that of a vote that makes something else of a pair, and not known to be
+    /// committed.
+    fn parts_a_pair(&self) -> bool {
+        let op = self.latest.changed_op();
+        op > self.commit && self.conf.parting.contains(&op)
     }
 
     pub(crate) fn store(&mut self, charter: Charter) {
@@ -267,6 +294,7 @@ impl Agreement {
     /// A `Configure` or `Vote` is committed.
     pub(crate) fn charter_committed(&mut self, op: Op) {
         self.conf.open.remove(&op);
+        self.conf.parting.remove(&op);
         let (interval, misses) = {
             let wanted = self.committed.configuration();
             (Duration::from_micros(u64::from(wanted.interval_us)), wanted.misses)
@@ -277,6 +305,7 @@ impl Agreement {
             (self.settings.interval, self.settings.misses) = (interval, misses);
         }
         self.conf.configured = self.settled;
+        self.store_newest();
         let version = self.committed.version();
         if self.conf.wanted.as_ref().is_some_and(|w| w.configuration.version <= version) {
             self.conf.wanted = None;
@@ -286,6 +315,7 @@ impl Agreement {
     /// Log and roster come from a snapshot: all of it is committed.
     pub(crate) fn charter_installed(&mut self) {
         self.conf.open.clear();
+        self.conf.parting.clear();
         self.charter_committed(Op::ZERO);
         self.store_newest();
     }
@@ -293,6 +323,7 @@ impl Agreement {
     /// What stood above `op` is gone.
     pub(crate) fn charter_truncated(&mut self, op: Op) {
         self.conf.open.split_off(&op.next());
+        self.conf.parting.split_off(&op.next());
         self.publish_next();
     }
 

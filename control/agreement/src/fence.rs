@@ -22,18 +22,19 @@ use crate::replica::Agreement;
 use crate::roster::Roster;
 use base::Instant;
 use wire::entry::FenceProof;
-use wire::{EntryKind, Life, Message, NodeId, NodeSet};
+use wire::{Entry, EntryKind, Life, Message, NodeId, NodeSet};
 
 /// Two votes make a pair.
 pub(crate) const PAIR: usize = 2;
 
 impl Agreement {
-    /// The other voter, if there are two and this node may lead.
+    /// The other voter, if there are two and this node may lead. A vote that is not agreed yet may stand in the log: the
+    /// half whose vote is taken learns first that it is, and may be gone before the other does. What the log makes of the
+    /// pair then needs its own majority (R-PROMISE-QUORUM).
     fn partner(&self) -> Option<NodeId> {
         let voters = self.committed.voters;
-        let settled = voters == self.latest.voters;
         let leads = !self.committed.witnesses().contains(self.me.node);
-        let mine = voters.contains(self.me.node) && leads && settled;
+        let mine = voters.contains(self.me.node) && leads;
         let mut others = voters.iter().filter(|node| *node != self.me.node);
         others.next().filter(|_| voters.len() == PAIR && mine)
     }
@@ -85,9 +86,14 @@ impl Agreement {
     /// that both the committed log and the whole log seat.
     fn evidence(&self, now: Instant) -> Option<(Life, FenceProof)> {
         let node = self.partner()?;
-        let (seat, latest) = (self.committed.seat(node)?, self.latest.seat(node)?);
-        let settled = seat.incarnation == latest.incarnation && !self.committed.is_void(node);
-        if !settled || self.is_used(node) || !self.votes() && !self.off("evidence-member") {
+        let seat = self.committed.seat(node)?;
+        let latest = self.latest.seat(node);
+        let same = latest.is_none_or(|latest| latest.incarnation == seat.incarnation);
+        let settled = same && !self.committed.is_void(node);
+        if !settled
+            || self.is_used(seat.life(node))
+            || !self.votes() && !self.off("evidence-member")
+        {
             return None;
         }
         let life = seat.life(node);
@@ -102,10 +108,13 @@ impl Agreement {
 
     /// True if the evidence stands in the log by an entry of the present term. One of an earlier term that did not
     /// commit gives nothing: it is said again.
-    fn is_used(&self, node: NodeId) -> bool {
-        let void = self.latest.voids().find(|(slot, _)| *slot == node);
-        let term = void.and_then(|(_, void)| self.log.term_at(void.op));
-        self.status == Status::Primary && term == Some(self.term)
+    fn is_used(&self, life: Life) -> bool {
+        let names = |entry: &Entry| match entry.kind {
+            EntryKind::Fenced { node, incarnation, .. } => Life { node, incarnation } == life,
+            _ => false,
+        };
+        let mut tail = self.log.after(self.commit);
+        self.status == Status::Primary && tail.any(|(_, e)| e.term == self.term && names(e))
     }
 
     /// Votes that this life may count as given: those of void slots, and that which its evidence is about, be it in the
@@ -118,6 +127,8 @@ impl Agreement {
             given = early.void();
         }
         if let Some((life, _)) = self.evidence(now)
+            && roster.voters.len() == PAIR
+            && roster.voters.contains(life.node)
             && roster.seat(life.node).is_some_and(|seat| seat.incarnation == life.incarnation)
         {
             given.insert(life.node);

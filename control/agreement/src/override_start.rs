@@ -24,6 +24,7 @@ impl Agreement {
     ) -> Result<(), OverrideRefused> {
         self.check_override(now, absent)?;
         self.cold.absent = Some((absent, now + PATIENCE));
+        self.stand_anew();
         self.settle(now);
         Ok(())
     }

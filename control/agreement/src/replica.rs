@@ -434,6 +434,7 @@ impl Agreement {
         self.primary_holds = Op::ZERO;
         self.heard_primary = None;
         self.office = Office::default();
+        self.requests.leave_office();
         self.change.leave();
         self.timers.clear(Timer::Change);
         self.timers.clear(Timer::Lull);
@@ -462,6 +463,7 @@ impl Agreement {
         self.requests.appended(&entry);
         self.tail_bytes = self.tail_bytes.saturating_add(entry.size());
         let op = self.log.push(entry);
+        let before = self.latest.voters;
         let mut charter = false;
         if let Some(entry) = self.log.get(op) {
             self.latest.apply(op, entry);
@@ -471,7 +473,7 @@ impl Agreement {
             self.seal(now, op, life, stint);
         }
         if charter {
-            self.note_charter(op);
+            self.note_charter(op, before);
         }
         op
     }
@@ -551,7 +553,12 @@ impl Agreement {
             self.commit = op;
             published |= self.committed.apply(op, &entry);
             if matches!(entry.kind, EntryKind::Configure { .. } | EntryKind::Vote { .. }) {
-                self.charter_committed(op);
+                if self.committed.was_changed_by(op) {
+                    self.charter_committed(op);
+                } else {
+                    // Not of the next version: it says nothing to anybody.
+                    entry.kind = EntryKind::Noop;
+                }
             }
             self.requests.committed(op, &mut entry);
             self.forget_seal(op);

@@ -399,6 +399,9 @@ impl Agreement {
     /// does at once: so `held` is true to the entry when it leaves, and a follower of three knows the commit a hop sooner.
     pub(crate) fn lead(&mut self, now: Instant) {
         self.give_up_lost_batch(now);
+        if self.has_ended() {
+            return;
+        }
         if self.must_resign(now) {
             self.resign(now);
             return;
@@ -490,6 +493,14 @@ impl Agreement {
             } else if peer.behind.is_none() {
                 peer.behind = Some(now);
             }
+        }
+    }
+
+    /// A member owes acknowledgements from its admission on: what it lacked before is nobody's business (a learner's disk
+    /// may be slow to store a charter).
+    pub(crate) fn owes_from(&mut self, now: Instant, node: NodeId) {
+        if let Some(peer) = self.office.peers.get_mut(&node) {
+            peer.behind = Some(now);
         }
     }
 

@@ -44,9 +44,19 @@ pub(crate) struct Requests {
     /// Highest number that stands in the log uncommitted, of each client that has one there.
     appended: BTreeMap<ClientId, Seq>,
     orders: Vec<PendingOrder>,
+    /// As primary: what others asked while nothing may be proposed (R-BARRIER).
+    held: VecDeque<Held>,
 }
 
+/// A request of another node, as it came.
+type Held = (ClientId, (Seq, Seq), Arc<[u8]>);
+
 impl Requests {
+    /// Out of office: whoever asked asks the next primary.
+    pub(crate) fn leave_office(&mut self) {
+        self.held.clear();
+    }
+
     /// An entry stands in the log.
     pub(crate) fn appended(&mut self, entry: &Entry) {
         if let EntryKind::Request { client, seq, .. } = entry.kind {
@@ -221,11 +231,17 @@ impl Agreement {
         (client, seq, first): (ClientId, Seq, Seq),
         body: Arc<[u8]>,
     ) {
-        let in_office = self.status == Status::Primary && self.commit >= self.office.first;
-        // R-BARRIER: its node repeats it.
-        if in_office && !self.is_barred() {
-            self.take_request(now, (client, seq, first), body);
+        if self.status != Status::Primary || self.commit < self.office.first {
+            return;
         }
+        if self.is_barred() {
+            // It is repeated only after a deadline; what finds no room here waits for that.
+            if self.requests.held.len() < OUTSTANDING_MAX {
+                self.requests.held.push_back((client, (seq, first), body));
+            }
+            return;
+        }
+        self.take_request(now, (client, seq, first), body);
     }
 
     /// As primary: appends a request that is its client's next.
@@ -241,8 +257,11 @@ impl Agreement {
         }
     }
 
-    /// As primary in office: takes the requests of this node.
+    /// As primary in office: takes the requests that waited, and those of this node.
     pub(crate) fn propose_requests(&mut self, now: Instant) {
+        for (client, (seq, first), body) in core::mem::take(&mut self.requests.held) {
+            self.take_request(now, (client, seq, first), body);
+        }
         let own: Vec<(ClientId, Seq, Arc<[u8]>)> = self
             .requests
             .outstanding

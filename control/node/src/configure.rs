@@ -80,13 +80,30 @@ impl Node {
         }
         self.follow_configuration(agreed);
         // Its services go elsewhere first, as with every orderly end.
-        if self.own_member().is_some()
-            && !agreed.nodes.contains(self.me.node)
-            && self.leaving.is_none()
-        {
-            self.leaving = Some(now);
+        let seated = self.own_member().is_some();
+        if seated && !agreed.nodes.contains(self.me.node) && self.leaving.is_none() {
+            (self.leaving, self.dropping) = (Some(now), true);
+        }
+    }
+
+    /// Who is configured no more leaves when its vote is taken, which may need its own acknowledgement: of a pair the other
+    /// half would be left alone with a vote of two. It stays if it is configured again meanwhile.
+    pub(crate) fn consider_leaving(&mut self) {
+        let roster = self.agreement.roster();
+        if !self.dropping || self.dropped {
+            return;
+        }
+        if roster.configuration().nodes.contains(self.me.node) {
+            (self.leaving, self.dropping) = (None, false);
+        } else if !roster.voters.contains(self.me.node) {
+            self.dropped = true;
             self.actions.push_back(Action::Dropped);
         }
+    }
+
+    /// Who ends in good order says so; that a node is configured no more the log says itself.
+    pub(crate) const fn says_leave(&self) -> bool {
+        self.leaving.is_some() && !self.dropping
     }
 
     /// Settings follow what is agreed.

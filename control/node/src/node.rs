@@ -66,6 +66,10 @@ pub struct Node {
     pub(crate) actions: VecDeque<Action>,
     owner: bool,
     pub(crate) leaving: Option<Instant>,
+    /// It leaves because it is configured no more: not before its vote is taken.
+    pub(crate) dropping: bool,
+    /// And now it may.
+    pub(crate) dropped: bool,
     /// It leaves without waiting for others any more.
     hasty: bool,
     pub(crate) ended: bool,
@@ -107,6 +111,8 @@ impl Node {
             actions: VecDeque::new(),
             owner: false,
             leaving: None,
+            dropping: false,
+            dropped: false,
             hasty: false,
             ended: false,
             document: None,
@@ -259,6 +265,8 @@ impl Node {
         if self.leaving.is_none() {
             self.leaving = Some(now);
         }
+        // Who is told to end waits for nobody to take its vote.
+        self.dropping &= self.dropped;
         self.settle(now);
     }
 
@@ -292,7 +300,9 @@ impl Node {
     /// True when a leaving node has nothing left to stop or to say, or has waited long enough.
     #[must_use]
     pub fn has_left(&self, now: Instant) -> bool {
-        let Some(since) = self.leaving else { return false };
+        let Some(since) = self.leaving.filter(|_| self.dropped || !self.dropping) else {
+            return false;
+        };
         // What a life that is over by the log still has to say nobody takes any more.
         let heard = !self.ended && self.own_member().is_some();
         let said = self.requests.outstanding() == 0 || !heard;
@@ -511,13 +521,12 @@ impl Node {
 
     /// Drives what runs here towards what the log says.
     pub(crate) fn follow(&mut self, now: Instant) {
+        self.consider_leaving();
         let member = self.own_member();
         let held = self.lease.observe(now, member.map(|m| m.stint).unwrap_or_default());
         // Who leaves says so in each stint (it may be removed and admitted while it goes), so that it gets nothing more. It
         // hands over by the log while it can, and just stops what it has when it cannot.
-        if let Some(member) =
-            member.filter(|m| self.leaving.is_some() && m.stint != self.said_leave)
-        {
+        if let Some(member) = member.filter(|m| self.says_leave() && m.stint != self.said_leave) {
             self.said_leave = member.stint;
             self.requests.say(&Body::Leave { life: self.me });
         }

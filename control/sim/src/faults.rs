@@ -3,11 +3,12 @@
 use crate::clock::Real;
 use crate::machine::Machine;
 use crate::network::{Quality, Wall};
+use crate::reform::{Amid, Change};
 use crate::shape::{Sabotage, Timing};
 use crate::world::{What, World};
 use base::Duration;
 use node::Command;
-use wire::{Configuration, Generation, NodeId, NodeSet, ServiceId, Stream};
+use wire::{Generation, NodeId, NodeSet, ServiceId, Stream};
 
 /// Which process of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +75,12 @@ pub enum Fault {
     Settings(NodeId, Timing),
     /// The operator wants another interval and other misses for all, asking that node.
     Retime(NodeId, Timing),
+    /// The operator wants other members or votes, asking that node.
+    Change(Change, NodeId),
+    /// The same, and something goes wrong soon after.
+    ChangeAmid(Change, NodeId, Amid),
+    /// That goes wrong.
+    Amid(Amid),
     /// A clock runs at another rate from now on.
     Rate(NodeId, i64),
     /// The gate of a node lacks a filter for a while: its daemons see it. (The second line holds.)
@@ -185,7 +192,14 @@ impl World {
                 }
             }
             Fault::Settings(node, timing) => self.set_timing(node, timing),
-            Fault::Retime(node, timing) => self.retime(node, timing),
+            Fault::Retime(node, timing) => {
+                self.change(node, Change::Retime(timing));
+            }
+            Fault::Change(change, node) => {
+                self.change(node, change);
+            }
+            Fault::ChangeAmid(change, node, amid) => self.change_amid(node, change, amid),
+            Fault::Amid(amid) => self.amid(amid),
             Fault::Rate(node, rate_ppm) => self.set_rate(node, rate_ppm),
             Fault::GateLacks(node, span) => {
                 self.set_gate(node, Some("a filter"));
@@ -251,13 +265,9 @@ impl World {
             self.plan(at, Fault::CutNext { service, after, then, down, looks: LOOKS });
         }
     }
-    /// What is agreed stays, but for interval and misses.
-    pub fn retime(&mut self, node: NodeId, timing: Timing) {
-        let control = self.machines.get(&node).and_then(Machine::control);
-        let Some(control) = control else { return };
-        let agreed = Configuration::clone(control.node.agreement().roster().configuration());
-        let interval_us = timing.interval.micros() as u32;
-        self.reform(node, Configuration { interval_us, misses: timing.misses, ..agreed });
+    /// Nothing passes between a node and the others for a while.
+    pub(crate) fn isolate(&mut self, node: NodeId, span: Duration) {
+        self.wall_both(self.shape.nodes, one(node), None, span);
     }
     fn wall(&mut self, wall: Wall, span: Duration) {
         self.tell(|| format!("for {span}: {wall:?}"));

@@ -10,7 +10,7 @@
 //! * [`machine`], [`life`]: what survives the daemons; starts and ends.
 //! * [`shape`]: what one cluster is.
 //! * [`world`], [`turns`], [`look`]: one thing after the other, and a look after each.
-//! * [`faults`], [`mod@draw`]: what goes wrong, and how a seed decides it.
+//! * [`faults`], [`mod@draw`]: what goes wrong, and how a seed decides it; [`reform`]: an operator who changes members.
 //! * [`checkers`]: what must hold.
 //! * [`seed`]: one seed from start to verdict.
 //! * [`scenario`]: written schedules.
@@ -34,6 +34,7 @@ pub mod network;
 pub mod observer;
 pub mod packet;
 pub mod queue;
+pub mod reform;
 pub mod scenario;
 pub mod seed;
 pub mod shape;

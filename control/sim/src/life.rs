@@ -39,6 +39,9 @@ impl World {
     /// Switches a machine on, or restarts its daemons; nothing happens if they run.
     pub fn start(&mut self, node: NodeId) {
         let clean_up = Duration(200_000 + self.dice.below(3_000_000));
+        if self.locked.contains(node) {
+            return;
+        }
         let Some(machine) = self.machines.get_mut(&node) else { return };
         machine.wanted = true;
         if machine.daemons.is_none() {

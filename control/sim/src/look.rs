@@ -1,14 +1,36 @@
 //! What the checkers look at: after every turn, at every question of the observer, and when
 //! something is committed anywhere for the first time.
 
-use crate::checkers::{Violation, gate, lease, log, owner, snapshots};
+use crate::checkers::needless::Stated;
+use crate::checkers::{Violation, evidence, gate, lease, log, owner, snapshots};
 use crate::machine::Machine;
 use crate::observer::Answer;
 use crate::shape::Sabotage;
 use crate::world::{What, World};
 use agreement::Status;
 use driver::Evidence;
-use wire::{Entry, EntryKind, Generation, Life, NodeId, Op, ServiceId, Term};
+use services::{Phase, ServiceSpec, ServiceState};
+use wire::{Entry, EntryKind, Generation, Life, NodeId, NodeSet, Op, ServiceId, Term};
+
+/// Whoever has a service and is not told to stop it is configured and no witness, by the log up to the same op.
+fn may_own(
+    seats: Option<&log::Seats>,
+    spec: &ServiceSpec,
+    state: &ServiceState,
+) -> Result<(), Violation> {
+    let wanted = seats.and_then(|seats| seats.wanted.as_ref());
+    let keeps = matches!(state.phase, Phase::Starting | Phase::Running);
+    let owner = state.owner.filter(|_| keeps).map(|owner| owner.life);
+    match (wanted, owner) {
+        (Some(wanted), Some(owner))
+            if !wanted.nodes.contains(owner.node) || wanted.witnesses.contains(owner.node) =>
+        {
+            let text = format!("{owner:?} keeps {}, and is a witness or a stranger", spec.name);
+            Violation::found("S8 who may own", text)
+        }
+        _ => Ok(()),
+    }
+}
 
 impl World {
     /// After a turn of control: what is committed now, and whether it became primary.
@@ -54,10 +76,13 @@ impl World {
             return;
         }
         let old = checkers.log.fenced(era, log.base());
-        let fenced = |(_, entry): &(Op, &Entry)| matches!(entry.kind, EntryKind::Fenced { .. });
+        let fenced = |(at, entry): &(Op, &Entry)| {
+            let counts = *at <= agreement.commit() || entry.term == term;
+            counts && matches!(entry.kind, EntryKind::Fenced { .. })
+        };
         let recent = log.after(Op::ZERO).filter(fenced);
-        let fenced = old.iter().map(|(op, entry)| (*op, entry)).chain(recent).collect();
-        let by = log::Committer { life, era, term, fenced };
+        let fenced: Vec<_> = old.iter().map(|(op, entry)| (*op, entry)).chain(recent).collect();
+        let by = log::Committer { life, era, term, fenced: fenced.clone() };
         let mut news = Vec::new();
         while seen.commit < agreement.commit().0 && found.is_ok() {
             seen.commit += 1;
@@ -68,6 +93,12 @@ impl World {
                 if first {
                     checkers.gate.entry(&entry.kind);
                     news.push((op, entry.kind.clone()));
+                    if let Some(seats) = checkers.log.seats(era)
+                        && let Some(wanted) = &seats.wanted
+                    {
+                        let stated = Stated::new(seats.electorate, wanted);
+                        checkers.needless.states(self.now, stated);
+                    }
                 }
             });
             if seen.commit == agreement.commit().0 && found.is_ok() {
@@ -82,9 +113,11 @@ impl World {
                         by_lease: matches!(state.evidence, Some(Evidence::LeaseEnded(_))),
                     };
                     found = found.and_then(|()| match checkers.gate.committed(next)? {
-                        true => checkers.needless.moved(spec.id, &state.reason),
+                        true => checkers.needless.moved(self.now, spec.id, &state.reason),
                         false => Ok(()),
                     });
+                    let seats = checkers.log.seats_at(era, op);
+                    found = found.and_then(|()| may_own(seats, spec, state));
                 }
             }
         }
@@ -102,7 +135,12 @@ impl World {
                 Some(EntryKind::Cold { electorate, .. }) => *electorate,
                 _ => agreement.roster().voters,
             };
-            let by = log::Elected { life, term, commit: agreement.commit(), electorate };
+            // What it has committed in its own term says nothing about how it came to lead.
+            let (mut commit, base) = (agreement.commit(), log.base());
+            while commit > base && log.term_at(commit) == Some(term) {
+                commit = Op(commit.0 - 1);
+            }
+            let by = log::Elected { life, term, commit, electorate, fenced };
             found = found.and_then(|()| checkers.log.elected(&by, &promised));
             news.push((Op::ZERO, EntryKind::Noop));
         }
@@ -126,11 +164,48 @@ impl World {
                         let found = self.checkers.evidence.committed(life, of, over);
                         self.keep(found);
                     }
+                    self.look_at_stores(life, era, op);
                     if !matches!(kind, EntryKind::Request { .. } | EntryKind::Noop) {
                         self.look_at_all();
                     }
                 }
             }
+        }
+    }
+
+    /// R-CONF-DURABLE: what is committed was stored by a majority of the electorate in force before it, given votes
+    /// counted.
+    fn look_at_stores(&mut self, by: Life, era: u32, op: Op) {
+        let log = &self.checkers.log;
+        let Some(entry) = log.entry(era, op) else { return };
+        let version = match &entry.kind {
+            EntryKind::Configure { configuration } => configuration.version,
+            EntryKind::Vote { version, .. } => *version,
+            _ => return,
+        };
+        let Some(seats) = log.seats_at(era, Op(op.0 - 1)) else { return };
+        if matches!(entry.kind, EntryKind::Vote { .. }) && seats.electorate.len() == 2 {
+            // Of a pair it is stored after that.
+            return;
+        }
+        let made = (version, entry.term);
+        let has = |node: &NodeId| {
+            let machine = self.machines.get(node);
+            let charter = machine.and_then(|machine| machine.charter.as_ref());
+            charter.is_some_and(|c| (c.version, c.term) >= made) || seats.given.contains(*node)
+        };
+        let stored: NodeSet = seats.electorate.iter().filter(has).collect();
+        // What evidence above gives is in no seat yet.
+        let log = self.machines.get(&by.node).and_then(Machine::control);
+        let agreement = log.map(|control| control.node.agreement()).into_iter();
+        let above = agreement.flat_map(|a| {
+            a.log().after(op).filter(|(at, e)| *at <= a.commit() || e.term == a.term())
+        });
+        let given = evidence::given(seats, op, above);
+        if stored.union(given).len() < seats.majority() {
+            let electorate = seats.electorate;
+            let text = format!("{by:?} commits {made:?}: of {electorate:?} {stored:?} hold it");
+            self.keep::<()>(Violation::found("R-CONF-DURABLE", text));
         }
     }
 

@@ -102,6 +102,8 @@ pub struct Machine {
     pub incarnation: u32,
     /// Durable: the highest era promised (R-ERA).
     pub era: u32,
+    /// When the disk is done with all that it was given: one thing after the other.
+    pub disk: Real,
     /// Durable: what was stored of the agreed configuration (R-CONF-DURABLE).
     pub charter: Option<Charter>,
     /// Somebody restarts the daemons when they end.
@@ -127,6 +129,7 @@ impl Machine {
             agreed: None,
             incarnation: 0,
             era: 0,
+            disk: Real(0),
             charter: None,
             wanted: false,
             boot: 0,

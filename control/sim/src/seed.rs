@@ -5,6 +5,7 @@ use crate::checkers::progress::{self, Hope};
 use crate::draw::{Weights, draw};
 use crate::drivers::Manners;
 use crate::network::Quality;
+use crate::reform;
 use crate::shape::{Sabotage, Shape, Timing, id};
 use crate::world::World;
 use agreement::Limits;
@@ -13,7 +14,7 @@ use driver::FencePolicy;
 use node::Command;
 use services::Placement;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use wire::NodeId;
+use wire::{NodeId, NodeSet};
 
 /// What the caller fixes; the rest is the seed's.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +63,11 @@ pub struct Report {
 /// Deadlines within which a cluster without faults has to be well (I11).
 const DEADLINES: u64 = 20;
 
+/// Who is configured no more is no member after so long.
+const DROPS_WITHIN: Duration = Duration::from_millis(4_000);
+/// Most votes that follow one change.
+const VOTES: u64 = 6;
+
 /// About so often faults come in a long seed.
 const ROUNDS: u64 = 60;
 
@@ -72,6 +78,10 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let quiet = dice.chance(1, 6) && options.span.is_none();
     let mut shape = draw_shape(&mut dice, options, quiet);
     shape.limits = draw_limits(seed);
+    let mut changes = Prng::new(seed ^ 0x5EED_C0F1_6000);
+    if !quiet && changes.chance(1, 3) {
+        reform::draw_shape(&mut changes, &mut shape);
+    }
     let mut world = World::new(shape, dice.next_u64());
     (world.told, world.messages) = (options.told, options.messages);
     let timings: Vec<Timing> = world.shape.timings().collect();
@@ -259,14 +269,31 @@ fn suffer(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
 
 /// Faults for a while, then none; in the end all is well.
 fn trouble(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
+    strike(world, dice)?;
+    recover(world)?;
+    calm(world)?;
+    if world.shape.reforms && dice.chance(1, 5) {
+        outlast_a_majority(world, dice)?;
+    }
+    Ok(())
+}
+
+/// Faults for a while; then everything outside the nodes works again, and the machines are switched on.
+fn strike(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     let deadline = world.shape.deadline();
     let nodes: Vec<_> = world.shape.nodes.iter().collect();
     let weights = Weights::draw(dice);
     let gap = deadline.0 * [1, 2, 4, 8][dice.below(4) as usize];
+    // How many of eight are an operator's changes.
+    let changes = if world.shape.reforms { [1, 3, 6][dice.below(3) as usize] } else { 0 };
     let until = world.now.after(deadline * (10 + dice.below(30)));
     let mut at = world.now;
     while at < until {
-        let fault = draw(dice, &weights, &world.shape);
+        let fault = if changes > 0 && dice.chance(changes, 8) {
+            reform::draw(dice, &world.shape)
+        } else {
+            draw(dice, &weights, &world.shape)
+        };
         world.plan(at, fault);
         at = at.after(Duration(dice.below(2 * gap)));
     }
@@ -290,6 +317,43 @@ fn trouble(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
             world.start(node);
         }
     }
+    Ok(())
+}
+
+/// A majority of the votes is off for good, and all others have restarted: a careful operator overrides the cold start.
+/// Some faults later the absent come back, once the others are well, and join.
+fn outlast_a_majority(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
+    let Some((leader, absent)) = reform::draw_loss(dice, world) else { return Ok(()) };
+    let (deadline, all) = (world.shape.deadline(), world.shape.nodes);
+    world.tell(|| format!("{absent:?} are off for good"));
+    all.iter().for_each(|node| world.cut(node));
+    world.locked = absent;
+    all.iter().for_each(|node| world.start(node));
+    let limit = world.now.after(deadline * DEADLINES + world.shape.store_max * VOTES);
+    loop {
+        world.run(deadline / 2)?;
+        let off = world.charter_at(leader).electorate.minus(all.minus(absent));
+        let tag = world.override_start(leader, off);
+        world.run(deadline / 4)?;
+        match tag.and_then(|tag| world.replies.get(&tag)) {
+            Some(Ok(_)) => break,
+            refused if world.now >= limit => {
+                let text = format!("{leader:?} does not begin without {off:?}: {refused:?}");
+                return Violation::found("I11 progress", text);
+            }
+            _ => {}
+        }
+    }
+    become_well(world, false)?;
+    commits(world)?;
+    if dice.chance(1, 2) {
+        world.trouble_again();
+        strike(world, dice)?;
+        recover(world)?;
+    }
+    world.tell(|| format!("{absent:?} come back"));
+    world.locked = NodeSet::EMPTY;
+    all.iter().for_each(|node| world.start(node));
     recover(world)?;
     calm(world)
 }
@@ -345,20 +409,34 @@ fn recover(world: &mut World) -> Result<(), Violation> {
     become_well(world, false)
 }
 
-/// Within some deadlines all is as it should be.
+/// Within some deadlines all is as it should be. Who is configured no more has its own time to leave, and each vote that
+/// follows takes a disk's.
 fn become_well(world: &mut World, forgive: bool) -> Result<(), Violation> {
     let deadline = world.shape.deadline();
-    let well = |w: &World| progress::missing(w, forgive).is_none();
-    let took = world.run_while(deadline * DEADLINES, Duration(deadline.0 / 10), well)?;
-    if let Some(took) = took {
-        world.tell(|| format!("all is well after {took}"));
-        world.recovered = world.recovered.max(took.0 * 10 / deadline.0.max(1));
-        return Ok(());
+    let step = Duration(deadline.0 / 10);
+    let mut limit = deadline * DEADLINES;
+    if world.shape.reforms {
+        limit = limit + world.shape.store_max * VOTES + deadline * 2 * VOTES;
     }
-    world.tell(|| progress::picture(world));
-    let what = progress::missing(world, forgive).unwrap_or_default();
-    let hope = progress::hope(world);
-    Violation::found("I11 progress", format!("after {DEADLINES} deadlines ({hope:?}): {what}"))
+    let began = world.now;
+    let mut dropping = Duration::ZERO;
+    while progress::missing(world, forgive).is_some() {
+        if world.now.since(began) >= limit + dropping {
+            world.tell(|| progress::picture(world));
+            let what = progress::missing(world, forgive).unwrap_or_default();
+            let hope = progress::hope(world);
+            let text = format!("after {DEADLINES} deadlines ({hope:?}): {what}");
+            return Violation::found("I11 progress", text);
+        }
+        if progress::leaving(world).is_some() && dropping < DROPS_WITHIN {
+            dropping = dropping + step;
+        }
+        world.run(step)?;
+    }
+    let took = world.now.since(began);
+    world.tell(|| format!("all is well after {took}"));
+    world.recovered = world.recovered.max(took.saturating_sub(dropping).0 * 10 / deadline.0.max(1));
+    Ok(())
 }
 
 /// An entry for each service commits: the operator has its failed nodes tried again.

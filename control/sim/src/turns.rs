@@ -226,11 +226,13 @@ impl World {
             }
             ControlOut::Store(era) => {
                 let delay = Duration(20_000 + self.dice.below(3_000_000));
-                self.queue.push(self.now.after(delay), What::Stored(life, era));
+                let at = self.disk_takes(life.node, delay);
+                self.queue.push(at, What::Stored(life, era));
             }
             ControlOut::StoreCharter(charter) => {
                 let delay = Duration(20_000 + self.dice.below(self.shape.store_max.0));
-                self.queue.push(self.now.after(delay), What::StoredCharter(life, charter));
+                let at = self.disk_takes(life.node, delay);
+                self.queue.push(at, What::StoredCharter(life, charter));
             }
             ControlOut::Configured(agreed) => self.follow(life, &agreed),
             ControlOut::Dropped => {
@@ -345,6 +347,14 @@ impl World {
         }
     }
 
+    /// When the disk of a node will have stored something that takes so long: what it was given before comes first.
+    fn disk_takes(&mut self, node: NodeId, delay: Duration) -> Real {
+        let now = self.now;
+        let Some(machine) = self.machines.get_mut(&node) else { return now };
+        machine.disk = now.after(delay).max(machine.disk);
+        machine.disk
+    }
+
     pub(crate) fn stored(&mut self, life: Life, era: u32) {
         if let Some(machine) = self.machines.get_mut(&life.node)
             && machine.life() == Some(life)
@@ -372,20 +382,27 @@ impl World {
 
     /// R-CONF-DURABLE: who acknowledges an entry that makes a charter, and does not know it committed, has stored it.
     fn look_at_charter(&mut self, life: Life, message: &Message) {
-        let Message::PrepareOk { op: acknowledged, .. } = message else { return };
+        let Message::PrepareOk { op: acknowledged, term } = message else { return };
         let Some(machine) = self.machines.get(&life.node) else { return };
         let Some(agreement) = machine.control().map(|c| c.node.agreement()) else { return };
-        let version = |kind: &EntryKind| match kind {
-            EntryKind::Configure { configuration } => Some(configuration.version),
-            EntryKind::Vote { version, .. } => Some(*version),
-            _ => None,
-        };
+        if agreement.term() != *term {
+            // Its log is another one since.
+            return;
+        }
         let stored = machine.charter.as_ref().map(|c| (c.version, c.term));
-        let open = agreement.log().after(agreement.commit());
-        let made = open.filter(|(op, _)| op <= acknowledged);
-        let lacking = made
-            .filter_map(|(_, entry)| Some((version(&entry.kind)?, entry.term)))
-            .find(|made| stored.is_none_or(|stored| stored < *made));
+        let mut roster = agreement.roster().clone();
+        let lacking = agreement.log().after(agreement.commit()).find_map(|(op, entry)| {
+            // A vote that makes something else of a pair is stored when it is known to be committed.
+            let pair = roster.voters.len() == 2;
+            let effective = roster.apply(op, entry);
+            let made = match &entry.kind {
+                EntryKind::Configure { configuration } => (configuration.version, entry.term),
+                EntryKind::Vote { version, .. } if !pair => (*version, entry.term),
+                _ => return None,
+            };
+            let lacks = stored.is_none_or(|stored| stored < made);
+            (op <= *acknowledged && effective && lacks).then_some(made)
+        });
         if let Some(made) = lacking {
             let text = format!("{life:?} acknowledges {made:?} and has stored {stored:?}");
             self.keep::<()>(Violation::found("R-CONF-DURABLE", text));

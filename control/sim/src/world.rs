@@ -87,6 +87,8 @@ pub struct World {
     pub recovered: u64,
     /// An operator had to restart the nodes.
     pub helped: bool,
+    /// Machines that are off for good, until somebody thinks otherwise: nothing starts them.
+    pub locked: NodeSet,
     /// Messages of the agreement are told too.
     pub messages: bool,
     /// What all that is sent amounts to, and what the turns cost; counted if somebody wants to know.
@@ -129,6 +131,7 @@ impl World {
             told: None,
             recovered: 0,
             helped: false,
+            locked: NodeSet::EMPTY,
             messages: false,
             costs: None,
             healed_at: Real(0),

@@ -5,10 +5,7 @@
 use super::Violation;
 use super::log::Seats;
 use std::collections::BTreeSet;
-use wire::{Entry, EntryKind, Life, NodeId, NodeSet, Op, Term};
-
-/// Voters of which one may go on alone.
-const PAIR: usize = 2;
+use wire::{Entry, Life, NodeId, NodeSet, Op};
 
 /// Lives of which somebody said, truly or not, that they are off.
 #[derive(Debug, Default)]
@@ -32,32 +29,20 @@ impl Evidence {
     }
 }
 
-/// The votes that are given for an entry at `op`, if `seats` are in force there, by the log of the
-/// node that commits it in `term`. Evidence of the same term counts for what lies below it too:
+/// The votes that are given for an entry at `op`, if `seats` are in force there, by the evidence of a log that
+/// counts: what is committed in it, and what stands in it of the present term. It counts for what lies below it too:
 /// with two voters a survivor holds everything that can have been committed.
-pub fn given<'a>(
-    seats: &Seats,
-    voters: NodeSet,
-    op: Op,
-    term: Term,
-    fenced: impl Iterator<Item = (Op, &'a Entry)>,
-) -> NodeSet {
-    if voters.len() != PAIR {
-        return NodeSet::EMPTY;
-    }
-    let life = |(at, entry): (Op, &Entry)| match entry.kind {
-        EntryKind::Fenced { node, incarnation, .. } if at <= op || entry.term == term => {
-            Some(Life { node, incarnation })
-        }
-        _ => None,
-    };
-    fenced.filter_map(life).filter(|life| seats.votes(*life)).map(|life| life.node).collect()
+pub fn given<'a>(seats: &Seats, op: Op, fenced: impl Iterator<Item = (Op, &'a Entry)>) -> NodeSet {
+    let mut early = seats.clone();
+    fenced.filter(|(at, _)| *at >= op).for_each(|(at, entry)| early.apply(at, entry));
+    early.given
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Evidence, given};
-    use crate::checkers::log::testing::{begun, entry, life, term};
+    use crate::checkers::log::Seats;
+    use crate::checkers::log::testing::{begun, entry, life};
     use crate::shape::id;
     use wire::entry::FenceProof;
     use wire::{Entry, EntryKind, Incarnation, Life, NodeSet, Op};
@@ -70,18 +55,28 @@ mod tests {
     #[test]
     fn a_vote_is_given_by_evidence_about_its_life_and_in_a_pair_only() {
         let (log, _) = begun(&[2]).unwrap();
-        let seats = log.seats(1).unwrap();
-        let pair: NodeSet = [1, 2].map(id).into_iter().collect();
-        let given_by = |entry: &Entry, at: u64, counter, voters| {
+        let three = log.seats(1).unwrap();
+        let mut pair = three.clone();
+        let vote = |n, votes, version| {
+            let (node, incarnation) = (id(n), Incarnation(1));
+            entry(EntryKind::Vote { version, node, incarnation, votes })
+        };
+        pair.apply(Op(6), &vote(3, false, 2));
+        let given_by = |seats: &Seats, entry: &Entry, at: u64| {
             let log = [(Op(at), entry)].into_iter();
-            given(seats, voters, Op(7), term(counter), log)
+            given(seats, Op(8), log)
         };
         let two: NodeSet = [id(2)].into_iter().collect();
-        assert_eq!(given_by(&fenced(2, 1), 6, 9, pair), two);
-        assert_eq!(given_by(&fenced(2, 3), 6, 9, pair), NodeSet::EMPTY, "another life");
-        assert_eq!(given_by(&fenced(2, 1), 8, 9, pair), NodeSet::EMPTY, "above, of another term");
-        assert_eq!(given_by(&fenced(2, 1), 8, 1, pair), two, "above, of the same term");
-        assert_eq!(given_by(&fenced(2, 1), 6, 9, NodeSet(7)), NodeSet::EMPTY, "three voters");
+        assert_eq!(given_by(&pair, &fenced(2, 3), 8), NodeSet::EMPTY, "another life");
+        assert_eq!(given_by(&pair, &fenced(2, 1), 9), two, "above");
+        assert_eq!(given_by(three, &fenced(2, 1), 9), NodeSet::EMPTY, "three voters");
+        pair.apply(Op(7), &fenced(2, 1));
+        assert_eq!(given_by(&pair, &fenced(2, 1), 7), two, "in force");
+        // What was given in a pair is given in no other electorate, and not again in that pair.
+        pair.apply(Op(8), &vote(3, true, 3));
+        assert!(pair.given.is_empty() && !pair.votes(Life { node: id(2), ..life(2) }));
+        pair.apply(Op(9), &vote(3, false, 4));
+        assert_eq!(given_by(&pair, &fenced(2, 1), 7), NodeSet::EMPTY);
     }
 
     #[test]

@@ -55,8 +55,9 @@ mod tests {
             promises.sent(life(2), &ack).unwrap();
             let admit = |n| EntryKind::Admit { node: id(n), incarnation: Incarnation(1) };
             let (electorate, absent) = (NodeSet(3), NodeSet::EMPTY);
-            let cold = EntryKind::Cold { era, admits: 2, version: 0, electorate, absent };
-            let file = Configuration { version: 1, ..Configuration::plain(electorate, absent) };
+            let cold = EntryKind::Cold { era, admits: 2, version: era, electorate, absent };
+            let file =
+                Configuration { version: era + 1, ..Configuration::plain(electorate, absent) };
             let configure = EntryKind::Configure { configuration: Arc::new(file) };
             let kinds = [cold, admit(1), admit(2), configure, last];
             for (op, kind) in (1..).map(Op).zip(kinds) {

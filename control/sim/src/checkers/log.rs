@@ -21,8 +21,18 @@ pub struct Seats {
     pub electorate: NodeSet,
     /// What is wanted.
     pub wanted: Option<Arc<Configuration>>,
-    version: u32,
+    /// Version of the epoch.
+    pub version: u32,
+    /// The version that a majority has stored before it was agreed: all but a vote that makes something else of a pair.
+    stored: u32,
+    /// Slots of a pair whose vote is given: by evidence about the life that holds it (R-FENCE).
+    pub given: NodeSet,
+    /// Lives that were proven ended in a pair that is none any more: they have no vote, and nothing is given for them.
+    ended: BTreeMap<NodeId, Incarnation>,
 }
+
+/// Voters of which one may go on alone.
+const PAIR: usize = 2;
 
 impl Seats {
     /// Takes the next entry.
@@ -30,10 +40,14 @@ impl Seats {
         match &entry.kind {
             EntryKind::Cold { electorate, version, .. } => {
                 self.seats.clear();
+                self.ended.clear();
+                self.given = NodeSet::EMPTY;
                 (self.electorate, self.version) = (*electorate, *version);
+                self.stored = *version;
             }
             EntryKind::Configure { configuration } if configuration.version == self.version + 1 => {
                 self.version += 1;
+                self.stored = self.version;
                 self.wanted = Some(Arc::clone(configuration));
                 self.forget();
             }
@@ -41,17 +55,26 @@ impl Seats {
                 if *version == self.version + 1 =>
             {
                 self.version += 1;
+                let before = self.electorate;
+                if before.len() != PAIR {
+                    self.stored = self.version;
+                }
                 let seat = self.seats.get(node).is_some_and(|(i, _)| i == incarnation);
                 if *votes && seat {
                     self.electorate.insert(*node);
                 } else if !*votes && self.electorate.len() > 1 {
                     self.electorate.remove(*node);
                 }
+                if self.electorate != before {
+                    self.part();
+                }
                 self.forget();
             }
             EntryKind::Configure { .. } | EntryKind::Vote { .. } => {}
             EntryKind::Admit { node, incarnation } => {
                 self.seats.insert(*node, (*incarnation, Stint::of(entry.term.era, op)));
+                self.given.remove(*node);
+                self.ended.remove(node);
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {
                 let ended = (*incarnation, *stint);
@@ -60,7 +83,21 @@ impl Seats {
                 }
                 self.forget();
             }
-            EntryKind::Noop | EntryKind::Request { .. } | EntryKind::Fenced { .. } => {}
+            EntryKind::Fenced { node, incarnation, .. } => {
+                let life = Life { node: *node, incarnation: *incarnation };
+                if self.electorate.len() == PAIR && self.votes(life) {
+                    self.given.insert(*node);
+                }
+            }
+            EntryKind::Noop | EntryKind::Request { .. } => {}
+        }
+    }
+    /// What was given in a pair is given in that pair only: its lives stay ended.
+    fn part(&mut self) {
+        for node in std::mem::take(&mut self.given).iter() {
+            if let Some((incarnation, _)) = self.seats.get(&node) {
+                self.ended.insert(node, *incarnation);
+            }
         }
     }
     /// Slots that are configured no more, without a vote and without a member, are forgotten.
@@ -68,6 +105,7 @@ impl Seats {
         let Some(wanted) = &self.wanted else { return };
         let known = wanted.nodes.union(self.electorate);
         self.seats.retain(|node, (_, stint)| known.contains(*node) || stint.is_member());
+        self.ended.retain(|node, _| known.contains(*node));
     }
     /// Who is configured, if that is agreed.
     #[must_use]
@@ -79,10 +117,12 @@ impl Seats {
     pub const fn majority(&self) -> usize {
         self.electorate.len() / 2 + 1
     }
-    /// True if `life` holds its slot's vote, and the slot has one.
+    /// True if `life` holds its slot's vote, the slot has one, and it was not given away.
     #[must_use]
     pub fn votes(&self, life: Life) -> bool {
         self.electorate.contains(life.node)
+            && !self.given.contains(life.node)
+            && !self.ended.contains_key(&life.node)
             && self.seats.get(&life.node).is_some_and(|(i, _)| *i == life.incarnation)
     }
     /// The stint of `life`.
@@ -119,13 +159,13 @@ pub struct Committer<'a> {
     pub era: u32,
     /// The term that it is in.
     pub term: Term,
-    /// The evidence that stands in its log, committed or not.
+    /// The evidence in its log that counts: what is committed, and what is of its term.
     pub fenced: Vec<(Op, &'a Entry)>,
 }
 
 /// A node that has become primary.
-#[derive(Clone, Copy, Debug)]
-pub struct Elected {
+#[derive(Clone, Debug)]
+pub struct Elected<'a> {
     /// Which life.
     pub life: Life,
     /// Of which term.
@@ -134,6 +174,8 @@ pub struct Elected {
     pub commit: Op,
     /// Whose votes begin the era, by its first entry.
     pub electorate: NodeSet,
+    /// The evidence in its log that counts: what is committed, and what is of its term.
+    pub fenced: Vec<(Op, &'a Entry)>,
 }
 
 #[derive(Clone, Debug)]
@@ -170,6 +212,7 @@ impl CommittedLog {
     ) -> Result<bool, Violation> {
         let Committer { life, era, term, .. } = *by;
         let newest = self.era();
+        let latest = self.seats(newest).map_or(0, |seats| seats.stored);
         let record = self.eras.entry(era).or_default();
         if record.seats.is_empty() {
             record.seats.push(Seats::default());
@@ -193,8 +236,13 @@ impl CommittedLog {
             let text = format!("{life:?} commits {op:?} of era {era}: era {newest} has begun");
             return Violation::found("I9 one era", text);
         }
-        if let EntryKind::Cold { admits, absent, .. } = entry.kind {
+        if let EntryKind::Cold { admits, absent, version, .. } = entry.kind {
             record.batch = 2 + u64::from(admits) + absent.len() as u64;
+            // An operator who overrides says that nobody is there any more who knew better.
+            if version < latest && absent.is_empty() {
+                let text = format!("era {era} rests on version {version}; agreed was {latest}");
+                return Violation::found("R-CONF-DURABLE", text);
+            }
         }
         let mut seats = record.seats.last().cloned().unwrap_or_default();
         seats.apply(op, entry);
@@ -225,10 +273,9 @@ impl CommittedLog {
             return Ok(());
         };
         // By who votes at that op: an entry that changes it is in force only for those above it.
-        let voters = seats.electorate;
-        let given = given(seats, voters, op, known.term, by.fenced.iter().copied());
+        let given = given(seats, op, by.fenced.iter().copied());
         let counts = |life: Life| seats.votes(life) && !given.contains(life.node);
-        let need = voters.len() / 2 + 1;
+        let need = seats.majority();
         let acknowledged =
             promises.most_acknowledged(known.entry.term, known.term, op, by.life, counts);
         let have = acknowledged + given.len();
@@ -241,25 +288,32 @@ impl CommittedLog {
 
     /// I8, of promises: a term is led by promises of a majority of the slots in force at the commit
     /// that the candidate learned, each by its roster life; an era by a majority of the voters.
-    pub fn elected(&self, by: &Elected, promised: &BTreeSet<Life>) -> Result<(), Violation> {
-        let Elected { life, term, commit, electorate } = *by;
-        let seats = self.seats_at(term.era, commit);
-        let begins = term.counter == 0;
-        let voters = match seats {
-            Some(seats) if !begins => seats.electorate,
-            _ => electorate,
-        };
-        let counts = |life: &Life| {
-            voters.contains(life.node) && (begins || seats.is_some_and(|seats| seats.votes(*life)))
-        };
+    pub fn elected(&self, by: &Elected<'_>, promised: &BTreeSet<Life>) -> Result<(), Violation> {
+        let Elected { life, term, commit, electorate, .. } = *by;
         let mut lives = promised.clone();
         lives.insert(life);
-        let nodes: NodeSet = lives.iter().filter(|l| counts(l)).map(|life| life.node).collect();
+        let seats = self.seats_at(term.era, commit).filter(|_| term.counter > 0);
+        let Some(seats) = seats else {
+            // Whoever begins an era: by lives that nobody has seated yet.
+            let fresh = lives.iter().map(|life| life.node).filter(|n| electorate.contains(*n));
+            let nodes: NodeSet = fresh.collect();
+            return Self::enough(by, nodes, electorate.len() / 2 + 1);
+        };
+        if seats.wanted.as_ref().is_some_and(|wanted| wanted.witnesses.contains(life.node)) {
+            let text = format!("{life:?} leads {term:?} from {commit:?}, where it is a witness");
+            return Violation::found("a witness leads nothing", text);
+        }
         // One of two may have evidence instead (R-FENCE): what it says is checked where it commits.
-        let need = if voters.len() == 2 && !begins { 1 } else { voters.len() / 2 + 1 };
+        let given = given(seats, commit.next(), by.fenced.iter().copied());
+        let nodes = lives.iter().filter(|l| seats.votes(**l)).map(|life| life.node);
+        Self::enough(by, nodes.chain(given.iter()).collect(), seats.majority())
+    }
+
+    fn enough(by: &Elected<'_>, nodes: NodeSet, need: usize) -> Result<(), Violation> {
         if nodes.len() >= need {
             return Ok(());
         }
+        let Elected { life, term, commit, .. } = by;
         let text = format!("{life:?} leads {term:?} from {commit:?} by {nodes:?}, needs {need}");
         Violation::found("I8 voter life", text)
     }
@@ -404,8 +458,8 @@ mod tests {
         let (log, _) = begun(&[2]).unwrap();
         let later = |n| Life { incarnation: Incarnation(2), ..life(n) };
         let elected = |promised: &[Life]| {
-            let by =
-                Elected { life: life(1), term: term(2), commit: Op(5), electorate: NodeSet(7) };
+            let (electorate, fenced) = (NodeSet(7), Vec::new());
+            let by = Elected { life: life(1), term: term(2), commit: Op(5), electorate, fenced };
             log.elected(&by, &promised.iter().copied().collect())
         };
         assert_eq!(elected(&[life(3)]), Ok(()));

@@ -14,7 +14,7 @@ use services::Reason;
 use services::reason::Trigger;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::entry::RemovalCause;
-use wire::{Life, NodeId, Seq, ServiceId, Stint, Stream};
+use wire::{Configuration, Life, NodeId, NodeSet, Seq, ServiceId, Stint, Stream};
 
 /// What one node hears of another.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +34,25 @@ struct Stall {
     until: Real,
     /// End of the last long one.
     long_until: Real,
+}
+
+/// Who votes and who is configured, by what is committed; before that, by the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stated {
+    /// Whose votes count.
+    pub electorate: NodeSet,
+    /// Who is configured.
+    pub nodes: NodeSet,
+    /// Those of them that own nothing.
+    pub witnesses: NodeSet,
+}
+
+impl Stated {
+    /// What is in force with this electorate.
+    #[must_use]
+    pub const fn new(electorate: NodeSet, wanted: &Configuration) -> Self {
+        Self { electorate, nodes: wanted.nodes, witnesses: wanted.witnesses }
+    }
 }
 
 /// Messages that are missed in a row before somebody may lose patience: one is sent again.
@@ -56,12 +75,14 @@ impl Stall {
 /// What the world did, and what follows from it.
 #[derive(Debug, Default)]
 pub struct Needless {
-    nodes: usize,
+    /// What is in force, and until when what came before it was: a node may learn of it late.
+    stated: Stated,
+    before: Vec<(Stated, Real)>,
+    /// The operator said of these, truly or not, that they are off.
+    said_off: BTreeSet<NodeId>,
     /// The longest interval, and the shortest.
     interval: Duration,
     quickest: Duration,
-    /// The operator changes votes: how many count is not looked at.
-    reforms: bool,
     /// The longest deadline.
     deadline: Duration,
     /// The shortest deadline, as a clock that runs fast may show it.
@@ -90,7 +111,8 @@ pub struct Needless {
 impl Needless {
     /// Says what the cluster is.
     pub fn configure(&mut self, shape: &Shape) {
-        (self.nodes, self.deadline) = (shape.nodes.len(), shape.deadline());
+        self.stated = Stated::new(shape.voters, &shape.file());
+        self.deadline = shape.deadline();
         let least = |of: fn(Timing) -> Duration| shape.timings().map(of).min().unwrap_or_default();
         self.interval = shape.timings().map(|t| t.interval).max().unwrap_or_default();
         self.quickest = least(|t| t.interval);
@@ -99,7 +121,6 @@ impl Needless {
         self.shortest = deadline.saturating_sub(Duration(faster));
         self.long = least(|t| t.deadline().saturating_sub(t.interval * 2));
         self.patience = deadline * 2;
-        self.reforms = shape.reforms || shape.voters != shape.nodes;
     }
 
     // What the world did.
@@ -167,6 +188,17 @@ impl Needless {
     pub fn ordered(&mut self, service: ServiceId, to: NodeId) {
         self.orders.insert((service, to));
     }
+    /// The operator says that a node is off.
+    pub fn says_off(&mut self, node: NodeId) {
+        self.said_off.insert(node);
+    }
+    /// Who votes and who is configured from now on.
+    pub fn states(&mut self, now: Real, stated: Stated) {
+        if stated != self.stated {
+            self.before.push((self.stated, now));
+            self.stated = stated;
+        }
+    }
     /// A driver failed, or what it started did.
     pub fn fails(&mut self, service: ServiceId) {
         self.failed.insert(service);
@@ -200,15 +232,33 @@ impl Needless {
     pub fn is_held_up(&self, now: Real, node: NodeId) -> bool {
         self.control.get(&node).is_some_and(|stall| self.lately(now, stall.long_until))
     }
-    /// So many others have not heard it, now or lately, and the world made that.
-    fn silent_to(&self, now: Real, node: NodeId) -> usize {
+    /// What is in force, and what was until lately: whoever acts may not know better.
+    fn in_force(&self, now: Real) -> impl Iterator<Item = Stated> {
+        let late = self.before.iter().filter(move |(_, until)| self.lately(now, *until));
+        late.map(|(stated, _)| *stated).chain([self.stated])
+    }
+    /// A majority of votes belongs to nodes that have not heard it, now or lately, and the world made that.
+    fn is_silent_to_a_majority(&self, now: Real, node: NodeId, electorate: NodeSet) -> bool {
         let lately = |to: &NodeId| {
-            let known = self.hearing.get(&(node, *to)).copied().unwrap_or_default();
-            self.is_made_silent(now, node, *to) || self.lately(now, known.silent_until)
+            let known = self.hearing.get(&(node, *to));
+            known.is_some_and(|known| {
+                self.is_made_silent(now, node, *to) || self.lately(now, known.silent_until)
+            })
         };
-        let others: BTreeSet<NodeId> =
-            self.hearing.keys().map(|(_, to)| *to).filter(|to| *to != node).collect();
-        others.iter().filter(|to| lately(to)).count()
+        let others = electorate.without(node);
+        // One vote of two decides only with evidence that the other's life is over.
+        let need = (electorate.len() / 2 + 1).min(others.len());
+        !others.is_empty() && others.iter().filter(lately).count() >= need
+    }
+    /// The operator wants it out: it is configured no more, or was said to be off.
+    fn is_ordered_out(&self, now: Real, node: NodeId) -> bool {
+        let dropped = self.in_force(now).any(|stated| !stated.nodes.contains(node));
+        dropped || self.said_off.contains(&node)
+    }
+    /// It leaves: it was told to, or is configured no more, or is to own nothing.
+    fn may_give_away(&self, now: Real, node: NodeId) -> bool {
+        let barred = |s: Stated| !s.nodes.contains(node) || s.witnesses.contains(node);
+        self.ended.keys().any(|life| life.node == node) || self.in_force(now).any(barred)
     }
     fn may_be_removed(&self, now: Real, life: Life, cause: RemovalCause) -> bool {
         let node = life.node;
@@ -216,15 +266,17 @@ impl Needless {
         let unheard = self.unheard.get(&node).copied().unwrap_or_default();
         // A primary whose messages do not come counts as silent, however well it beats.
         let mute = now <= unheard.after(self.deadline * 8) && unheard != Real(0);
-        // One vote of two decides only with evidence that the other's life is over.
-        let need = if self.reforms { 1 } else { (self.nodes / 2 + 1).min(self.nodes - 1) };
+        let silent = || {
+            let mut electorates = self.in_force(now).map(|stated| stated.electorate);
+            electorates.any(|voters| self.is_silent_to_a_majority(now, node, voters))
+        };
         self.is_over(life)
             || match cause {
-                RemovalCause::Silent => mute || held_up || self.silent_to(now, node) >= need,
+                RemovalCause::Silent => mute || held_up || silent(),
                 RemovalCause::Obituary => held_up,
                 RemovalCause::Progress => mute || held_up,
                 RemovalCause::Superseded => false,
-                RemovalCause::Operator => true,
+                RemovalCause::Operator => self.is_ordered_out(now, node),
             }
     }
 
@@ -251,12 +303,11 @@ impl Needless {
         Violation::found("no needless move", text)
     }
     /// A service begins its next generation. Removals are judged by themselves.
-    pub fn moved(&self, service: ServiceId, why: &Reason) -> Result<(), Violation> {
-        let Reason::Placed { trigger, node, .. } = why else { return Ok(()) };
+    pub fn moved(&self, now: Real, service: ServiceId, why: &Reason) -> Result<(), Violation> {
+        let Reason::Placed { trigger, node, from, .. } = why else { return Ok(()) };
         let needed = match trigger {
             Trigger::EraBegan | Trigger::Removed(_) | Trigger::Restarted => true,
-            // To whom a member says that it leaves is not looked at: only who was told to does.
-            Trigger::Leaving => self.reforms || !self.ended.is_empty(),
+            Trigger::Leaving => from.is_none_or(|from| self.may_give_away(now, from)),
             Trigger::Moved(to) => self.orders.contains(&(service, *to)),
             // The policy asks for that, and a preferred node that comes back has been away.
             Trigger::FailBack(_) => true,

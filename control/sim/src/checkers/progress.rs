@@ -40,10 +40,9 @@ pub fn electorate(world: &World) -> NodeSet {
     log.seats(log.era()).map_or(world.shape.voters, |seats| seats.electorate)
 }
 
-/// The latest charter that a machine which is up has stored: who begins an era.
-fn latest_electorate(world: &World) -> NodeSet {
-    let up = world.machines.values().filter(|m| m.is_up());
-    let charters = up.filter_map(|m| m.charter.as_ref());
+/// The latest charter that a fresh life has stored: who begins an era. (Who has a log tells nobody of its own.)
+fn latest_electorate(world: &World, fresh: &[Life]) -> NodeSet {
+    let charters = fresh.iter().map(|life| world.charter_at(life.node));
     charters.max_by_key(|c| (c.version, c.term)).map_or(world.shape.voters, |c| c.electorate)
 }
 
@@ -53,9 +52,11 @@ pub fn hope(world: &World) -> Hope {
     if votes_suffice(world) {
         return Hope::Goes;
     }
-    let voters = latest_electorate(world);
-    let up = world.machines.values().filter(|m| m.is_up() && voters.contains(m.node));
-    let fresh = up.filter_map(Machine::life).filter(|l| is_fresh(world, *l)).count();
+    let up = world.machines.values().filter(|m| m.is_up());
+    let fresh: Vec<Life> =
+        up.filter_map(Machine::life).filter(|life| is_fresh(world, *life)).collect();
+    let voters = latest_electorate(world, &fresh);
+    let fresh = fresh.iter().filter(|life| voters.contains(life.node)).count();
     if fresh > voters.len() / 2 { Hope::Cold } else { Hope::Stuck }
 }
 
@@ -77,7 +78,14 @@ fn votes_suffice(world: &World) -> bool {
     let Some(seats) = checked.seats_at(era, known) else { return false };
     // One of two goes on alone when it hears that the other's life is over (R-FENCE).
     let need = |seats: &Seats| if seats.electorate.len() == 2 { 1 } else { seats.majority() };
-    let enough = |seats: &Seats| live.iter().filter(|l| seats.votes(**l)).count() >= need(seats);
+    let witnesses = |seats: &Seats| seats.wanted.as_ref().map_or(NodeSet::EMPTY, |w| w.witnesses);
+    // Who gets a vote by what is not committed has none by itself.
+    let had = seats.electorate;
+    let counts = |seats: &Seats, l: &Life| seats.votes(*l) && had.contains(l.node);
+    let enough = |seats: &Seats| {
+        let votes: NodeSet = live.iter().filter(|l| counts(seats, l)).map(|l| l.node).collect();
+        votes.len() >= need(seats) && !votes.minus(witnesses(seats)).is_empty()
+    };
     enough(seats)
         && logs.iter().all(|(log, _)| {
             let mut later = seats.clone();
@@ -108,12 +116,13 @@ fn is_fresh(world: &World, life: Life) -> bool {
 pub fn missing(world: &World, forgive: bool) -> Option<String> {
     let live = live(world);
     let voters = electorate(world);
-    if live.iter().filter(|l| voters.contains(l.node)).count() <= voters.len() / 2 {
+    let up = |n: &NodeId| world.machines.get(n).is_some_and(Machine::is_up);
+    if voters.iter().filter(up).count() <= voters.len() / 2 {
         return Some(format!("only {live:?} are up, and {voters:?} vote"));
     }
     let wanted = world.checkers.log.seats(world.checkers.log.era()).and_then(|s| s.wanted.as_ref());
     let here = |nodes: NodeSet| nodes.iter().all(|n| live.iter().any(|l| l.node == n));
-    if let Some(wanted) = wanted.filter(|w| w.voters != voters && here(w.voters.union(voters))) {
+    if let Some(wanted) = wanted.filter(|w| w.voters != voters && here(w.voters)) {
         return Some(format!("{voters:?} vote, wanted are {:?}", wanted.voters));
     }
     for life in &live {
@@ -134,10 +143,10 @@ pub fn missing(world: &World, forgive: bool) -> Option<String> {
 
 fn service_missing(world: &World, by: Life, live: &[Life], forgive: bool) -> Option<String> {
     let control = world.machines.get(&by.node)?.control()?;
-    let all_live = live.len() == world.shape.nodes.len();
     let wanted = world.checkers.log.seats(world.checkers.log.era()).and_then(|s| s.wanted.as_ref());
     let witnesses = wanted.map_or(world.shape.witnesses, |wanted| wanted.witnesses);
     for (spec, state) in control.node.planner().services() {
+        let all_live = spec.nodes.iter().all(|n| live.iter().any(|l| l.node == *n));
         let eligible = |n: &NodeId| !witnesses.contains(*n) && live.iter().any(|l| l.node == *n);
         let excused = !spec.nodes.iter().any(eligible) || (spec.unbound().is_some() && !all_live);
         let failed = forgive && !state.failures.is_empty();
@@ -164,6 +173,14 @@ fn service_missing(world: &World, by: Life, live: &[Life], forgive: bool) -> Opt
         }
     }
     None
+}
+
+/// A member that is configured no more, if there is one: it leaves, or is removed after a while.
+#[must_use]
+pub fn leaving(world: &World) -> Option<Life> {
+    let seats = world.checkers.log.seats(world.checkers.log.era())?;
+    let configured = seats.configured()?;
+    seats.members().map(|(life, _)| life).find(|life| !configured.contains(life.node))
 }
 
 /// The node whose answers the observer hears.

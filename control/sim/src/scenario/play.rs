@@ -5,6 +5,7 @@ use crate::checkers::progress;
 use crate::faults::Which;
 use crate::machine::Machine;
 use crate::network::Wall;
+use crate::reform::{Change, primary};
 use crate::world::World;
 use agreement::Status;
 use base::Duration;
@@ -107,7 +108,9 @@ impl Player {
                     return Err("the configuration does not name this timing".into());
                 }
                 match step {
-                    Step::Retime(..) => self.world.retime(node, *timing),
+                    Step::Retime(..) => {
+                        self.world.change(node, Change::Retime(*timing));
+                    }
                     _ => self.world.set_timing(node, *timing),
                 }
             }
@@ -288,13 +291,4 @@ fn has_learned(world: &World, node: NodeId) -> bool {
         let agreement = control.node.agreement();
         agreement.status() == Status::Learner && agreement.commit().0 == log.length(log.era())
     })
-}
-
-/// The node that leads the highest term.
-fn primary(world: &World) -> Option<NodeId> {
-    let leads = |m: &Machine| {
-        let agreement = m.control()?.node.agreement();
-        (agreement.status() == Status::Primary).then(|| (agreement.term(), m.node))
-    };
-    world.machines.values().filter_map(leads).max().map(|(_, node)| node)
 }
