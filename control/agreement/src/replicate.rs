@@ -388,6 +388,8 @@ impl Agreement {
             && member(&self.latest)
             && self.latest.configuration().voters == self.latest.voters
             && !self.is_barred()
+            && !self.requests.is_holding()
+            && !self.conf.is_waiting()
     }
 
     /// What every member holds is released.

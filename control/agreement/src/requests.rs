@@ -52,6 +52,10 @@ pub(crate) struct Requests {
 type Held = (ClientId, (Seq, Seq), Arc<[u8]>);
 
 impl Requests {
+    /// True if requests of others wait here.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
     /// Out of office: whoever asked asks the next primary.
     pub(crate) fn leave_office(&mut self) {
         self.held.clear();
