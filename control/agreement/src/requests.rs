@@ -261,11 +261,8 @@ impl Agreement {
         }
     }
 
-    /// As primary in office: takes the requests that waited, and those of this node.
+    /// As primary in office: takes the requests of this node, and those of others that waited.
     pub(crate) fn propose_requests(&mut self, now: Instant) {
-        for (client, (seq, first), body) in core::mem::take(&mut self.requests.held) {
-            self.take_request(now, (client, seq, first), body);
-        }
         let own: Vec<(ClientId, Seq, Arc<[u8]>)> = self
             .requests
             .outstanding
@@ -275,6 +272,9 @@ impl Agreement {
             .collect();
         for (client, seq, body) in own {
             let first = self.requests.first_of(client);
+            self.take_request(now, (client, seq, first), body);
+        }
+        for (client, (seq, first), body) in core::mem::take(&mut self.requests.held) {
             self.take_request(now, (client, seq, first), body);
         }
         let term = self.term;
