@@ -227,7 +227,8 @@ impl Agreement {
         if !self.latest.was_changed_by(op) {
             return;
         }
-        if before.len() == PAIR && self.latest.voters != before {
+        let parts = before.len() == PAIR && self.latest.voters != before;
+        if parts && !self.off("pair-store") {
             self.conf.parting.insert(op);
         } else {
             self.conf.open.insert(op, self.latest.charter().edition());

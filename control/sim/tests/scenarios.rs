@@ -37,7 +37,8 @@ fn every_schedule_is_as_expected() {
 #[test]
 fn a_schedule_sees_that_a_rule_is_missing() {
     let seen = |what: &str| {
-        let rules = ["I1 ", "I2 ", "I4 ", "I5 ", "I9 ", "S2b ", "no needless move"];
+        let rules =
+            ["I1 ", "I2 ", "I4 ", "I5 ", "I9 ", "S2b ", "R-CONF-DURABLE", "no needless move"];
         rules.iter().any(|rule| what.contains(rule))
     };
     let mut rules = 0;

@@ -5,7 +5,7 @@ use crate::shape::{Shape, Timing};
 use base::Duration;
 use driver::FencePolicy;
 use services::Placement;
-use wire::{NodeId, Stream};
+use wire::{NodeId, NodeSet, Stream};
 
 /// A line that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,12 +63,31 @@ pub enum Seen {
     /// There is a primary, and it has committed, in the same era, what was committed at the last
     /// `mark` or `settle`.
     Kept,
+    /// Exactly these vote by the committed log.
+    Votes(Vec<Who>),
+    /// The node holds a change of members or votes of which it does not know that it is agreed.
+    Open(Who),
+    /// The daemons of the node do not run.
+    Down(Who),
     /// The node's present life has installed a snapshot.
     Installed(Who),
     /// The observer hears that node, and no other.
     Answer(String, Who),
     /// The observer hears nobody.
     Silence(String),
+}
+
+/// What the operator wants to be otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reform {
+    /// A machine becomes a node, with a vote or without; it is switched on.
+    Add(Who, bool),
+    /// A node is configured no more.
+    Drop(Who),
+    /// A node is to be a witness, or a witness none any more.
+    Witness(Who),
+    /// Exactly these vote.
+    Voters(Vec<Who>),
 }
 
 /// One step.
@@ -109,6 +128,10 @@ pub enum Step {
     Clear(String, Who),
     /// A node, running or not, gets a timing that the configuration names.
     Settings(Who, Timing),
+    /// The operator wants other members or votes, asking a node.
+    Reform(Reform, Who),
+    /// The operator says that voters are off for good, asking a node.
+    Override(Vec<Who>, Who),
     /// The operator wants a timing that the configuration names for all, asking a node.
     Retime(Who, Timing),
     /// Time passes.
@@ -167,6 +190,9 @@ impl Scenario {
             ["interval", span] => shape.interval = duration(span)?,
             ["timing", span, n] => shape.others.push(timing(span, n)?),
             ["witness", n] => shape.witnesses.insert(node(n)?),
+            ["configured", n @ ..] => shape.configured = set(n)?,
+            ["voters", n @ ..] => shape.voters = set(n)?,
+            ["store", span] => shape.store_max = duration(span)?,
             ["seed", n] => self.seed = n.parse().map_err(|_| format!("{n} is no number"))?,
             ["catches", rules @ ..] => self.catches = rules.iter().map(|r| (*r).into()).collect(),
             ["latency", span] => shape.quality.base = duration(span)?,
@@ -233,6 +259,14 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["move", service, n] => Step::Move((*service).into(), who(n)),
         ["settings", n, span, misses] => Step::Settings(who(n), timing(span, misses)?),
         ["retime", span, misses, "at", n] => Step::Retime(who(n), timing(span, misses)?),
+        ["reform", "add", n, "at", at] => Step::Reform(Reform::Add(who(n), true), who(at)),
+        ["reform", "add", n, "without", "vote", "at", at] => {
+            Step::Reform(Reform::Add(who(n), false), who(at))
+        }
+        ["reform", "drop", n, "at", at] => Step::Reform(Reform::Drop(who(n)), who(at)),
+        ["reform", "witness", n, "at", at] => Step::Reform(Reform::Witness(who(n)), who(at)),
+        ["reform", "voters", n @ .., "at", at] => Step::Reform(Reform::Voters(nodes(n)?), who(at)),
+        ["override", n @ .., "at", at] => Step::Override(nodes(n)?, who(at)),
         ["run", span] => Step::Run(duration(span)?),
         ["expect", what @ .., "within", span] => Step::Expect(seen(what)?, duration(span)?),
         ["expect", what @ ..] => Step::Expect(seen(what)?, Duration::ZERO),
@@ -253,6 +287,9 @@ fn seen(words: &[&str]) -> Result<Seen, String> {
         ["primary", n] => Seen::Primary(who(n)),
         ["kept"] => Seen::Kept,
         ["learned", n] => Seen::Learned(who(n)),
+        ["votes", n @ ..] => Seen::Votes(nodes(n)?),
+        ["open", n] => Seen::Open(who(n)),
+        ["down", n] => Seen::Down(who(n)),
         ["installed", n] => Seen::Installed(who(n)),
         ["answer", service, n] => Seen::Answer((*service).into(), who(n)),
         ["silence", service] => Seen::Silence((*service).into()),
@@ -308,6 +345,10 @@ fn which(word: &str) -> Result<Which, String> {
 
 fn node(word: &str) -> Result<NodeId, String> {
     word.parse().ok().and_then(NodeId::new).ok_or_else(|| format!("{word} is no node"))
+}
+
+fn set(words: &[&str]) -> Result<NodeSet, String> {
+    words.iter().map(|n| node(n)).collect()
 }
 
 fn digit(word: &str) -> Result<u8, String> {

@@ -1,6 +1,6 @@
 //! Steps into a world.
 
-use super::parse::{Scenario, Seen, Step, Who};
+use super::parse::{Reform, Scenario, Seen, Step, Who};
 use crate::checkers::progress;
 use crate::faults::Which;
 use crate::machine::Machine;
@@ -11,7 +11,7 @@ use agreement::Status;
 use base::Duration;
 use node::Command;
 use std::collections::BTreeMap;
-use wire::{NodeId, NodeSet, Op, ServiceId, Stream};
+use wire::{EntryKind, NodeId, NodeSet, Op, ServiceId, Stream};
 
 /// How closely an expectation is timed.
 const STEP: Duration = Duration::from_micros(250);
@@ -95,6 +95,7 @@ impl Player {
                 let (node, at) = (self.one(who)?, self.one(at)?);
                 if self.world.machines.get(&node).is_some_and(Machine::is_up) {
                     self.world.checkers.evidence.assert(node);
+                    self.world.checkers.needless.says_off(node);
                 }
                 self.world.command(at, Command::ConfirmOff { node });
             }
@@ -113,6 +114,20 @@ impl Player {
                     }
                     _ => self.world.set_timing(node, *timing),
                 }
+            }
+            Step::Reform(reform, at) => {
+                let change = match reform {
+                    Reform::Add(who, votes) => Change::Add { node: self.one(who)?, votes: *votes },
+                    Reform::Drop(who) => Change::Drop(self.one(who)?),
+                    Reform::Witness(who) => Change::Witness(self.one(who)?),
+                    Reform::Voters(who) => Change::Voters(self.all(who)?),
+                };
+                let at = self.one(at)?;
+                self.world.change(at, change);
+            }
+            Step::Override(who, at) => {
+                let (absent, at) = (self.all(who)?, self.one(at)?);
+                self.world.override_start(at, absent);
             }
             Step::Run(span) => self.world.run(*span).map_err(|v| v.to_string())?,
             Step::Expect(seen, within) => self.expect(seen, *within)?,
@@ -171,6 +186,9 @@ impl Player {
             Seen::NoQuorum => Fact::NoQuorum,
             Seen::Learned(who) => Fact::Learned(self.one(who)?),
             Seen::Kept => Fact::Kept(self.kept.0, self.kept.1),
+            Seen::Votes(who) => Fact::Votes(self.all(who)?),
+            Seen::Open(who) => Fact::Open(self.one(who)?),
+            Seen::Down(who) => Fact::Down(self.one(who)?),
             Seen::Installed(who) => Fact::Installed(self.one(who)?),
             Seen::Answer(service, who) => {
                 Fact::Answer(self.service(service)?, Some(self.one(who)?))
@@ -236,6 +254,9 @@ enum Fact {
     NoQuorum,
     Learned(NodeId),
     Kept(u32, Op),
+    Votes(NodeSet),
+    Open(NodeId),
+    Down(NodeId),
     Installed(NodeId),
     Answer(ServiceId, Option<NodeId>),
 }
@@ -261,6 +282,9 @@ impl Fact {
             Self::Primary(node) => primary(world) == Some(node),
             Self::Learned(node) => has_learned(world, node),
             Self::Kept(era, op) => world.machines.values().any(|m| has_kept(m, era, op)),
+            Self::Votes(voters) => progress::electorate(world) == voters,
+            Self::Open(node) => holds_open_change(world, node),
+            Self::Down(node) => !world.machines.get(&node).is_some_and(Machine::is_up),
             Self::Installed(node) => {
                 let control = world.machines.get(&node).and_then(Machine::control);
                 control.is_some_and(|c| c.node.agreement().installed() > Op::ZERO)
@@ -280,6 +304,17 @@ fn has_kept(machine: &Machine, era: u32, op: Op) -> bool {
         let agreement = control.node.agreement();
         let leads = agreement.status() == Status::Primary && agreement.term().era == era;
         leads && agreement.commit() >= op
+    })
+}
+
+/// True if the node's log has a change above its own commit.
+fn holds_open_change(world: &World, node: NodeId) -> bool {
+    let control = world.machines.get(&node).and_then(Machine::control);
+    control.is_some_and(|control| {
+        let agreement = control.node.agreement();
+        let change =
+            |kind: &EntryKind| matches!(kind, EntryKind::Configure { .. } | EntryKind::Vote { .. });
+        agreement.log().after(agreement.commit()).any(|(_, entry)| change(&entry.kind))
     })
 }
 
