@@ -360,3 +360,25 @@ fn a_vote_waits_until_leases_of_the_electorate_before_the_last_are_over() {
     let second = c.until("five vote", 100, |c| c.votes_are(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]));
     assert!(second + c.hop * 4 >= D, "{second}");
 }
+
+/// Disks that take longer than a batch may go without a word are no reason to give the era up (simulator, seed 503); and who
+/// is admitted owes nothing from before (seed 832).
+#[test]
+fn a_batch_waits_for_slow_disks_and_a_new_member_owes_nothing() {
+    let mut c = Cluster::empty(4, &[]);
+    let plain = Configuration::plain(set(&[1, 2, 3]), NodeSet::EMPTY);
+    c.file = Some(Charter::of_file(Configuration { nodes: set(&[1, 2, 3, 4]), ..plain }));
+    for n in 1..=4 {
+        c.slow.insert(id(n), None);
+        c.start(n);
+    }
+    c.run(500);
+    assert!(c.machines.values().all(|m| m.ended.is_none()), "{}", c.describe());
+    for n in 1..=4 {
+        c.disk_answers(n);
+        c.slow.remove(&id(n));
+    }
+    c.until("all are members", 100, |c| (1..=4).all(|n| c.stint(n).is_member()));
+    c.run(100);
+    assert!(!c.truth.iter().any(|e| matches!(e.kind, EntryKind::Remove { .. })));
+}
