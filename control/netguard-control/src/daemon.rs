@@ -30,6 +30,8 @@ use std::sync::Arc;
 const EVENTS_MAX: usize = 256;
 /// Outcomes taken per cycle.
 const OUTCOMES_MAX: usize = 64;
+/// Rounds of "perform, conclude" per cycle; what is left comes with the next, which follows at once.
+const ROUNDS_MAX: usize = 8;
 /// Questions answered per cycle: each builds a picture of everything.
 const ASKS_MAX: usize = 4;
 /// Where the descriptors stand in the poll; the links come after them.
@@ -39,6 +41,7 @@ mod place {
     pub(super) const LIFELINE: usize = 2;
     pub(super) const EVENT: usize = 3;
     pub(super) const WAKE: usize = 4;
+    pub(super) const LINKS: usize = 5;
 }
 /// A descriptor that poll(2) passes over.
 const NOBODY: i32 = -1;
@@ -99,6 +102,8 @@ struct Run {
     /// Fast is gone.
     orphaned: bool,
     more: bool,
+    /// What was concluded gave the node something to do.
+    again: bool,
 }
 
 impl Daemon {
@@ -114,6 +119,7 @@ impl Daemon {
             look_at: Instant::ZERO,
             orphaned: false,
             more: false,
+            again: false,
         };
         loop {
             let woke = self.wait(&mut run);
@@ -124,10 +130,24 @@ impl Daemon {
             if let Err(e) = woke {
                 self.effects.journal.say(format!("the event loop cannot wait: {e}"));
             }
-            run.more = self.take_inputs(now, &mut run);
-            self.node.handle_timeout(now);
-            let performed = self.effects.perform(now, &mut self.node);
-            self.conclude(now, performed, &mut run);
+            // Nobody is judged before everything is heard that came meanwhile (S10).
+            let due = self.node.poll_deadline().is_some_and(|at| at <= now);
+            let judges = due || !run.poll.any();
+            run.more = self.take_inputs(now, judges, &mut run);
+            if judges {
+                self.node.handle_timeout(now);
+            }
+            // What callers ask next, as soon as they are answered, goes out with what nobody waits for.
+            for _ in 0..ROUNDS_MAX {
+                let performed = self.effects.perform(now, &mut self.node);
+                run.again = performed.more;
+                self.conclude(now, performed, &mut run);
+                if !run.again {
+                    break;
+                }
+            }
+            run.more |= run.again;
+            self.effects.perform_rest(now, &mut self.node);
             self.effects.fast.flush();
             if now >= run.look_at {
                 run.look_at = now + LOOK_EVERY;
@@ -153,7 +173,8 @@ impl Daemon {
         for fd in self.effects.exchange.fds() {
             run.poll.add(fd);
         }
-        let limit = match self.node.poll_deadline() {
+        let due = self.node.poll_deadline().into_iter().chain(self.effects.exchange.copies_due());
+        let limit = match due.min() {
             _ if run.more => Duration::ZERO,
             Some(at) => at.since(system::now()).min(self.effects.fast.turn),
             None => self.effects.fast.turn,
@@ -161,8 +182,9 @@ impl Daemon {
         run.poll.wait(Some(limit))
     }
 
-    /// Takes in what came; true if something may be left.
-    fn take_inputs(&mut self, now: Instant, run: &mut Run) -> bool {
+    /// Takes in what came; true if something may be left. `all`: from every link, whatever the poll said, because this
+    /// thread may have stood still since (S10).
+    fn take_inputs(&mut self, now: Instant, all: bool, run: &mut Run) -> bool {
         let board_end = self.effects.map.board().lease_end();
         run.orphaned |= run.poll.ready(place::PARENT) || run.poll.ready(place::LIFELINE);
         let orphaned = run.orphaned;
@@ -192,8 +214,8 @@ impl Daemon {
         let mut more = self.take_events(now);
         let Self { node, effects, .. } = self;
         let counters = effects.map.counters();
-        // From every link, whatever the poll said: this thread may have stood still since (S10).
-        more |= effects.exchange.receive(now, counters, &mut |from, said| match said {
+        let on = |link| all || run.poll.ready(place::LINKS + link);
+        more |= effects.exchange.receive(now, counters, on, &mut |from, said| match said {
             Said::Message(message) => node.handle_message(now, from, message),
             Said::Level(level) => node.handle_level(from, level),
             Said::Obituary(stint) => {
@@ -283,13 +305,12 @@ impl Daemon {
 
     /// What a round of actions left: news for outside, or the end.
     fn conclude(&mut self, now: Instant, performed: Performed, run: &mut Run) {
-        run.more |= performed.more;
         for news in performed.news {
             let at = Moment::at(now);
             match news {
                 News::Reply(tag, result) if run.probes.take(tag, &result, &mut self.node) => {
                     // The next one waits in the node.
-                    run.more = true;
+                    run.again = true;
                 }
                 News::Reply(token, result) => {
                     let body = run.orders.answer(token, &result, &self.facts, &self.node);
@@ -305,7 +326,7 @@ impl Daemon {
                 }
                 News::Document(configuration) => {
                     // The node takes nothing more before it has this answer.
-                    run.more = true;
+                    run.again = true;
                     let Self { renewal, node, effects, facts, sweeper, .. } = self;
                     let text = &configuration.document;
                     match renewal.handle_document(now, text, node, effects, facts, sweeper) {

@@ -20,7 +20,7 @@ use shm::{Change, ChangeWriter, Counter, Map, Setup, SetupError, Side};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use wire::{Configuration, Incarnation, Life, NODES_MAX, NodeId, Op, ServiceId, Stint};
+use wire::{Configuration, Incarnation, Life, Message, NODES_MAX, NodeId, Op, ServiceId, Stint};
 
 /// Actions performed per cycle; what is left comes with the next, which follows at once.
 const ACTIONS_MAX: usize = 4_096;
@@ -124,27 +124,37 @@ pub enum MustEnd {
 }
 
 impl Effects {
-    /// Performs what the node wants done.
+    /// Performs what the node wants done but for what nobody waits for.
     pub fn perform(&mut self, now: Instant, node: &mut Node) -> Performed {
         let mut performed = Performed::default();
         for _ in 0..ACTIONS_MAX {
-            let Some(action) = node.poll_action() else { return performed };
+            let Some(action) = node.poll_urgent() else { return performed };
             self.act(now, node, action, &mut performed);
         }
         performed.more = true;
         performed
     }
 
+    /// The end of a turn: what nobody waits for, and the copies that are due. No news come of it.
+    pub fn perform_rest(&mut self, now: Instant, node: &mut Node) {
+        if let Some((to, message)) = node.poll_late() {
+            self.send(now, to, message);
+        }
+        self.exchange.send_copies(now);
+    }
+
+    fn send(&mut self, now: Instant, to: agreement::Destination, message: Message) {
+        let to = match to {
+            agreement::Destination::All => Destination::All,
+            agreement::Destination::Node(node) => Destination::Node(node),
+        };
+        self.exchange.send(now, to, message);
+    }
+
     fn act(&mut self, now: Instant, node: &mut Node, action: Action, performed: &mut Performed) {
         let board = self.map.board();
         match action {
-            Action::Send { to, message } => {
-                let to = match to {
-                    agreement::Destination::All => Destination::All,
-                    agreement::Destination::Node(node) => Destination::Node(node),
-                };
-                self.exchange.send(to, message);
-            }
+            Action::Send { to, message } => self.send(now, to, message),
             // PROTOCOL 5.3b: the freeze is stored before what was echoed is loaded; `Board::freeze`
             // does both.
             Action::Freeze { node: peer, stint } => {

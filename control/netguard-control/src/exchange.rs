@@ -1,5 +1,6 @@
 //! Agreement messages out and in: sealed, sent on every link, opened, taken once (S9).
 
+use crate::copies::Copies;
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::start::interval;
@@ -50,6 +51,9 @@ pub struct Exchange {
     /// Where the peers of each link listen.
     ports: Vec<u16>,
     replay: Box<Replay>,
+    /// Who may answer: all that are configured, without this node.
+    peers: NodeSet,
+    copies: Copies,
     seq: u64,
     body: Writer,
     frame: Vec<u8>,
@@ -94,7 +98,8 @@ impl Exchange {
         let deadline = interval(identity) * u64::from(identity.config.cluster.heartbeat_misses);
         let plan = Plan::open(identity, deadline)?;
         let me = Life { node: identity.me, incarnation: Incarnation(0) };
-        let replay = Box::new(Replay::new(identity.me, identity.nodes(|_| true)));
+        let nodes = identity.nodes(|_| true);
+        let replay = Box::new(Replay::new(identity.me, nodes));
         Ok(Self {
             seal,
             me,
@@ -102,6 +107,8 @@ impl Exchange {
             links,
             ports,
             replay,
+            peers: without(nodes, me.node),
+            copies: Copies::default(),
             seq: 0,
             body: Writer::new(),
             frame: vec![0; FRAME_MAX],
@@ -121,6 +128,7 @@ impl Exchange {
     /// there; who is new is heard from its next frame on.
     pub fn set_peers(&mut self, nodes: NodeSet, peers: &[Vec<(NodeId, IpAddr)>]) {
         self.replay.set_configured(nodes);
+        self.peers = without(nodes, self.me.node);
         for ((link, port), peers) in self.links.iter_mut().zip(&self.ports).zip(peers) {
             for node in (0..NODES_MAX).filter_map(NodeId::from_index) {
                 let at = peers.iter().find(|(id, _)| *id == node);
@@ -146,9 +154,9 @@ impl Exchange {
         self.links.iter().map(|link| link.fd().as_raw_fd())
     }
 
-    /// Sends one message on every link, or by stream if it fits no datagram. What does not go out is
-    /// counted there; the agreement repeats.
-    pub fn send(&mut self, to: Destination, message: Message) {
+    /// Sends one message on every link, on those other than the first a moment later if that does no harm (see
+    /// `copies`), or by stream if it fits no datagram. What does not go out is counted there; the agreement repeats.
+    pub fn send(&mut self, now: Instant, to: Destination, message: Message) {
         if message.is_large() {
             if let Some(stream) = &self.stream {
                 stream.send(to, message);
@@ -157,50 +165,73 @@ impl Exchange {
         }
         self.body.0.clear();
         message.encode(&mut self.body);
-        self.send_body(to, Kind::Agreement);
+        self.seq += 1;
+        let (kind, seq) = (Kind::Agreement, self.seq);
+        let kept = self.links.len() > 1
+            && self.copies.keep(now, (to, &message), self.peers, (kind, seq, &self.body.0));
+        let first = self.copies.first(to);
+        let body = std::mem::take(&mut self.body);
+        self.send_body((to, kind, seq), &body.0, |link| !kept || link == first);
+        self.body = body;
+    }
+
+    /// When copies are due.
+    pub(crate) fn copies_due(&self) -> Option<Instant> {
+        self.copies.due()
+    }
+
+    /// Sends the copies that are due.
+    pub fn send_copies(&mut self, now: Instant) {
+        while let Some(copy) = self.copies.next(now) {
+            self.send_body((copy.to, copy.kind, copy.seq), &copy.body, |link| link != copy.first);
+            self.copies.done(copy);
+        }
     }
 
     /// Tells all peers that this stint is over.
     pub fn send_obituary(&mut self, stint: Stint) {
-        self.body.0.clear();
-        self.body.0.extend(Obituary { stint }.encode());
-        self.send_body(Destination::All, Kind::Obituary);
+        self.seq += 1;
+        let body = Obituary { stint }.encode();
+        self.send_body((Destination::All, Kind::Obituary, self.seq), &body, |_| true);
     }
 
-    fn send_body(&mut self, to: Destination, kind: Kind) {
-        self.seq += 1;
-        for link in &mut self.links {
-            let header = Header {
-                kind,
-                from: self.me,
-                nonce: self.nonce,
-                link: link.id(),
-                seq: Seq(self.seq),
-            };
-            if let Some(frame) =
-                wire::frame::seal(&self.seal, &header, &self.body.0, &mut self.frame)
-            {
+    /// Seals and sends one body on those links that `on` names.
+    fn send_body(
+        &mut self,
+        (to, kind, seq): (Destination, Kind, u64),
+        body: &[u8],
+        on: impl Fn(LinkId) -> bool,
+    ) {
+        for link in self.links.iter_mut().filter(|link| on(link.id())) {
+            let (from, nonce, seq) = (self.me, self.nonce, Seq(seq));
+            let header = Header { kind, from, nonce, link: link.id(), seq };
+            if let Some(frame) = wire::frame::seal(&self.seal, &header, body, &mut self.frame) {
                 link.send(to, frame);
             }
         }
     }
 
-    /// Takes what waits on all links, bounded, and gives everything new to `each` with its sender. True if something may be left.
+    /// Takes what waits on those links that `on` names by their place, bounded, and gives everything new to `each` with its
+    /// sender. True if something may be left.
     pub fn receive(
         &mut self,
         now: Instant,
         counters: &Counters,
+        on: impl Fn(usize) -> bool,
         each: &mut dyn FnMut(Life, Said),
     ) -> bool {
         let mut more = false;
         let mut outlived = None;
-        let Self { links, seal, replay, stream, levels, .. } = self;
-        for link in links {
+        let Self { links, seal, replay, copies, stream, levels, .. } = self;
+        for (_, link) in links.iter_mut().enumerate().filter(|(place, _)| on(*place)) {
             let id = link.id();
             let mut take = |_: SocketAddr, bytes: &[u8]| match open(seal, replay, id, bytes) {
                 Ok((from, said)) => {
                     if let Some(level) = new_level(levels, from, bytes) {
                         each(from, Said::Level(level));
+                    }
+                    if let Said::Message(message) = &said {
+                        copies.heard(from.node, id, message);
                     }
                     each(from, said);
                 }
@@ -249,7 +280,7 @@ impl Exchange {
         *told = Some(now);
         counters.count(Side::Control, Counter::StaleAnswered);
         let highest = self.replay.highest(node);
-        self.send(Destination::Node(node), Message::Stale { node, highest });
+        self.send(now, Destination::Node(node), Message::Stale { node, highest });
     }
 
     /// Shows the links' counts in the shared map.
@@ -301,6 +332,11 @@ fn open(
     Ok((from, said.map_err(fail)?))
 }
 
+const fn without(mut nodes: NodeSet, me: NodeId) -> NodeSet {
+    nodes.remove(me);
+    nodes
+}
+
 /// The level that this life's frame shows, unless it has shown it before.
 fn new_level(levels: &mut [Option<(Incarnation, u16)>], from: Life, frame: &[u8]) -> Option<u16> {
     let level = wire::frame::level(frame)?;
@@ -311,6 +347,7 @@ fn new_level(levels: &mut [Option<(Incarnation, u16)>], from: Life, frame: &[u8]
 #[cfg(test)]
 mod tests {
     use super::{Exchange, Said};
+    use crate::copies::AFTER;
     use crate::identity::{Identity, LocalLink};
     use base::Instant;
     use driver_address::Interface;
@@ -319,8 +356,11 @@ mod tests {
     use std::net::{IpAddr, UdpSocket};
     use wire::frame::Seal;
     use wire::{
-        ClusterId, Incarnation, Life, Message, NodeId, NodeSet, Nonce, Reject, Stint, Term,
+        ClientId, ClusterId, Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Nonce,
+        Op, Reject, Seq, Stint, Term,
     };
+
+    const NOW: Instant = Instant(1);
 
     fn text(port: u16) -> String {
         format!(
@@ -361,7 +401,7 @@ mod tests {
     fn taken(at: &mut Exchange, now: u64, map: &Map) -> Vec<(Life, Message)> {
         let mut all = Vec::new();
         for _ in 0..20 {
-            at.receive(Instant(now), map.counters(), &mut |from, said| match said {
+            at.receive(Instant(now), map.counters(), |_| true, &mut |from, said| match said {
                 Said::Message(message) => all.push((from, message)),
                 Said::Obituary(stint) => panic!("an obituary of {stint:?}"),
                 Said::Level(level) => assert_eq!(level, 1),
@@ -375,11 +415,39 @@ mod tests {
     fn a_message_goes_out_on_every_link_and_counts_once() {
         let (mut one, mut two) = (exchange(1, 46_000, 3, 9), exchange(2, 46_000, 4, 9));
         let map = Map::nameless().unwrap();
-        one.send(Destination::All, some(1));
-        one.send(Destination::Node(NodeId::new(2).unwrap()), some(2));
+        one.send(NOW, Destination::All, some(1));
+        one.send(NOW, Destination::Node(NodeId::new(2).unwrap()), some(2));
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
         assert_eq!(taken(&mut two, 1, &map), [(from, some(1)), (from, some(2))]);
         assert_eq!(map.counters().rejected(Side::Control, Reject::Duplicate), 2);
+    }
+
+    #[test]
+    fn what_is_routine_goes_out_on_one_link_and_on_the_other_unless_it_has_arrived() {
+        let (mut one, mut two) = (exchange(1, 46_160, 3, 9), exchange(2, 46_160, 4, 9));
+        let map = Map::nameless().unwrap();
+        let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
+        let term = Term { era: 1, counter: 1, life: from };
+        let request = |op| {
+            let kind =
+                EntryKind::Request { client: ClientId(1), seq: Seq(op), body: [1; 64].into() };
+            let (prev_op, entries) = (Op(op - 1), vec![Entry { term, level: 1, kind }]);
+            let (commit, release, held) = (Op::ZERO, Op::ZERO, Op(op));
+            Message::Prepare { term, prev_op, prev_term: term, entries, commit, release, held }
+        };
+        one.send(NOW, Destination::All, request(1));
+        assert_eq!(taken(&mut two, 1, &map).len(), 1);
+        two.send(NOW, Destination::Node(from.node), Message::PrepareOk { term, op: Op(1) });
+        assert_eq!(taken(&mut one, 1, &map).len(), 1);
+        one.send_copies(NOW + AFTER);
+        assert_eq!(one.copies_due(), None, "it is known to have arrived");
+        one.send(NOW, Destination::All, request(2));
+        assert_eq!(taken(&mut two, 1, &map).len(), 1);
+        let twice = || map.counters().rejected(Side::Control, Reject::Duplicate);
+        assert_eq!(twice(), 0, "so far on one link only");
+        one.send_copies(NOW + AFTER);
+        assert_eq!(taken(&mut two, 1, &map), []);
+        assert_eq!(twice(), 1, "and on the other a moment later");
     }
 
     #[test]
@@ -390,7 +458,7 @@ mod tests {
         let mut heard = Vec::new();
         for _ in 0..20 {
             let mut hear = |from, said| heard.push((from, said));
-            two.receive(Instant(1), map.counters(), &mut hear);
+            two.receive(Instant(1), map.counters(), |_| true, &mut hear);
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
@@ -398,10 +466,10 @@ mod tests {
         // What its release understands is said once, before all else.
         assert_eq!(heard, [(from, Said::Level(1)), (from, Said::Obituary(Stint(7)))]);
         one.seal.level = 2;
-        one.send(Destination::All, some(1));
+        one.send(NOW, Destination::All, some(1));
         let mut heard = Vec::new();
         for _ in 0..20 {
-            two.receive(Instant(1), map.counters(), &mut |_, said| heard.push(said));
+            two.receive(Instant(1), map.counters(), |_| true, &mut |_, said| heard.push(said));
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         assert_eq!(heard, [Said::Level(2), Said::Message(some(1))]);
@@ -416,16 +484,16 @@ mod tests {
         let only = |n| [node(n)].into_iter().collect::<NodeSet>();
         // Two does not know one any more: what it says is a stranger's, and counted.
         two.set_peers(only(2), &[vec![], vec![]]);
-        one.send(Destination::All, some(1));
+        one.send(NOW, Destination::All, some(1));
         assert_eq!(taken(&mut two, 1, &map), []);
         assert_eq!(map.counters().rejected(Side::Control, Reject::Stranger), 2);
         // It comes back, on one of the two links.
         let both: NodeSet = [node(1), node(2)].into_iter().collect();
         let back = vec![(node(1), "127.0.1.1".parse().unwrap())];
         two.set_peers(both, &[back, vec![]]);
-        one.send(Destination::All, some(2));
+        one.send(NOW, Destination::All, some(2));
         assert_eq!(taken(&mut two, 1, &map), [(from, some(2))]);
-        two.send(Destination::All, some(3));
+        two.send(NOW, Destination::All, some(3));
         assert_eq!(taken(&mut one, 1, &map).len(), 1);
         assert_eq!(
             map.counters().rejected(Side::Control, Reject::Duplicate),
@@ -437,7 +505,7 @@ mod tests {
         two.set_peers(both, &[moved, vec![]]);
         let socket = UdpSocket::bind("127.0.1.9:46161").unwrap();
         socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        two.send(Destination::All, some(4));
+        two.send(NOW, Destination::All, some(4));
         assert!(socket.recv(&mut [0; 2_000]).is_ok());
         assert_eq!(taken(&mut one, 1, &map), []);
     }
@@ -446,7 +514,7 @@ mod tests {
     fn forged_and_garbage_frames_are_dropped_and_counted() {
         let (mut stranger, mut two) = (exchange(1, 46_040, 3, 8), exchange(2, 46_040, 4, 9));
         let map = Map::nameless().unwrap();
-        stranger.send(Destination::All, some(1));
+        stranger.send(NOW, Destination::All, some(1));
         let socket = UdpSocket::bind("127.0.1.1:0").unwrap();
         socket.send_to(&[0; 3], "127.0.1.2:46041").unwrap();
         socket.send_to(&[0x55; 900], "127.0.1.2:46041").unwrap();
@@ -462,12 +530,12 @@ mod tests {
         let mut two = exchange(2, 46_080, 4, 9);
         let map = Map::nameless().unwrap();
         let mut newer = exchange(1, 46_080, 6, 9);
-        newer.send(Destination::All, some(1));
+        newer.send(NOW, Destination::All, some(1));
         assert_eq!(taken(&mut two, 1, &map).len(), 1);
         drop(newer);
         let mut older = exchange(1, 46_080, 5, 9);
         for n in 0..5 {
-            older.send(Destination::All, some(n));
+            older.send(NOW, Destination::All, some(n));
         }
         assert_eq!(taken(&mut two, 1_000, &map), []);
         let node = NodeId::new(1).unwrap();
@@ -475,7 +543,7 @@ mod tests {
         let told: Vec<_> = taken(&mut older, 1_000, &map).into_iter().map(|(_, m)| m).collect();
         assert_eq!(told, [stale], "R-RENUMBER, once");
         assert_eq!(map.counters().get(Side::Control, Counter::StaleAnswered), 1);
-        older.send(Destination::All, some(9));
+        older.send(NOW, Destination::All, some(9));
         assert_eq!(taken(&mut two, 200_000_000, &map), []);
         assert_eq!(taken(&mut older, 1, &map).len(), 1, "again after a while");
     }

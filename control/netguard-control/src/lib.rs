@@ -5,7 +5,7 @@
 //! * [`agreed`]: the agreed document and the file, which of them says what; [`renewal`]: another document, followed.
 //! * [`daemon`]: the event loop. [`effects`]: the one file that performs what the node decides.
 //! * [`standing`]: what the machine gives, and what it costs where it does not.
-//! * [`exchange`]: agreement messages on the links; [`stream`]: those that fit no datagram.
+//! * [`exchange`]: agreement messages on the links, `copies`: when on which; [`stream`]: those that fit no datagram.
 //! * [`gatekeeper`]: keeps the kernel's gate where it must be.
 //! * [`driver_threads`], [`service_driver`], [`part`]: a thread per service, its jobs, its
 //!   resources.
@@ -19,6 +19,7 @@
 
 pub mod agreed;
 pub mod connection;
+mod copies;
 pub mod daemon;
 pub mod driver_threads;
 pub mod effects;

@@ -47,6 +47,11 @@ impl Poll {
             e => Err(e),
         }
     }
+    /// True if any is.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.fds.iter().any(|fd| fd.revents != 0)
+    }
     /// True if the descriptor added as number `i` is readable, closed or broken.
     #[must_use]
     pub fn ready(&self, i: usize) -> bool {

@@ -14,7 +14,7 @@ use crate::outbox;
 use crate::peers::Peers;
 use crate::requests::Requests;
 use crate::timeline::{Failover, Timelines};
-use agreement::Agreement;
+use agreement::{Agreement, Destination};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -64,6 +64,7 @@ pub struct Node {
     /// When this node saw each service's phase and generation begin.
     pub(crate) since: BTreeMap<ServiceId, ((Phase, Generation), Instant)>,
     pub(crate) actions: VecDeque<Action>,
+    late: Option<(Destination, Message)>,
     owner: bool,
     pub(crate) leaving: Option<Instant>,
     /// It leaves because it is configured no more: not before its vote is taken.
@@ -109,6 +110,7 @@ impl Node {
             fail_back: FailBack::default(),
             since: BTreeMap::new(),
             actions: VecDeque::new(),
+            late: None,
             owner: false,
             leaving: None,
             dropping: false,
@@ -278,7 +280,19 @@ impl Node {
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        outbox::next(&mut self.actions)
+        let late = |(to, message)| Action::Send { to, message };
+        self.poll_urgent().or_else(|| self.poll_late().map(late))
+    }
+
+    /// The next thing to do but for what [`Node::poll_late`] gives. Who answers callers between the two has their next
+    /// requests go out with it.
+    pub fn poll_urgent(&mut self) -> Option<Action> {
+        outbox::next(&mut self.actions, &mut self.late)
+    }
+
+    /// A Prepare without entries: nobody waits for it, and the next one with entries says as much.
+    pub const fn poll_late(&mut self) -> Option<(Destination, Message)> {
+        self.late.take()
     }
 
     /// When [`Node::handle_timeout`] must be called at the latest.

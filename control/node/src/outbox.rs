@@ -6,6 +6,9 @@
 //! joins it; an acknowledgement that a later one covers is not sent, nor a set that a later one replaces. All that only
 //! makes a message later, to the place of the one that follows: what must be done
 //! before a message (a freeze before the acknowledgement that rests on it) still is.
+//!
+//! A Prepare without entries only tells a commit, or that the primary is there. It comes after everything else, the answers
+//! to callers among it, and not at all if one with entries, which tells as much, goes to all before.
 
 use crate::action::Action;
 use agreement::Destination;
@@ -17,8 +20,11 @@ use wire::{Entry, Message, Op, Term};
 /// How far ahead a message is looked for that continues or covers one.
 const AHEAD_MAX: usize = 64;
 
-/// The next action, after what can be left out.
-pub(crate) fn next(actions: &mut VecDeque<Action>) -> Option<Action> {
+/// The next action, after what can be left out. `late` gets what nobody waits for.
+pub(crate) fn next(
+    actions: &mut VecDeque<Action>,
+    late: &mut Option<(Destination, Message)>,
+) -> Option<Action> {
     while let Some(action) = actions.pop_front() {
         let Action::Send { to, message } = action else { return Some(action) };
         let left = match message {
@@ -27,11 +33,28 @@ pub(crate) fn next(actions: &mut VecDeque<Action>) -> Option<Action> {
             Message::Prepare { .. } => join(actions, to, message),
             other => Some(other),
         };
-        if let Some(message) = left {
-            return Some(Action::Send { to, message });
+        match left {
+            Some(message @ Message::Prepare { .. }) if to == Destination::All => {
+                // The newest says all that the others do.
+                if is_bare(&message) {
+                    *late = Some((to, message));
+                } else {
+                    // A large one takes the stream, and comes when it comes.
+                    if !message.is_large() {
+                        *late = None;
+                    }
+                    return Some(Action::Send { to, message });
+                }
+            }
+            Some(message) => return Some(Action::Send { to, message }),
+            None => {}
         }
     }
     None
+}
+
+fn is_bare(message: &Message) -> bool {
+    matches!(message, Message::Prepare { entries, .. } if entries.is_empty())
 }
 
 /// A later acknowledgement of the term says as much, and more.
@@ -135,7 +158,10 @@ mod tests {
 
     fn all(list: impl IntoIterator<Item = Action>) -> Vec<Action> {
         let mut actions: VecDeque<Action> = list.into_iter().collect();
-        core::iter::from_fn(|| next(&mut actions)).collect()
+        let mut late = None;
+        let mut list: Vec<_> = core::iter::from_fn(|| next(&mut actions, &mut late)).collect();
+        list.extend(late.map(|(to, message)| Action::Send { to, message }));
+        list
     }
 
     #[test]
@@ -170,6 +196,18 @@ mod tests {
         ] {
             assert_eq!(all(list.clone()), list);
         }
+    }
+
+    #[test]
+    fn a_bare_prepare_comes_last_and_not_at_all_before_one_with_entries() {
+        let to = Destination::All;
+        let bare = prepare(to, 1, 4, 0, 0);
+        assert_eq!(all([bare.clone(), freeze()]), [freeze(), bare.clone()]);
+        let next_one = prepare(to, 1, 5, 1, 64);
+        assert_eq!(all([bare, freeze(), next_one.clone()]), [freeze(), next_one]);
+        let one = Destination::Node(NodeId::new(3).unwrap());
+        let list = [prepare(one, 1, 4, 0, 0), freeze()];
+        assert_eq!(all(list.clone()), list, "to one node it is an answer");
     }
 
     #[test]
