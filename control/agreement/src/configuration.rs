@@ -404,6 +404,9 @@ impl Agreement {
     /// the own one never (another one leads then).
     fn next_vote(&self, now: Instant) -> Option<(Life, bool)> {
         let (have, wanted) = (self.latest.voters, self.latest.configuration().voters);
+        if have == wanted {
+            return None;
+        }
         let given = wanted.minus(have).iter().filter_map(|node| self.may_vote(now, node));
         let mut given = given.filter(|life| self.majority_lives(now, have.with(life.node)));
         if let Some(life) = given.next() {

@@ -20,6 +20,7 @@
 use crate::api::{Action, Destination, FenceRefused, Status};
 use crate::replica::Agreement;
 use crate::roster::Roster;
+use alloc::borrow::Cow;
 use base::Instant;
 use wire::entry::FenceProof;
 use wire::{Entry, EntryKind, Life, Message, NodeId, NodeSet};
@@ -120,12 +121,7 @@ impl Agreement {
     /// Votes that this life may count as given: those of void slots, and that which its evidence is about, be it in the
     /// log already or not.
     pub(crate) fn given(&self, now: Instant, roster: &Roster) -> NodeSet {
-        let mut given = roster.void();
-        if self.status == Status::Primary && roster.voters.len() == PAIR {
-            let mut early = roster.clone();
-            self.give_early(&mut early);
-            given = early.void();
-        }
+        let mut given = self.with_early(roster).void();
         if let Some((life, _)) = self.evidence(now)
             && roster.voters.len() == PAIR
             && roster.voters.contains(life.node)
@@ -153,15 +149,17 @@ impl Agreement {
 
     /// The vote that a term's own `Fenced` gives counts for what lies uncommitted below it too: the survivor's log holds
     /// all that the ended life can have committed, and nothing else ever will be.
-    pub(crate) fn give_early(&self, roster: &mut Roster) {
+    pub(crate) fn with_early<'a>(&self, roster: &'a Roster) -> Cow<'a, Roster> {
+        let mut roster = Cow::Borrowed(roster);
         if self.status != Status::Primary {
-            return;
+            return roster;
         }
         for (op, entry) in self.log.after(self.commit).filter(|(_, e)| e.term == self.term) {
             if let EntryKind::Fenced { node, incarnation, proof } = entry.kind {
-                roster.fence(op, Life { node, incarnation }, proof);
+                roster.to_mut().fence(op, Life { node, incarnation }, proof);
             }
         }
+        roster
     }
 
     /// True if this life's vote was given away: by the committed log it has ended.

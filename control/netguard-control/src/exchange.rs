@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn what_is_routine_goes_out_on_one_link_and_on_the_other_unless_it_has_arrived() {
-        let (mut one, mut two) = (exchange(1, 46_160, 3, 9), exchange(2, 46_160, 4, 9));
+        let (mut one, mut two) = (exchange(1, 47_000, 3, 9), exchange(2, 47_000, 4, 9));
         let map = Map::nameless().unwrap();
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
         let term = Term { era: 1, counter: 1, life: from };

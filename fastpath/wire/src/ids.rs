@@ -211,7 +211,14 @@ impl NodeSet {
     }
     /// The nodes in rising order.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
-        (0..NODES_MAX).filter(move |i| self.0 >> i & 1 == 1).filter_map(NodeId::from_index)
+        // By set bits: most sets are small, and this is asked for with every message.
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            let node = NodeId::from_index(index)?;
+            left &= left - 1;
+            Some(node)
+        })
     }
 }
 impl FromIterator<NodeId> for NodeSet {
