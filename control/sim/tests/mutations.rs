@@ -146,6 +146,7 @@ mod rules {
         must_find(&without(&["conf-durable"]), &["R-CONF-DURABLE"]);
         must_find(&without(&["vote-before-log"]), &["a vote only to who has the log"]);
         must_find(&without(&["cold-version"]), &["R-CONF-DURABLE", "I9 one era"]);
+        must_find(&without(&["install-older"]), TWO_LOGS);
     }
 
     /// Rules that something else doubles, so that no schedule can miss them alone:
@@ -156,7 +157,7 @@ mod rules {
     /// * `fence-deadline`: evidence is about a life that has ended, and its lease with it.
     ///
     /// Others need a schedule. `learner-echo`, `select-term`, `afresh`, `barrier`, `cold-version`, `cold-wait` and
-    /// `lease-conf` have one in `scenarios`;
+    /// `lease-conf` have one in `scenarios`; `install-era` and `install-tail` in `agreement/tests/cluster/snapshots.rs`;
     /// `own-term-commit`, `promise-roster`, `select-term` and `admit-by-old-roster` in
     /// `agreement/tests/cluster/scripts.rs`; `era-twice`, `fresh-by-commit` and `cold-binds` in
     /// `agreement/tests/cluster/eras.rs`.
