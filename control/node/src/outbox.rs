@@ -7,8 +7,8 @@
 //! makes a message later, to the place of the one that follows: what must be done
 //! before a message (a freeze before the acknowledgement that rests on it) still is.
 //!
-//! A Prepare without entries only tells a commit, or that the primary is there. It comes after everything else, the answers
-//! to callers among it, and not at all if one with entries, which tells as much, goes to all before.
+//! A Prepare without entries only tells a commit, or that the primary is there. It comes after the answers to callers, and
+//! not at all if one with entries, which tells as much, goes to all before. It overtakes no other message, nor is overtaken.
 
 use crate::action::Action;
 use agreement::Destination;
@@ -46,7 +46,13 @@ pub(crate) fn next(
                     return Some(Action::Send { to, message });
                 }
             }
-            Some(message) => return Some(Action::Send { to, message }),
+            Some(message) => {
+                // Messages keep their order: a promise to another term must not come before what was said in the last one.
+                let send = Action::Send { to, message };
+                let Some((to, message)) = late.take() else { return Some(send) };
+                actions.push_front(send);
+                return Some(Action::Send { to, message });
+            }
             None => {}
         }
     }
@@ -204,7 +210,9 @@ mod tests {
         let bare = prepare(to, 1, 4, 0, 0);
         assert_eq!(all([bare.clone(), freeze()]), [freeze(), bare.clone()]);
         let next_one = prepare(to, 1, 5, 1, 64);
-        assert_eq!(all([bare, freeze(), next_one.clone()]), [freeze(), next_one]);
+        assert_eq!(all([bare.clone(), freeze(), next_one.clone()]), [freeze(), next_one]);
+        let promise = ok(2, 2, 4);
+        assert_eq!(all([bare.clone(), freeze(), promise.clone()]), [freeze(), bare, promise]);
         let one = Destination::Node(NodeId::new(3).unwrap());
         let list = [prepare(one, 1, 4, 0, 0), freeze()];
         assert_eq!(all(list.clone()), list, "to one node it is an answer");
