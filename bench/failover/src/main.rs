@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use keepalived::Keepalived;
 use report::{Rows, Summary};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use testbed::cluster::Cluster;
 use testbed::os;
 use testbed::programs::Programs;
@@ -104,12 +104,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     println!("\n{}", rows.table());
     lapses.iter().for_each(|it| println!("{it}"));
-    let commit = commit();
+    let commit = testbed::report::commit();
     rows.write_logs(&arguments.out, &format!("failover-{commit}"))?;
     println!("raw histograms: {}", arguments.out.display());
     if arguments.json {
         let rows = rows.figures();
-        let host = host();
+        let host = testbed::report::host();
         let summary =
             Summary { bench: "failover", commit, host, load, voids: void_count, rows, lapses };
         println!("{}", serde_json::to_string(&summary)?);
@@ -203,15 +203,4 @@ fn closing_line(contender: &mut dyn Contender, voids: &Voids) -> String {
     let middle = record.round_trip();
     line.push_str(&format!(", round trip of a probe {middle} (median of the last trial)"));
     line
-}
-
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}, {} cores", name.trim(), os::cores().len())
-}
-
-fn commit() -> String {
-    let answer = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
-    let text = answer.ok().filter(|it| it.status.success()).map(|it| it.stdout);
-    text.map_or_else(|| "unknown".into(), |it| String::from_utf8_lossy(&it).trim().to_owned())
 }

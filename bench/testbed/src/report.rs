@@ -1,7 +1,11 @@
 //! What a bench measured: percentiles, for people and for programs.
 
+use crate::error::{Context, Result};
+use crate::os;
 use base::Duration;
 use serde::Serialize;
+use std::path::Path;
+use std::process::Command;
 
 /// In what a row is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +83,31 @@ pub fn table(rows: &[Row]) -> String {
         ));
     }
     text
+}
+
+/// The machine: its name and how many cores this process has.
+#[must_use]
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}, {} cores", name.trim(), os::cores().len())
+}
+
+/// The commit that is checked out, short.
+#[must_use]
+pub fn commit() -> String {
+    let answer = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let text = answer.ok().filter(|it| it.status.success()).map(|it| it.stdout);
+    text.map_or_else(|| "unknown".into(), |it| String::from_utf8_lossy(&it).trim().to_owned())
+}
+
+/// Writes a summary as `NAME.json` into `dir`, which is made if it is not there.
+///
+/// # Errors
+/// When the disk does not take it.
+pub fn write(dir: &Path, name: &str, json: &str) -> Result<()> {
+    let path = dir.join(format!("{name}.json"));
+    std::fs::create_dir_all(dir).context(dir.display().to_string())?;
+    std::fs::write(&path, format!("{json}\n")).context(path.display().to_string())
 }
 
 #[cfg(test)]
