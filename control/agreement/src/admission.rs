@@ -77,7 +77,7 @@ impl Agreement {
         let removed_at = seat
             .filter(|seat| seat.incarnation == self.me.incarnation)
             .map_or(Op::ZERO, |seat| seat.removed_at);
-        let (fresh, era) = (self.is_fresh(now), self.cold.known_era(self.era()));
+        let (fresh, era) = (self.is_fresh(now), self.known_era());
         let (op, edition) = (self.log.op(), self.conf.held.edition());
         let message = Message::Join { removed_at, op, fresh, era, edition };
         self.send(Destination::All, message);

@@ -114,6 +114,12 @@ impl Agreement {
         self.heard_primary.is_none_or(|at| now.since(at) >= self.slowest() * 2)
     }
 
+    /// Highest era that this node knows of. Who got its vote in the middle of one has promised none: but the charter that it
+    /// stored says in which era it was agreed.
+    pub(crate) fn known_era(&self) -> u32 {
+        self.cold.known_era(self.era()).max(self.conf.held.term.era)
+    }
+
     /// Fresh lives that are there, this one included.
     pub(crate) fn fresh_lives(&self, now: Instant) -> NodeSet {
         let (electorate, own) = (self.conf.held.electorate, self.conf.held.edition());
@@ -199,7 +205,7 @@ impl Agreement {
         if now.since(since) < self.slowest() * (patience + place * 2) {
             return;
         }
-        let known = self.cold.known_era(self.era()).max(self.joins.highest_era());
+        let known = self.known_era().max(self.joins.highest_era());
         // The absent may have begun eras that nobody here has heard of: no number is begun twice (R-ERA).
         let Some(era) = known.checked_add(if told { LEAP } else { 1 }) else { return };
         self.store_era(Term { era, counter: 0, life: self.me });
@@ -277,7 +283,7 @@ impl Agreement {
             }
             Phase::Idle
                 if (edition == self.conf.held.edition() || self.off("cold-version"))
-                    && (again || term.era > self.cold.promised && term.era > self.term.era)
+                    && (again || term.era > self.known_era() && term.era > self.term.era)
                     && self.is_fresh(now)
                     && self.hears_no_primary(now) =>
             {

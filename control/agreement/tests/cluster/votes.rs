@@ -382,3 +382,18 @@ fn a_batch_waits_for_slow_disks_and_a_new_member_owes_nothing() {
     c.run(100);
     assert!(!c.truth.iter().any(|e| matches!(e.kind, EntryKind::Remove { .. })));
 }
+
+/// R-ERA: who got its vote in the middle of an era has promised none, and begins the next one all the same (simulator, seed
+/// 2795).
+#[test]
+fn an_era_is_known_by_who_got_its_vote_in_the_middle_of_it() {
+    let mut c = Cluster::with_voters(3, &[1, 2, 3], &[1, 2]);
+    let wanted = next(&c, 1, &[1, 2, 3], &[3]);
+    configure(&mut c, 1, wanted).unwrap();
+    c.until("it votes alone", 500, |c| c.votes_are(&[1, 2, 3], &[3]));
+    c.run(20);
+    (1..=3).for_each(|n| c.kill(n));
+    c.start(3);
+    c.until("the next era", 500, |c| c.stint(3).is_member());
+    assert!(matches!(c.truth[0].kind, EntryKind::Cold { era: 2, .. }), "{:?}", c.truth[0]);
+}

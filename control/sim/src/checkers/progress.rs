@@ -77,7 +77,10 @@ fn votes_suffice(world: &World) -> bool {
     let known = logs.iter().map(|(_, commit)| *commit).max().unwrap_or_default();
     let Some(seats) = checked.seats_at(era, known) else { return false };
     // One of two goes on alone when it hears that the other's life is over (R-FENCE).
-    let need = |seats: &Seats| if seats.electorate.len() == 2 { 1 } else { seats.majority() };
+    // A pair that an uncommitted vote would make has no such evidence yet.
+    let pair = seats.electorate.len() == 2;
+    let need =
+        |seats: &Seats| if pair && seats.electorate.len() == 2 { 1 } else { seats.majority() };
     let witnesses = |seats: &Seats| seats.wanted.as_ref().map_or(NodeSet::EMPTY, |w| w.witnesses);
     // Who gets a vote by what is not committed has none by itself.
     let had = seats.electorate;
