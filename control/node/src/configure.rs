@@ -33,6 +33,20 @@ pub struct PendingVote {
     pub why: &'static str,
 }
 
+/// How far a node has come that is configured no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Dropped {
+    /// It is configured.
+    #[default]
+    No,
+    /// Its vote is to be taken.
+    Votes,
+    /// That is committed; its acknowledgement may be what the others lack for knowing it.
+    Repeats(Instant),
+    /// It leaves.
+    Goes,
+}
+
 impl Node {
     /// The operator wants another configuration; its version is one above that in force. The answer is
     /// [`Action::Reply`] with this tag, once it is agreed or refused: votes follow after that.
@@ -82,28 +96,46 @@ impl Node {
         // Its services go elsewhere first, as with every orderly end.
         let seated = self.own_member().is_some();
         if seated && !agreed.nodes.contains(self.me.node) && self.leaving.is_none() {
-            (self.leaving, self.dropping) = (Some(now), true);
+            (self.leaving, self.dropped) = (Some(now), Dropped::Votes);
         }
     }
 
     /// Who is configured no more leaves when its vote is taken, which may need its own acknowledgement: of a pair the other
-    /// half would be left alone with a vote of two. It stays if it is configured again meanwhile.
-    pub(crate) fn consider_leaving(&mut self) {
+    /// half would be left alone with a vote of two. It repeats that for a deadline, since it may know of the commit first. It
+    /// stays if it is configured again meanwhile.
+    pub(crate) fn consider_leaving(&mut self, now: Instant) {
         let roster = self.agreement.roster();
-        if !self.dropping || self.dropped {
+        if !self.waits_to_be_dropped() {
             return;
         }
         if roster.configuration().nodes.contains(self.me.node) {
-            (self.leaving, self.dropping) = (None, false);
-        } else if !roster.voters.contains(self.me.node) {
-            self.dropped = true;
+            (self.leaving, self.dropped) = (None, Dropped::No);
+        } else if roster.voters.contains(self.me.node) {
+            self.dropped = Dropped::Votes;
+        } else if self.dropped == Dropped::Votes {
+            self.dropped = Dropped::Repeats(now);
+        } else if self.dropped_deadline().is_some_and(|at| now >= at) {
+            self.dropped = Dropped::Goes;
             self.actions.push_back(Action::Dropped);
         }
     }
 
+    /// True while it stays although it is configured no more.
+    pub(crate) const fn waits_to_be_dropped(&self) -> bool {
+        matches!(self.dropped, Dropped::Votes | Dropped::Repeats(_))
+    }
+
+    /// When it has repeated enough.
+    pub(crate) fn dropped_deadline(&self) -> Option<Instant> {
+        match self.dropped {
+            Dropped::Repeats(since) => Some(since + self.deadline),
+            _ => None,
+        }
+    }
+
     /// Who ends in good order says so; that a node is configured no more the log says itself.
-    pub(crate) const fn says_leave(&self) -> bool {
-        self.leaving.is_some() && !self.dropping
+    pub(crate) fn says_leave(&self) -> bool {
+        self.leaving.is_some() && self.dropped == Dropped::No
     }
 
     /// Settings follow what is agreed.

@@ -6,6 +6,7 @@
 
 use crate::action::Action;
 use crate::command::{Command, CommandDone, CommandRefused};
+use crate::configure::Dropped;
 use crate::fail_back::FailBack;
 use crate::gate::{GateState, GateWatch};
 use crate::here::{Here, Moment, Step};
@@ -67,10 +68,8 @@ pub struct Node {
     late: Option<(Destination, Message)>,
     owner: bool,
     pub(crate) leaving: Option<Instant>,
-    /// It leaves because it is configured no more: not before its vote is taken.
-    pub(crate) dropping: bool,
-    /// And now it may.
-    pub(crate) dropped: bool,
+    /// How far it has come, if it leaves because it is configured no more.
+    pub(crate) dropped: Dropped,
     /// It leaves without waiting for others any more.
     hasty: bool,
     pub(crate) ended: bool,
@@ -113,8 +112,7 @@ impl Node {
             late: None,
             owner: false,
             leaving: None,
-            dropping: false,
-            dropped: false,
+            dropped: Dropped::default(),
             hasty: false,
             ended: false,
             document: None,
@@ -268,7 +266,9 @@ impl Node {
             self.leaving = Some(now);
         }
         // Who is told to end waits for nobody to take its vote.
-        self.dropping &= self.dropped;
+        if self.dropped != Dropped::Goes {
+            self.dropped = Dropped::No;
+        }
         self.settle(now);
     }
 
@@ -304,6 +304,7 @@ impl Node {
             self.here.deadline(&self.lease, self.deadline),
             self.fail_back.deadline(),
             self.requests.deadline(),
+            self.dropped_deadline(),
             leave,
         ]
         .into_iter()
@@ -314,7 +315,7 @@ impl Node {
     /// True when a leaving node has nothing left to stop or to say, or has waited long enough.
     #[must_use]
     pub fn has_left(&self, now: Instant) -> bool {
-        let Some(since) = self.leaving.filter(|_| self.dropped || !self.dropping) else {
+        let Some(since) = self.leaving.filter(|_| !self.waits_to_be_dropped()) else {
             return false;
         };
         // What a life that is over by the log still has to say nobody takes any more.
@@ -535,7 +536,7 @@ impl Node {
 
     /// Drives what runs here towards what the log says.
     pub(crate) fn follow(&mut self, now: Instant) {
-        self.consider_leaving();
+        self.consider_leaving(now);
         let member = self.own_member();
         let held = self.lease.observe(now, member.map(|m| m.stint).unwrap_or_default());
         // Who leaves says so in each stint (it may be removed and admitted while it goes), so that it gets nothing more. It
