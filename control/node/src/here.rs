@@ -335,7 +335,8 @@ impl Instance {
 
     fn outcome(&mut self, result: &Done, steps: &mut Vec<Step>) {
         let (id, generation) = (self.id, self.generation);
-        let mut report = |report| steps.push(Step::Report(id, generation, report));
+        let report =
+            |report, steps: &mut Vec<Step>| steps.push(Step::Report(id, generation, report));
         match result {
             Done::Started => {
                 if self.local == Local::Starting {
@@ -343,31 +344,32 @@ impl Instance {
                 }
                 if matches!(self.local, Local::Up | Local::Withdrawn) && !self.reported {
                     self.reported = true;
-                    report(Report::Started);
+                    report(Report::Started, steps);
                 }
             }
+            // Closed first: with one vote in all, a report is agreed and its consequence on its way in the same turn.
             Done::Stopped if self.local != Local::Absent => {
-                report(Report::Stopped);
                 self.gone(steps);
+                report(Report::Stopped, steps);
             }
             Done::Failed { reason } if self.local != Local::Absent => {
-                report(Report::Failed(reason.clone()));
                 // A stop that is under way ends with its own outcome, but the report says already that another may start.
                 if self.local == Local::Stopping {
                     self.open(Generation(0), steps);
                 } else {
                     self.gone(steps);
                 }
+                report(Report::Failed(reason.clone()), steps);
             }
             Done::Stuck { reason } if self.local != Local::Absent => {
-                report(Report::Stuck(reason.clone()));
                 self.on(LocalEvent::Jam);
                 self.open(Generation(0), steps);
+                report(Report::Stuck(reason.clone()), steps);
             }
             Done::Died { reason }
                 if matches!(self.local, Local::Starting | Local::Up | Local::Withdrawn) =>
             {
-                report(Report::Died(reason.clone()));
+                report(Report::Died(reason.clone()), steps);
             }
             Done::Withdrawn
             | Done::Restored
@@ -573,7 +575,7 @@ mod tests {
         let mut bench = Bench::up();
         bench.state.phase = Phase::Stopping;
         assert_eq!(bench.follow(), ["stop 1"]);
-        assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1", "open 0"]);
+        assert_eq!(bench.outcome(1, Done::Stopped), ["open 0", "stopped 1"]);
     }
 
     #[test]
@@ -595,7 +597,7 @@ mod tests {
         bench.state.phase = Phase::Stopping;
         assert_eq!(bench.follow(), ["stop 1"]);
         let reason = "no".into();
-        assert_eq!(bench.outcome(1, Done::Failed { reason }), ["failed 1", "open 0"]);
+        assert_eq!(bench.outcome(1, Done::Failed { reason }), ["open 0", "failed 1"]);
         assert_eq!(bench.outcome(1, Done::Stopped), ["stopped 1"]);
     }
 
@@ -620,7 +622,7 @@ mod tests {
         bench.state.phase = Phase::Stopping;
         bench.follow();
         let reason = String::from("netlink");
-        assert_eq!(bench.outcome(1, Done::Stuck { reason }), ["stuck 1", "open 0"]);
+        assert_eq!(bench.outcome(1, Done::Stuck { reason }), ["open 0", "stuck 1"]);
         bench.assign(2);
         assert_eq!(bench.follow(), ["stuck 2"]);
         assert!(bench.follow().is_empty());

@@ -69,6 +69,8 @@ impl World {
             seen.snapshot = snapshot.op.0;
             found = found.and_then(|()| checkers.snapshots.held(life, snapshot));
         }
+        // What it commits as it takes office says nothing about how it came to stand.
+        let stood = Op(seen.commit);
         let leads = agreement.status() == Status::Primary;
         let new_term = leads && seen.primary_in != Some((term.era, term.counter));
         let news = installed || new_term || seen.commit < agreement.commit().0;
@@ -140,7 +142,7 @@ impl World {
             while commit > base && log.term_at(commit) == Some(term) {
                 commit = Op(commit.0 - 1);
             }
-            let by = log::Elected { life, term, commit, electorate, fenced };
+            let by = log::Elected { life, term, stood, commit, electorate, fenced };
             found = found.and_then(|()| checkers.log.elected(&by, &promised));
             news.push((Op::ZERO, EntryKind::Noop));
         }
@@ -201,6 +203,7 @@ impl World {
         let above = agreement.flat_map(|a| {
             a.log().after(op).filter(|(at, e)| *at <= a.commit() || e.term == a.term())
         });
+        let above = above.filter(|(_, e)| matches!(e.kind, EntryKind::Fenced { .. }));
         let given = evidence::given(seats, op, above);
         if stored.union(given).len() < seats.majority() {
             let electorate = seats.electorate;

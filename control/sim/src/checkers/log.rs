@@ -170,7 +170,9 @@ pub struct Elected<'a> {
     pub life: Life,
     /// Of which term.
     pub term: Term,
-    /// Committed in its log before it led.
+    /// Committed in its log before it took office.
+    pub stood: Op,
+    /// Committed in its log of what others have led to.
     pub commit: Op,
     /// Whose votes begin the era, by its first entry.
     pub electorate: NodeSet,
@@ -289,7 +291,7 @@ impl CommittedLog {
     /// I8, of promises: a term is led by promises of a majority of the slots in force at the commit
     /// that the candidate learned, each by its roster life; an era by a majority of the voters.
     pub fn elected(&self, by: &Elected<'_>, promised: &BTreeSet<Life>) -> Result<(), Violation> {
-        let Elected { life, term, commit, electorate, .. } = *by;
+        let Elected { life, term, stood, commit, electorate, .. } = *by;
         let mut lives = promised.clone();
         lives.insert(life);
         let seats = self.seats_at(term.era, commit).filter(|_| term.counter > 0);
@@ -299,8 +301,9 @@ impl CommittedLog {
             let nodes: NodeSet = fresh.collect();
             return Self::enough(by, nodes, electorate.len() / 2 + 1);
         };
-        if seats.wanted.as_ref().is_some_and(|wanted| wanted.witnesses.contains(life.node)) {
-            let text = format!("{life:?} leads {term:?} from {commit:?}, where it is a witness");
+        let wanted = self.seats_at(term.era, stood).and_then(|seats| seats.wanted.as_ref());
+        if wanted.is_some_and(|wanted| wanted.witnesses.contains(life.node)) {
+            let text = format!("{life:?} leads {term:?} from {stood:?}, where it is a witness");
             return Violation::found("a witness leads nothing", text);
         }
         // One of two may have evidence instead (R-FENCE): what it says is checked where it commits.
@@ -459,7 +462,8 @@ mod tests {
         let later = |n| Life { incarnation: Incarnation(2), ..life(n) };
         let elected = |promised: &[Life]| {
             let (electorate, fenced) = (NodeSet(7), Vec::new());
-            let by = Elected { life: life(1), term: term(2), commit: Op(5), electorate, fenced };
+            let (life, term, stood, commit) = (life(1), term(2), Op(5), Op(5));
+            let by = Elected { life, term, stood, commit, electorate, fenced };
             log.elected(&by, &promised.iter().copied().collect())
         };
         assert_eq!(elected(&[life(3)]), Ok(()));
