@@ -25,7 +25,7 @@ pub(crate) struct Asked {
     /// The highest entry that was known to be missing.
     until: Op,
     at: Instant,
-    /// Messages with entries that came since.
+    /// Messages that have brought entries since.
     answers: usize,
 }
 
@@ -122,10 +122,10 @@ impl Agreement {
         if !self.adopt(now, prev_op, entries) {
             return;
         }
-        if let Some(asked) = self.asked.as_mut().filter(|_| news) {
-            asked.answers += 1;
+        if end > self.matched {
+            self.matched = end;
+            self.note_answer();
         }
-        self.matched = self.matched.max(end);
         self.commit_to(commit.min(self.matched));
         self.release = self.release.max(release.min(self.commit));
         self.primary_holds = self.primary_holds.max(held);
@@ -185,6 +185,15 @@ impl Agreement {
             return;
         }
         self.ask(now, from, (self.term, first), until);
+    }
+
+    /// Entries came that were not here: the open question is answered, or one message nearer to the end of its answer.
+    fn note_answer(&mut self) {
+        let (term, matched) = (self.term, self.matched);
+        self.asked.take_if(|asked| asked.term == term && asked.until <= matched);
+        if let Some(asked) = &mut self.asked {
+            asked.answers += 1;
+        }
     }
 
     /// Asks for entries, unless a question for them is open. The answer is many messages and may come late: what comes

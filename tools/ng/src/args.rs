@@ -174,7 +174,7 @@ pub(crate) enum ConfigCommand {
     },
     /// Makes a file the agreed configuration: all of it or nothing, while the services run
     ///
-    /// Shows the steps first, and waits until the votes have followed. [local] is not agreed: each node keeps its own.
+    /// Shows the steps first, and waits until the votes have followed. `[local]` is not agreed: each node keeps its own.
     Apply {
         /// The wanted configuration
         file: PathBuf,
