@@ -6,7 +6,10 @@ use crate::history::{Said, Seats};
 use agreement::{Action, Agreement, Destination, Roster, Status};
 use base::Instant;
 use heartbeat::{Board, EventKind};
-use wire::{Charter, ClientId, Incarnation, Life, Message, NodeId, NodeSet, Op, Seq, Stint, Term};
+use wire::{
+    Charter, ClientId, Configuration, Edition, Incarnation, Life, Message, NodeId, NodeSet, Op,
+    Seq, Stint, Term,
+};
 
 /// One life of the control plane.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -35,6 +38,10 @@ pub enum ControlInput {
     SaysOff(NodeId),
     /// It takes a life for silent.
     Accuse(Life),
+    /// The operator wants other voters.
+    Configure(NodeSet),
+    /// This charter is on the disk.
+    Stored(Edition),
 }
 
 /// What it did that the checkers must know.
@@ -57,7 +64,7 @@ pub struct ControlOut {
     pub messages: Vec<(NodeSet, Message)>,
     /// Stored durably.
     pub era: Option<u32>,
-    /// Stored durably.
+    /// To be stored durably, and to be answered then.
     pub charter: Option<Charter>,
     /// This life is over; the next one takes a number above this.
     pub end: Option<Incarnation>,
@@ -106,6 +113,15 @@ impl Control {
                 let stint = agreement.roster().stint(life);
                 agreement.handle_suspected(now, life, stint);
             }
+            ControlInput::Configure(voters) => {
+                let roster = agreement.roster();
+                let version = roster.version() + 1;
+                let wanted =
+                    Configuration { version, voters, ..roster.configuration().as_ref().clone() };
+                // So is this one.
+                _ = agreement.handle_configure(now, wanted);
+            }
+            ControlInput::Stored(edition) => agreement.handle_configuration_stored(now, edition),
         }
         let mut out = self.perform(now, board, commit);
         let after = (self.agreement.status(), self.agreement.term());
@@ -133,12 +149,8 @@ impl Control {
                     out.era = Some(era);
                     self.agreement.handle_era_stored(now, era);
                 }
-                // The disk is as fast as the step.
-                Action::StoreConfiguration { charter } => {
-                    let edition = charter.edition();
-                    out.charter = Some(charter);
-                    self.agreement.handle_configuration_stored(now, edition);
-                }
+                // One at a time; if the order is repeated it is the same one.
+                Action::StoreConfiguration { charter } => out.charter = Some(charter),
                 Action::Publish(roster) => self.publish(board, &roster),
                 Action::Committed { op, .. } => {
                     // Op 1 begins an era; anything else follows.
@@ -179,6 +191,7 @@ impl Control {
     fn publish(&self, board: &Board, roster: &Roster) {
         board.set_given(roster.void());
         board.set_voters(roster.voters);
+        board.set_voters_next(roster.next.unwrap_or_default());
         for node in self.nodes.iter() {
             let seat = roster.seat(node);
             board.set_peer_stint(node, seat.map_or(Stint::NONE, |seat| seat.stint));

@@ -36,30 +36,25 @@ impl Model for Exploration {
         self.world.next(state, action)
     }
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut properties = vec![
-            Property::always(Rule::Agreement.name(), |_, s: &State| {
-                s.broken != Some(Rule::Agreement)
-            }),
-            Property::always(Rule::Survival.name(), |_, s: &State| {
-                s.broken != Some(Rule::Survival)
-            }),
-            Property::always(Rule::LeaseInView.name(), |_, s: &State| {
-                s.broken != Some(Rule::LeaseInView)
-            }),
-            Property::always(Rule::OneOwner.name(), |_, s: &State| {
-                s.broken != Some(Rule::OneOwner)
-            }),
-            Property::always(Rule::OnePromise.name(), |_, s: &State| {
-                s.broken != Some(Rule::OnePromise)
-            }),
-            Property::always(Rule::VoterLife.name(), |_, s: &State| {
-                s.broken != Some(Rule::VoterLife)
-            }),
-            Property::always(Rule::OneEra.name(), |_, s: &State| s.broken != Some(Rule::OneEra)),
-            Property::always(Rule::Quorum.name(), |_, s: &State| s.broken != Some(Rule::Quorum)),
-            Property::always(Rule::TrueEvidence.name(), |_, s: &State| {
-                s.broken != Some(Rule::TrueEvidence)
-            }),
+        // Conditions are plain functions, so that each rule needs one of its own.
+        macro_rules! hold {
+            ($($rule:ident),*) => {
+                vec![$(Property::always(Rule::$rule.name(), |_, s: &State| {
+                    s.broken != Some(Rule::$rule)
+                })),*]
+            };
+        }
+        let mut properties = hold![
+            Agreement,
+            Survival,
+            LeaseInView,
+            OneOwner,
+            OnePromise,
+            VoterLife,
+            OneEra,
+            Quorum,
+            TrueEvidence,
+            LatestCharter
         ];
         for (name, seen) in &self.expected {
             let condition: fn(&Self, &State) -> bool = match *seen {
@@ -68,6 +63,7 @@ impl Model for Exploration {
                 Seen::ADMISSION => |_, s| s.seen.has(Seen::ADMISSION),
                 Seen::TERM => |_, s| s.seen.has(Seen::TERM),
                 Seen::ERA => |_, s| s.seen.has(Seen::ERA),
+                Seen::VOTE => |_, s| s.seen.has(Seen::VOTE),
                 _ => |_, s| s.seen.has(Seen::EVIDENCE),
             };
             properties.push(Property::sometimes(name, condition));

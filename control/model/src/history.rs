@@ -29,11 +29,13 @@ pub enum Rule {
     Quorum,
     /// A life that is said to have ended has (R-FENCE).
     TrueEvidence,
+    /// An era rests on the latest votes that are committed anywhere (R-CONF-DURABLE).
+    LatestCharter,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Agreement,
         Self::Survival,
         Self::LeaseInView,
@@ -43,6 +45,7 @@ impl Rule {
         Self::OneEra,
         Self::Quorum,
         Self::TrueEvidence,
+        Self::LatestCharter,
     ];
     /// Its name in PROTOCOL 11.
     #[must_use]
@@ -57,32 +60,64 @@ impl Rule {
             Self::OneEra => "I9 one era",
             Self::Quorum => "I10 quorum",
             Self::TrueEvidence => "R-FENCE evidence is true",
+            Self::LatestCharter => "R-CONF-DURABLE latest votes",
         }
     }
 }
 
-/// Who holds a slot's vote, and the stint, by a prefix of the log.
+/// Who votes, who holds a slot's vote, and the stint, by a prefix of the log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Seats(BTreeMap<NodeId, (Incarnation, Stint)>);
+pub struct Seats {
+    seats: BTreeMap<NodeId, (Incarnation, Stint)>,
+    /// The electorate.
+    pub voters: NodeSet,
+    /// Grows by one with each configuration and each vote.
+    pub version: u32,
+    /// When the electorate last changed.
+    changed: Op,
+    /// Version and votes of a pair, if the last change was the vote that made something else of it: that one is stored only
+    /// when it is known to be committed, and the pair may begin again without it.
+    pair: Option<(u32, NodeSet)>,
+}
 
 impl Seats {
     /// Takes the next entry.
     pub fn apply(&mut self, op: Op, entry: &Entry) {
         match entry.kind {
-            EntryKind::Cold { .. } => self.0.clear(),
+            EntryKind::Cold { version, electorate, .. } => {
+                *self = Self { voters: electorate, version, changed: op, ..Self::default() };
+            }
             EntryKind::Admit { node, incarnation } => {
-                self.0.insert(node, (incarnation, Stint::of(entry.term.era, op)));
+                self.seats.insert(node, (incarnation, Stint::of(entry.term.era, op)));
             }
             EntryKind::Remove { node, incarnation, stint, .. } => {
-                if let Some(seat) = self.0.get_mut(&node).filter(|s| **s == (incarnation, stint)) {
+                let removed = |seat: &&mut (Incarnation, Stint)| **seat == (incarnation, stint);
+                if let Some(seat) = self.seats.get_mut(&node).filter(removed) {
                     seat.1 = Stint::NONE;
                 }
             }
-            // Votes are not configured anew here.
+            EntryKind::Configure { ref configuration } => {
+                if configuration.version == self.version + 1 {
+                    (self.version, self.pair) = (self.version + 1, None);
+                }
+            }
+            EntryKind::Vote { version, node, incarnation, votes } if version == self.version + 1 => {
+                let (before, mut voters) = (self.version, self.voters);
+                (self.version, self.pair) = (version, None);
+                match self.seats.get(&node) {
+                    Some((life, _)) if votes && *life == incarnation => voters.insert(node),
+                    _ if !votes => voters.remove(node),
+                    _ => {}
+                }
+                if voters != self.voters && !voters.is_empty() {
+                    self.pair = (self.voters.len() == 2).then_some((before, self.voters));
+                    (self.voters, self.changed) = (voters, op);
+                }
+            }
             EntryKind::Noop
             | EntryKind::Request { .. }
             | EntryKind::Fenced { .. }
-            | EntryKind::Configure { .. }
+            // Of another version: it changes nothing.
             | EntryKind::Vote { .. } => {}
         }
     }
@@ -95,12 +130,18 @@ impl Seats {
     /// True if `life` holds its slot's vote.
     #[must_use]
     pub fn votes(&self, life: Life) -> bool {
-        self.0.get(&life.node).is_some_and(|(i, _)| *i == life.incarnation)
+        let holds = self.seats.get(&life.node).is_some_and(|(i, _)| *i == life.incarnation);
+        holds && self.voters.contains(life.node)
+    }
+    /// How many votes it takes.
+    #[must_use]
+    pub const fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
     }
     /// The stint of `life`.
     #[must_use]
     pub fn stint(&self, life: Life) -> Stint {
-        match self.0.get(&life.node) {
+        match self.seats.get(&life.node) {
             Some((incarnation, stint)) if *incarnation == life.incarnation => *stint,
             _ => Stint::NONE,
         }
@@ -110,7 +151,7 @@ impl Seats {
         let member = |(node, seat): (&NodeId, &(Incarnation, Stint))| {
             (Life { node: *node, incarnation: seat.0 }, seat.1)
         };
-        self.0.iter().filter(|(_, (_, stint))| stint.is_member()).map(member)
+        self.seats.iter().filter(|(_, (_, stint))| stint.is_member()).map(member)
     }
 }
 
@@ -190,8 +231,6 @@ pub struct Actor<'a> {
     pub life: Life,
     /// Its agreement afterwards.
     pub agreement: &'a Agreement,
-    /// Configured voters.
-    pub voters: NodeSet,
     /// Lives that run.
     pub living: &'a [Life],
     /// What was said before, by whom; the network forgets nothing.
@@ -205,13 +244,16 @@ impl Actor<'_> {
         log.after(Op::ZERO).filter(|(_, entry)| matches!(entry.kind, EntryKind::Fenced { .. }))
     }
     /// Slots that count as given for an entry at `op`. Evidence of the same term counts for what lies below it too:
-    /// with two voters a survivor holds everything that can have been committed.
+    /// with two voters a survivor holds everything that can have been committed. What was given in a pair is given in that
+    /// pair only.
     fn given(&self, seats: &Seats, op: Op, term: Term) -> NodeSet {
-        if self.voters.len() != PAIR {
+        if seats.voters.len() != PAIR {
             return NodeSet::EMPTY;
         }
         let life = |(at, entry): (Op, &Entry)| match entry.kind {
-            EntryKind::Fenced { node, incarnation, .. } if at <= op || entry.term == term => {
+            EntryKind::Fenced { node, incarnation, .. }
+                if at > seats.changed && (at <= op || entry.term == term) =>
+            {
                 Some(Life { node, incarnation })
             }
             _ => None,
@@ -296,7 +338,7 @@ impl History {
                 by.said.iter().filter(|(_, said)| *said == Said::Promises(term)).map(|(by, _)| *by);
             let valid = promised.chain([life]).filter(|life| seats.votes(*life));
             valid.for_each(|life| slots.insert(life.node));
-            if slots.len() <= by.voters.len() / 2 {
+            if slots.len() < seats.majority() {
                 let text = format!("{life:?} leads {term:?} by {slots:?}");
                 return broken(Rule::VoterLife, text);
             }
@@ -313,7 +355,7 @@ impl History {
             return broken(Rule::Agreement, format!("{life:?} commits {op:?}, which it has not"));
         };
         let number = entry.term.era;
-        let latest = self.era();
+        let (latest, latest_votes) = (self.era(), self.seats());
         let era = self.eras.entry(number).or_default();
         if let Some((known, _)) = era.entries.get(op.0 as usize - 1) {
             if known != entry {
@@ -329,9 +371,10 @@ impl History {
             let text = format!("{life:?} commits {op:?} of era {number}; era {latest} has begun");
             return broken(Rule::OneEra, text);
         }
-        if let EntryKind::Cold { admits, absent, .. } = entry.kind {
+        if let EntryKind::Cold { admits, version, electorate, absent, .. } = entry.kind {
             // The last of it states the configuration.
             era.batch = 2 + u64::from(admits) + absent.len() as u64;
+            Self::check_charter(life, version, electorate, &latest_votes)?;
         }
         era.entries.push((entry.clone(), term));
         let batch = era.batch;
@@ -357,9 +400,7 @@ impl History {
         let seats = era.seats(Op(op.0.max(era.batch + 1) - 1));
         let Some((entry, first)) = era.entries.get(op.0 as usize - 1) else { return Ok(()) };
         let given = by.given(&seats, op, *first);
-        let counts = |life: &Life| {
-            seats.votes(*life) && by.voters.contains(life.node) && !given.contains(life.node)
-        };
+        let counts = |life: &Life| seats.votes(*life) && !given.contains(life.node);
         let acks = by.said.iter().filter_map(|(life, said)| match said {
             Said::Acknowledges(term, to) if *to >= op => Some((*term, *life)),
             _ => None,
@@ -373,12 +414,30 @@ impl History {
         };
         let terms = terms.filter(|term| term.era == number && *term >= entry.term);
         let have = terms.map(votes).max().unwrap_or(0) + given.len();
-        let need = by.voters.len() / 2 + 1;
+        let need = seats.majority();
         if have >= need {
             return Ok(());
         }
         let text = format!("{op:?} of era {number} commits with {have} of {need}: {entry:?}");
         broken(Rule::Quorum, text)
+    }
+
+    /// A later era takes over the votes of the one before, and knows the last of them.
+    fn check_charter(
+        life: Life,
+        version: u32,
+        voters: NodeSet,
+        seats: &Seats,
+    ) -> Result<(), Broken> {
+        let first = seats.voters.is_empty();
+        let this = (version, voters);
+        let known = this == (seats.version, seats.voters) || Some(this) == seats.pair;
+        if first || version > seats.version || known {
+            return Ok(());
+        }
+        let (known, of) = (seats.version, seats.voters);
+        let text = format!("{life:?} begins by {voters:?}, version {version}; {known} has {of:?}");
+        broken(Rule::LatestCharter, text)
     }
 
     /// Checks a lease that is held now (I4, I9).
@@ -400,6 +459,15 @@ impl History {
     #[must_use]
     pub fn era(&self) -> u32 {
         self.eras.iter().rev().find(|(_, era)| era.begun()).map_or(0, |(number, _)| *number)
+    }
+    /// Lives and votes by all that is committed.
+    fn seats(&self) -> Seats {
+        self.eras.get(&self.era()).map(|era| era.seats(Op(u64::MAX))).unwrap_or_default()
+    }
+    /// Who votes by all that is committed.
+    #[must_use]
+    pub fn voters(&self) -> NodeSet {
+        self.seats().voters
     }
     /// The entries committed in the latest era.
     pub fn committed(&self) -> impl Iterator<Item = &Entry> {

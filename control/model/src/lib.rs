@@ -9,8 +9,8 @@
 //! * [`packet`]: what is on its way, as its bytes.
 //! * [`fast`], [`control`]: the two processes of a node around their cores.
 //! * [`history`]: what must hold, judged by what came out.
-//! * [`state`], [`world`]: one state; what follows from a step.
-//! * [`prelude`], [`scenario`]: how an exploration begins, and its bounds.
+//! * [`state`], [`world`], [`steps`]: one state; what follows from a step; which steps there are.
+//! * [`prelude`], [`outage`], [`scenario`]: how an exploration begins, how it may end, and its bounds.
 //! * [`explore`]: how stateright visits them.
 //! * [`tell`]: steps and states in words.
 //!
@@ -31,6 +31,9 @@
 //! * *The ring* from fast to control is never behind. A message that an event would wait for can be late instead.
 //! * *S10*: nobody forgives itself a stall here. Then more is suspected, never less.
 //! * *An accusation* may come without a silence. Suspicion is opinion; no rule of safety rests on it.
+//! * *A disk* stores a charter in a step of its own only where a scenario says so (`slow_disks`); an era is stored within
+//!   the step that orders it. What follows an *outage* is one schedule ([`outage`]).
+//! * *Snapshots*: no exploration has a log so long.
 //! * *Services* are one, whose owner follows from the log; drivers and gates are the simulator's part.
 #![forbid(unsafe_code)]
 
@@ -39,9 +42,11 @@ pub mod explore;
 pub mod fast;
 pub mod history;
 pub mod intern;
+pub mod outage;
 pub mod packet;
 pub mod prelude;
 pub mod scenario;
 pub mod state;
+pub mod steps;
 pub mod tell;
 pub mod world;

@@ -74,6 +74,14 @@ impl Packet {
             Frame::Obituary(bytes) => Obituary::decode(bytes).ok().map(Body::Obituary),
         }
     }
+    /// The message of the control plane that it is.
+    #[must_use]
+    pub fn message(&self) -> Option<Message> {
+        self.body().and_then(|body| match body {
+            Body::Message(message) => Some(message),
+            _ => None,
+        })
+    }
     /// True for a message of the control plane.
     #[must_use]
     pub const fn is_message(&self) -> bool {

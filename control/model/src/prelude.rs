@@ -1,9 +1,9 @@
 //! How a scenario comes to its first state: by the same steps as the exploration, in one order, with no frame lost.
 
 use crate::state::{State, Step};
-use crate::world::World;
+use crate::world::{World, send};
 use agreement::Status;
-use wire::NodeId;
+use wire::{NodeId, NodeSet};
 
 /// Ticks within which a cluster is settled; three nodes take ten.
 const ROUNDS_MAX: usize = 80;
@@ -19,21 +19,41 @@ pub fn id(n: u8) -> NodeId {
 impl World {
     /// All frames arrive once, in the order in which they were first sent.
     #[must_use]
-    pub fn deliver_all(&self, mut state: State) -> State {
+    pub fn deliver_all(&self, state: State) -> State {
+        self.deliver_among(state, self.shape.ids().collect())
+    }
+
+    /// The same, but these nodes and the others hear nothing of each other. Charters are stored as soon as that.
+    #[must_use]
+    pub fn deliver_among(&self, mut state: State, nodes: NodeSet) -> State {
         for _ in 0..FRAMES_MAX {
+            let storing = state.machines.iter().find(|machine| machine.storing.is_some());
+            if let Some(node) = storing.map(|machine| machine.node) {
+                state = self.perform(&state, Step::Stored(node));
+                continue;
+            }
             if state.net.is_empty() {
                 break;
             }
             let first = state.net.remove(0);
-            state = self.perform(&state, Step::Deliver(first));
+            send(&mut state.arrived, &[first]);
+            let packet = self.packet(first);
+            if nodes.contains(packet.from.node) == nodes.contains(packet.to) {
+                state = self.perform(&state, Step::Deliver(first));
+            }
         }
         state
     }
 
     /// One tick: everybody wakes who wants to, everything arrives.
     #[must_use]
-    pub fn round(&self, mut state: State) -> State {
-        state = self.perform(&state, Step::Tick(None));
+    pub fn round(&self, state: State) -> State {
+        self.round_among(state, self.shape.ids().collect())
+    }
+
+    /// The same, but these nodes and the others hear nothing of each other.
+    pub(crate) fn round_among(&self, mut state: State, nodes: NodeSet) -> State {
+        state = self.pass(state, 1);
         for turn in [Step::Beat as fn(NodeId) -> Step, Step::Turn] {
             for index in 0..state.machines.len() {
                 let machine = state.machines[index];
@@ -47,9 +67,35 @@ impl World {
                     state = self.perform(&state, turn(machine.node));
                 }
             }
-            state = self.deliver_all(state);
+            state = self.deliver_among(state, nodes);
         }
         state
+    }
+
+    /// At the first node, which leads, an operator wants the voters of the scenario, and all learn it. What is still on its
+    /// way then is the acknowledgement that lets the first vote follow.
+    ///
+    /// # Panics
+    ///
+    /// If none follows: then the scenario is wrong.
+    #[must_use]
+    pub fn configure(&self, mut state: State) -> State {
+        let length = |state: &State| {
+            let running = state.machines.first().and_then(|machine| machine.running);
+            running.map_or(0, |running| self.control(&running).agreement.op().0)
+        };
+        state = self.perform(&state, Step::Configure(id(1)));
+        let stated = length(&state);
+        for _ in 0..FRAMES_MAX {
+            let Some(first) = state.net.first().copied() else { break };
+            let after = self.perform(&state, Step::Deliver(first));
+            if length(&after) > stated {
+                return state;
+            }
+            state = after;
+            state.net.retain(|number| *number != first);
+        }
+        panic!("no vote follows: {}", self.picture(&state));
     }
 
     /// One more tick, in which all hear a beat of `node` and it hears their echoes at once: its lease is as young as what
@@ -87,13 +133,20 @@ impl World {
     ///
     /// If that does not come: then the scenario is wrong.
     #[must_use]
-    pub fn settle(&self, mut state: State) -> State {
+    pub fn settle(&self, state: State) -> State {
+        self.settle_with(state, &mut |_| {})
+    }
+
+    /// The same; each frame is shown as it arrives.
+    #[must_use]
+    pub fn settle_with(&self, mut state: State, shown: &mut impl FnMut(u32)) -> State {
         for _ in 0..ROUNDS_MAX {
             if self.is_settled(&state) {
                 state.net.clear();
                 return state;
             }
             state = self.round(state);
+            std::mem::take(&mut state.arrived).into_iter().for_each(&mut *shown);
         }
         panic!("not settled after {ROUNDS_MAX} ticks: {}", self.picture(&state));
     }

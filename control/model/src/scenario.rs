@@ -2,7 +2,8 @@
 
 use crate::explore::{Expected, Exploration};
 use crate::prelude::id;
-use crate::state::{Budget, Roles, Seen, State};
+use crate::state::{Budget, Roles, Seen, State, Step};
+use crate::tell::name;
 use crate::world::{Shape, World};
 use wire::NodeSet;
 
@@ -32,6 +33,7 @@ const REMOVAL: Expected = ("a removal commits", Seen::REMOVAL);
 const ADMISSION: Expected = ("an admission commits", Seen::ADMISSION);
 const TERM: Expected = ("another primary commits", Seen::TERM);
 const ERA: Expected = ("an era begins", Seen::ERA);
+const VOTE: Expected = ("others vote", Seen::VOTE);
 const EVIDENCE: Expected = ("evidence commits", Seen::EVIDENCE);
 
 const NONE: Budget = Budget {
@@ -46,6 +48,8 @@ const NONE: Budget = Budget {
     evidence: 0,
     writes: 0,
     slips: 0,
+    configures: 0,
+    outages: 0,
 };
 
 /// Three nodes, or two, that run.
@@ -67,7 +71,22 @@ fn roles(roles: &[(&'static str, &[u8])]) -> Roles {
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    vec![primary(), removal(), restart(), admission(), pair(), cold(), half(), clocks()]
+    vec![
+        primary(),
+        removal(),
+        restart(),
+        admission(),
+        pair(),
+        cold(),
+        bystander(),
+        half(),
+        clocks(),
+        taken(),
+        exchange(),
+        again(),
+        evidence_again(),
+        evidence_fresh(),
+    ]
 }
 
 fn primary() -> Scenario {
@@ -262,6 +281,154 @@ fn clocks() -> Scenario {
     }
 }
 
+fn bystander() -> Scenario {
+    Scenario {
+        name: "bystander",
+        about: "both voters begin an era while a member without a vote holds its lease of the old one",
+        shape: Shape {
+            voters: nodes(&[1, 2]),
+            lost: vec!["Suspect", "Reject", "Bare", "Fetch", "Stale", "Committed"],
+            roles: roles(&[("beats", &[3])]),
+            ..Shape::of(3)
+        },
+        prelude: |world| {
+            let state = world.renew(settled(world), id(3));
+            world.start(world.crash(state, &[1, 2]), &[1, 2])
+        },
+        max_life: 2,
+        quick: Some(Budget { ticks: 3, turns: 4, ..NONE }),
+        large: Budget { ticks: 4, turns: 5, beats: 1, ..NONE },
+        expected: &[LEASE, ERA],
+    }
+}
+
+fn taken() -> Scenario {
+    Scenario {
+        name: "taken",
+        about: "two of three votes are taken one after the other; who lost the first one is removed",
+        shape: Shape {
+            wanted: nodes(&[1]),
+            votes_first: true,
+            stride: 2,
+            deaf: vec![(id(2), id(1)), (id(3), id(1))],
+            lost: vec!["Bare", "Suspect", "Fetch", "Reject"],
+            roles: roles(&[("removals", &[2]), ("beats", &[2, 3]), ("turns", &[1])]),
+            ..Shape::of(3)
+        },
+        prelude: |world| world.configure(settled(world)),
+        max_life: 1,
+        quick: Some(Budget { ticks: 1, turns: 1, removals: 1, beats: 2, ..NONE }),
+        large: Budget { ticks: 2, turns: 3, removals: 1, beats: 2, ..NONE },
+        expected: &[LEASE, VOTE, REMOVAL],
+    }
+}
+
+fn exchange() -> Scenario {
+    Scenario {
+        name: "exchange",
+        about: "one vote is given, one taken; the power may fail at any moment, and what is durable begins an era",
+        shape: Shape {
+            voters: nodes(&[1, 2]),
+            wanted: nodes(&[1, 3]),
+            stride: 2,
+            slow_disks: true,
+            outages: vec![nodes(&[1, 2, 3]), nodes(&[1, 2]), nodes(&[1, 3]), nodes(&[2, 3])],
+            lost: vec!["Bare", "Suspect", "Reject"],
+            roles: roles(&[("turns", &[1])]),
+            ..Shape::of(3)
+        },
+        prelude: |world| world.configure(settled(world)),
+        max_life: 1,
+        quick: Some(Budget { ticks: 1, turns: 1, outages: 1, ..NONE }),
+        large: Budget { ticks: 2, turns: 3, beats: 1, outages: 1, ..NONE },
+        expected: &[LEASE, VOTE, ERA],
+    }
+}
+
+fn again() -> Scenario {
+    Scenario {
+        name: "again",
+        about: "a member that was removed and admitted again is removed again; what it said the first time is on its way",
+        shape: Shape {
+            stride: 2,
+            deaf: vec![(id(3), id(1)), (id(2), id(1))],
+            lost: vec!["Bare", "Suspect", "Fetch", "Reject", "Committed"],
+            roles: roles(&[("removals", &[3]), ("beats", &[2, 3]), ("turns", &[1, 2])]),
+            ..Shape::of(3)
+        },
+        prelude: |world| {
+            let state = settled(world);
+            let mut joins = Vec::new();
+            let state = world.perform(&state, Step::Remove(id(1), id(3)));
+            let mut state = world.settle_with(state, &mut |frame| {
+                let packet = world.packet(frame);
+                let from = (packet.from.node, packet.to) == (id(3), id(1));
+                if from && packet.message().is_some_and(|m| name(&m) == "Join") {
+                    joins.push(frame);
+                }
+            });
+            state.net = joins;
+            state.net.sort_unstable();
+            state.net.dedup();
+            state
+        },
+        max_life: 1,
+        quick: Some(Budget { removals: 1, ticks: 1, beats: 2, turns: 2, ..NONE }),
+        large: Budget { removals: 1, ticks: 2, beats: 2, turns: 3, ..NONE },
+        expected: &[LEASE, REMOVAL],
+    }
+}
+
+/// The second of a pair is off, and the first goes on by the operator's word.
+fn alone(world: &World) -> State {
+    let state = world.rounds(world.crash(settled(world), &[2]), 3);
+    world.settle(world.perform(&state, Step::SaysOff(id(1), id(2))))
+}
+
+fn evidence_again() -> Scenario {
+    Scenario {
+        name: "evidence-again",
+        about: "a pair whose second came back after the first went on by evidence, and is silent again",
+        shape: Shape {
+            lost: vec!["Reject", "Bare"],
+            terms: 4,
+            roles: roles(&[("accusations", &[2]), ("beats", &[2])]),
+            ..Shape::of(2)
+        },
+        prelude: |world| world.settle(world.start(alone(world), &[2])),
+        max_life: 2,
+        quick: Some(Budget { ticks: 1, accusations: 1, beats: 1, ..NONE }),
+        large: Budget { ticks: 2, accusations: 2, beats: 1, ..NONE },
+        expected: &[LEASE],
+    }
+}
+
+fn evidence_fresh() -> Scenario {
+    Scenario {
+        name: "evidence-fresh",
+        about: "the first of a pair begins again; before it is admitted the second, which may have gone on alone, dies",
+        shape: Shape {
+            lost: vec!["Reject", "Bare", "Suspect"],
+            terms: 3,
+            roles: roles(&[
+                ("crashes", &[2]),
+                ("accusations", &[2]),
+                ("evidence", &[2]),
+                ("turns", &[1]),
+            ]),
+            ..Shape::of(2)
+        },
+        prelude: |world| {
+            let state = world.start(world.crash(settled(world), &[1]), &[1]);
+            world.pass(state, 1)
+        },
+        max_life: 2,
+        quick: Some(Budget { ticks: 1, turns: 2, crashes: 1, accusations: 1, evidence: 1, ..NONE }),
+        large: Budget { ticks: 2, turns: 3, crashes: 1, accusations: 1, evidence: 1, ..NONE },
+        expected: &[],
+    }
+}
+
 impl Scenario {
     /// The scenario of this name.
     #[must_use]
@@ -271,13 +438,16 @@ impl Scenario {
     /// The exploration within `budget`, with these rules off.
     #[must_use]
     pub fn exploration(&self, budget: Budget, off: &[&'static str]) -> Exploration {
-        let (off, lost, stride) = (off.to_vec(), self.shape.lost.clone(), self.shape.stride);
-        let mut world = World::new(Shape { off, lost: vec![], stride: 1, ..self.shape.clone() });
+        let shape = Shape { off: off.to_vec(), ..self.shape.clone() };
+        let calm =
+            Shape { lost: vec![], deaf: vec![], stride: 1, slow_disks: false, ..shape.clone() };
+        let mut world = World::new(calm);
         let mut start = (self.prelude)(&world);
-        world.begin_at(&start, lost, stride);
+        world.begin_at(&start, shape);
         start.left = budget;
-        // The way here is not judged: its frames are forgotten as they arrive, and with them who said what.
-        start.broken = None;
+        start.net.retain(|frame| world.is_carried(*frame));
+        // The way here is not judged, and what was said on it is known to all.
+        (start.broken, start.arrived) = (None, Vec::new());
         let expected = self.expected.to_vec();
         Exploration { world, start, max_life: self.max_life, expected }
     }

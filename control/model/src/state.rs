@@ -28,12 +28,16 @@ pub struct Budget {
     pub writes: u8,
     /// Clocks that stand still for a tick.
     pub slips: u8,
+    /// An operator wants other voters.
+    pub configures: u8,
+    /// Some lose their power, hear only each other from then on, and begin again (`outage`).
+    pub outages: u8,
 }
 
 impl Budget {
     /// The parts with their names.
     #[must_use]
-    pub const fn parts(&self) -> [(&'static str, u8); 11] {
+    pub const fn parts(&self) -> [(&'static str, u8); 13] {
         [
             ("ticks", self.ticks),
             ("beats", self.beats),
@@ -46,6 +50,8 @@ impl Budget {
             ("evidence", self.evidence),
             ("writes", self.writes),
             ("slips", self.slips),
+            ("configures", self.configures),
+            ("outages", self.outages),
         ]
     }
     /// The place of a part by its name.
@@ -62,6 +68,8 @@ impl Budget {
             "evidence" => &mut self.evidence,
             "writes" => &mut self.writes,
             "slips" => &mut self.slips,
+            "configures" => &mut self.configures,
+            "outages" => &mut self.outages,
             _ => return None,
         })
     }
@@ -100,6 +108,8 @@ pub struct Machine {
     pub era: u32,
     /// The charter that it has stored durably, by its number.
     pub charter: u32,
+    /// One on its way to the disk; it is lost with the life that wrote it.
+    pub storing: Option<u32>,
     /// How far its clock is behind, in ticks.
     pub behind: u8,
     /// The present life.
@@ -113,6 +123,8 @@ pub struct State {
     pub machines: Vec<Machine>,
     /// Frames that were sent, by number, rising. They stay: each may arrive again.
     pub net: Vec<u32>,
+    /// Frames that arrived where the network does forget, before and after what is explored: what they say binds.
+    pub arrived: Vec<u32>,
     /// The past, by number.
     pub history: u32,
     /// Ticks since the start of all clocks.
@@ -142,6 +154,8 @@ impl Seen {
     pub const ERA: Self = Self(16);
     /// Evidence is committed.
     pub const EVIDENCE: Self = Self(32);
+    /// Others vote than at the start.
+    pub const VOTE: Self = Self(64);
 
     /// Adds one.
     pub const fn add(&mut self, other: Self) {
@@ -191,4 +205,10 @@ pub enum Step {
     SaysOff(NodeId, NodeId),
     /// A request at a node.
     Write(NodeId),
+    /// At a node an operator wants other voters.
+    Configure(NodeId),
+    /// The charter that a node was told to store is on its disk.
+    Stored(NodeId),
+    /// These lose their power and begin again, cut off from the others.
+    Outage(NodeSet),
 }

@@ -38,6 +38,13 @@ impl World {
             Step::Remove(by, of) => format!("at {by} the operator has {of} removed"),
             Step::SaysOff(by, of) => format!("at {by} the operator says that {of} is off"),
             Step::Write(node) => format!("a request at {node}"),
+            Step::Configure(node) => {
+                format!("at {node} the operator wants {:?} to vote", self.shape.wanted)
+            }
+            Step::Stored(node) => format!("{node} has stored its charter"),
+            Step::Outage(of) => {
+                format!("{of:?} lose power and begin again, cut off from the others")
+            }
         }
     }
 

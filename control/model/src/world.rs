@@ -7,11 +7,12 @@ use crate::intern::{Memo, Table};
 use crate::packet::{Body, Packet};
 use crate::state::{Budget, Machine, Roles, Running, Seen, State, Step};
 use crate::tell::name;
-use agreement::Status;
 use base::{Duration, Instant};
 use heartbeat::{Board, EventKind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use wire::{Charter, EntryKind, Incarnation, Life, NodeId, NodeSet, Op, Term};
+use wire::{
+    Charter, Configuration, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Term,
+};
 
 /// The interval, and the unit of the clocks.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -23,8 +24,14 @@ const MARGIN: Duration = Duration::from_micros(50);
 /// What one cluster is.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// How many nodes, all of them voters.
+    /// How many nodes.
     pub nodes: u8,
+    /// Those that vote by the file.
+    pub voters: NodeSet,
+    /// Those that an operator wants to vote.
+    pub wanted: NodeSet,
+    /// Nobody is removed before the votes have followed.
+    pub votes_first: bool,
     /// Voters that never lead.
     pub witnesses: NodeSet,
     /// Intervals of silence that make a suspect.
@@ -35,8 +42,14 @@ pub struct Shape {
     pub rate_ppm: u32,
     /// Messages that the network does not carry, by their names: they are lost where they are sent.
     pub lost: Vec<&'static str>,
+    /// Who does not hear whose beats: the second that of the first.
+    pub deaf: Vec<(NodeId, NodeId)>,
     /// Whom the faults may happen to.
     pub roles: Roles,
+    /// A charter takes its time to the disk: a step of its own.
+    pub slow_disks: bool,
+    /// Who may lose power together, cut off from the others.
+    pub outages: Vec<NodeSet>,
     /// Terms after the first within an era: two nodes that suspect each other could take turns for ever.
     pub terms: u32,
     /// Rules that are switched off.
@@ -47,13 +60,20 @@ impl Shape {
     /// A cluster whose network carries everything, and where everything may happen to everybody.
     #[must_use]
     pub fn of(nodes: u8) -> Self {
+        let voters = (1..=nodes).filter_map(NodeId::new).collect();
         Self {
             nodes,
+            voters,
+            wanted: voters,
+            votes_first: false,
             witnesses: NodeSet::EMPTY,
             misses: 2,
             stride: 1,
             rate_ppm: 1_000,
             lost: vec![],
+            deaf: vec![],
+            slow_disks: false,
+            outages: vec![],
             roles: Roles::default(),
             terms: 2,
             off: vec![],
@@ -75,6 +95,7 @@ pub struct Start {
     admissions: usize,
     term: Option<Term>,
     era: u32,
+    voters: NodeSet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -93,6 +114,8 @@ enum ControlKey {
     Remove(NodeId),
     SaysOff(NodeId),
     Accuse(Life),
+    Configure(NodeSet),
+    Stored(u32),
 }
 
 #[derive(Debug)]
@@ -132,6 +155,8 @@ pub struct World {
     facts: Table<Vec<Fact>>,
     fast_steps: Memo<(Running2, u64, FastKey), Arc<FastStep>>,
     control_steps: Memo<(Running2, u64, ControlKey), Arc<ControlStep>>,
+    /// What comes of an outage.
+    outages: Memo<(State, NodeSet), State>,
     /// What each frame binds its sender to, by its number.
     said: RwLock<Vec<Option<(Life, Said)>>>,
     start: Start,
@@ -161,6 +186,7 @@ impl World {
             facts,
             fast_steps: Memo::default(),
             control_steps: Memo::default(),
+            outages: Memo::default(),
             said: RwLock::default(),
             start: Start::default(),
             last: Mutex::default(),
@@ -170,13 +196,27 @@ impl World {
     /// No node has ever run.
     #[must_use]
     pub fn dark(&self) -> State {
-        let file = Charter::plain(self.shape.set(), self.shape.witnesses);
-        let charter = self.charters.number(file);
-        let (incarnation, era, behind, running) = (0, 0, 0, None);
-        let machine = |node| Machine { node, incarnation, era, charter, behind, running };
+        let Shape { voters, witnesses, misses, .. } = self.shape;
+        let file = Configuration {
+            nodes: self.shape.set(),
+            interval_us: (TICK.0 / 1_000) as u32,
+            misses,
+            ..Configuration::plain(voters, witnesses)
+        };
+        let charter = self.charters.number(Charter::of_file(file));
+        let machine = |node| Machine {
+            node,
+            incarnation: 0,
+            era: 0,
+            charter,
+            storing: None,
+            behind: 0,
+            running: None,
+        };
         State {
             machines: self.shape.ids().map(machine).collect(),
             net: Vec::new(),
+            arrived: Vec::new(),
             history: self.histories.number(History::default()),
             tick: 0,
             left: Budget::default(),
@@ -185,11 +225,12 @@ impl World {
         }
     }
 
-    /// The exploration begins here: what the properties must have seen is counted from here, and what is `lost` is lost.
-    pub fn begin_at(&mut self, state: &State, lost: Vec<&'static str>, stride: u16) {
-        (self.shape.lost, self.shape.stride) = (lost, stride);
+    /// The exploration begins here: what the properties must have seen is counted from here, and what `shape` says of
+    /// the network, the clock and the disks is so.
+    pub fn begin_at(&mut self, state: &State, shape: Shape) {
+        self.shape = shape;
         // What was done before was done by a network that lost nothing.
-        self.control_steps = Memo::default();
+        (self.fast_steps, self.control_steps) = (Memo::default(), Memo::default());
         let history = self.histories.value(state.history);
         let count =
             |is: fn(&EntryKind) -> bool| history.committed().filter(|e| is(&e.kind)).count();
@@ -198,6 +239,7 @@ impl World {
             admissions: count(|kind| matches!(kind, EntryKind::Admit { .. })),
             term: history.committed().last().map(|entry| entry.term),
             era: history.era(),
+            voters: history.voters(),
         };
     }
 
@@ -253,7 +295,7 @@ impl World {
         match step {
             Step::Deliver(number) => self.arrive(&mut next, number),
             Step::Tick(but) => {
-                next.tick += self.shape.stride;
+                next = self.pass(next, self.shape.stride);
                 next.machines
                     .iter_mut()
                     .filter(|m| Some(m.node) == but)
@@ -280,7 +322,19 @@ impl World {
                 let number = next.left.writes;
                 self.run_control(&mut next, node, ControlKey::Write(number));
             }
+            Step::Configure(node) => {
+                self.run_control(&mut next, node, ControlKey::Configure(self.shape.wanted));
+            }
+            Step::Stored(node) => self.store(&mut next, node),
+            Step::Outage(of) => return self.outage(next, of),
         }
+        self.judge(&mut next);
+        next
+    }
+
+    /// All clocks move on by so many intervals.
+    pub(crate) fn pass(&self, state: State, intervals: u16) -> State {
+        let mut next = State { tick: state.tick + intervals, ..state };
         self.judge(&mut next);
         next
     }
@@ -336,7 +390,25 @@ impl World {
 
     /// A life is gone; what it sent is on its way all the same.
     fn end(state: &mut State, node: NodeId) {
-        state.machines[node.index()].running = None;
+        let machine = &mut state.machines[node.index()];
+        (machine.running, machine.storing) = (None, None);
+    }
+
+    /// The charter is on the disk, and control learns it.
+    fn store(&self, state: &mut State, node: NodeId) {
+        let machine = &mut state.machines[node.index()];
+        if let Some(charter) = machine.storing.take() {
+            machine.charter = charter;
+            self.run_control(state, node, ControlKey::Stored(charter));
+        }
+    }
+
+    /// What comes of an outage, remembered: of many states only what is durable is left.
+    fn outage(&self, mut state: State, of: NodeSet) -> State {
+        let left = std::mem::take(&mut state.left);
+        let state = self.black_out(state, of);
+        let run = || self.come_back(state.clone(), of);
+        State { left, ..self.outages.get((state.clone(), of), run) }
     }
 
     fn run_fast(&self, state: &mut State, node: NodeId, key: FastKey) {
@@ -356,7 +428,10 @@ impl World {
             };
             let out = input.map(|input| fast.step(now, &board, input)).unwrap_or_default();
             let FastOut { frames, events } = out;
-            let packets = frames.iter().flat_map(|(to, body)| self.pack_one(life, *to, body));
+            let packets = frames.iter().flat_map(|(to, body)| {
+                let deaf = self.shape.deaf.iter().filter(|(from, _)| *from == node);
+                self.pack_one(life, to.minus(deaf.map(|(_, to)| *to).collect()), body)
+            });
             let packets = packets.collect();
             let (fast, board) = (self.fasts.number(fast), self.boards.number(board));
             Arc::new(FastStep { fast, board, packets, events })
@@ -390,12 +465,7 @@ impl World {
             let input = match key {
                 ControlKey::Message(number) => {
                     let packet = self.packets.value(number);
-                    match packet.body() {
-                        Some(Body::Message(message)) => {
-                            Some(ControlInput::Message(packet.from, message))
-                        }
-                        _ => None,
-                    }
+                    packet.message().map(|message| ControlInput::Message(packet.from, message))
                 }
                 ControlKey::Told(event) => Some(ControlInput::Told(event)),
                 ControlKey::Turn => Some(ControlInput::Turn),
@@ -403,6 +473,10 @@ impl World {
                 ControlKey::Remove(of) => Some(ControlInput::Remove(of)),
                 ControlKey::SaysOff(of) => Some(ControlInput::SaysOff(of)),
                 ControlKey::Accuse(life) => Some(ControlInput::Accuse(life)),
+                ControlKey::Configure(voters) => Some(ControlInput::Configure(voters)),
+                ControlKey::Stored(charter) => {
+                    Some(ControlInput::Stored(self.charters.value(charter).edition()))
+                }
             };
             let out = input.map(|input| control.step(now, &board, input)).unwrap_or_default();
             let packets = self.pack(life, &out);
@@ -417,7 +491,7 @@ impl World {
         let machine = &mut state.machines[node.index()];
         machine.running = Some(Running { control, board, ..running });
         machine.era = machine.era.max(done.era.unwrap_or(0));
-        machine.charter = done.charter.unwrap_or(machine.charter);
+        machine.storing = done.charter.or(machine.storing);
         if done.facts != 0 {
             self.remember(state, life, control, done.facts);
         }
@@ -427,17 +501,18 @@ impl World {
             Self::end(state, node);
             let machine = &mut state.machines[node.index()];
             machine.incarnation = machine.incarnation.max(above.0);
+        } else if done.charter.is_some() && !self.shape.slow_disks {
+            self.store(state, node);
         }
     }
 
     /// The past takes what a life did.
     fn remember(&self, state: &mut State, life: Life, control: u32, facts: u32) {
         let living: Vec<Life> = state.machines.iter().filter_map(Self::life).collect();
-        let said = self.said(&state.net);
+        let said = self.said(&state.arrived).chain(self.said(&state.net)).collect();
         let (after, facts) = (self.controls.value(control), self.facts.value(facts));
         let mut history = (*self.histories.value(state.history)).clone();
-        let (agreement, voters) = (&after.agreement, self.shape.set());
-        let mut by = Actor { life, agreement, voters, living: &living, said };
+        let mut by = Actor { life, agreement: &after.agreement, living: &living, said };
         match history.takes(&mut by, &facts) {
             Ok(()) => state.history = self.histories.number(history),
             Err(broken) => self.breaks(state, broken.rule, &broken.text),
@@ -445,9 +520,14 @@ impl World {
     }
 
     /// What was said that binds.
-    fn said(&self, net: &[u32]) -> Vec<(Life, Said)> {
+    fn said(&self, frames: &[u32]) -> impl Iterator<Item = (Life, Said)> {
         let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
-        net.iter().filter_map(|number| said.get(*number as usize).copied().flatten()).collect()
+        frames.iter().filter_map(move |number| said.get(*number as usize).copied().flatten())
+    }
+
+    /// True if a frame says something that binds.
+    pub(crate) fn binds(&self, frame: u32) -> bool {
+        self.said(&[frame]).next().is_some()
     }
 
     /// I7: an entry of a term is that of its one primary, wherever it stands.
@@ -526,12 +606,23 @@ impl World {
                 seen.add(Seen::ADMISSION);
             }
         }
+        if history.voters() != self.start.voters {
+            seen.add(Seen::VOTE);
+        }
         state.seen = seen;
     }
 
+    /// True if the network carries this frame.
+    pub(crate) fn is_carried(&self, frame: u32) -> bool {
+        self.packet(frame).message().is_none_or(|message| self.carries(&message))
+    }
+
+    fn carries(&self, message: &Message) -> bool {
+        !self.shape.lost.contains(&name(message))
+    }
+
     fn pack(&self, from: Life, out: &ControlOut) -> Vec<u32> {
-        let carried =
-            out.messages.iter().filter(|(_, message)| !self.shape.lost.contains(&name(message)));
+        let carried = out.messages.iter().filter(|(_, message)| self.carries(message));
         carried.flat_map(|(to, m)| self.pack_one(from, *to, &Body::Message(m.clone()))).collect()
     }
 
@@ -553,100 +644,10 @@ impl World {
         }
         numbers
     }
-
-    /// What can happen next.
-    pub fn steps(&self, state: &State, max_life: u32, steps: &mut Vec<Step>) {
-        if state.broken.is_some() {
-            return;
-        }
-        let left = state.left;
-        let runs = |node: NodeId| state.machines[node.index()].running.is_some();
-        for number in &state.net {
-            if runs(self.packets.value(*number).to) {
-                steps.push(Step::Deliver(*number));
-            }
-        }
-        if left.ticks > 0 {
-            steps.push(Step::Tick(None));
-        }
-        for machine in &state.machines {
-            let node = machine.node;
-            let Some(running) = machine.running else {
-                if left.starts > 0 && machine.incarnation < max_life {
-                    steps.push(Step::Start(node));
-                }
-                continue;
-            };
-            let now = self.local(state, machine);
-            let control = self.control(&running);
-            let allow = |part, node| self.shape.roles.allow(part, node);
-            let mut push = |left: u8, part, of, step| {
-                if left > 0 && allow(part, of) {
-                    steps.push(step);
-                }
-            };
-            if left.beats > 0 && self.fast(&running).is_due(now) {
-                push(left.beats, "beats", node, Step::Beat(node));
-            }
-            if control.is_due(now) {
-                push(left.turns, "turns", node, Step::Turn(node));
-            }
-            push(left.ticks.min(left.slips), "slips", node, Step::Tick(Some(node)));
-            push(left.crashes, "crashes", node, Step::Crash(node));
-            push(left.obituaries, "obituaries", node, Step::Obituary(node));
-            push(left.writes, "writes", node, Step::Write(node));
-            let leads = control.agreement.status() == Status::Primary;
-            for other in &state.machines {
-                let of = other.node;
-                if of != node {
-                    push(left.accusations, "accusations", of, Step::Accuse(node, of));
-                    if other.running.is_none() {
-                        push(left.evidence, "evidence", of, Step::SaysOff(node, of));
-                    }
-                }
-                if leads {
-                    push(left.removals, "removals", of, Step::Remove(node, of));
-                }
-            }
-        }
-    }
-
-    /// The state after a step within the budget; `None` if nothing happened.
-    #[must_use]
-    pub fn next(&self, state: &State, step: Step) -> Option<State> {
-        let mut next = self.perform(state, step);
-        let same = next == *state;
-        let beyond =
-            |running: Running| self.control(&running).agreement.term().counter > self.shape.terms;
-        if same || next.machines.iter().filter_map(|m| m.running).any(beyond) {
-            return None;
-        }
-        let left = &mut next.left;
-        let part = match step {
-            Step::Deliver(_) => return Some(next),
-            Step::Tick(but) => {
-                if but.is_some() {
-                    left.slips -= 1;
-                }
-                &mut left.ticks
-            }
-            Step::Beat(_) => &mut left.beats,
-            Step::Turn(_) => &mut left.turns,
-            Step::Crash(_) => &mut left.crashes,
-            Step::Start(_) => &mut left.starts,
-            Step::Obituary(_) => &mut left.obituaries,
-            Step::Accuse(..) => &mut left.accusations,
-            Step::Remove(..) => &mut left.removals,
-            Step::SaysOff(..) => &mut left.evidence,
-            Step::Write(_) => &mut left.writes,
-        };
-        *part = part.saturating_sub(1);
-        Some(next)
-    }
 }
 
 /// Puts frames on their way; one that is there already is one.
-fn send(net: &mut Vec<u32>, packets: &[u32]) {
+pub(crate) fn send(net: &mut Vec<u32>, packets: &[u32]) {
     for number in packets {
         if let Err(at) = net.binary_search(number) {
             net.insert(at, *number);
