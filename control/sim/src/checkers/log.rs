@@ -301,8 +301,12 @@ impl CommittedLog {
             let nodes: NodeSet = fresh.collect();
             return Self::enough(by, nodes, electorate.len() / 2 + 1);
         };
-        let wanted = self.seats_at(term.era, stood).and_then(|seats| seats.wanted.as_ref());
-        if wanted.is_some_and(|wanted| wanted.witnesses.contains(life.node)) {
+        // It stood at one of these; a turn may commit before that, and as the term begins.
+        let is_witness = |at: u64| {
+            let wanted = self.seats_at(term.era, Op(at)).and_then(|seats| seats.wanted.as_ref());
+            wanted.is_some_and(|wanted| wanted.witnesses.contains(life.node))
+        };
+        if (stood.0..=commit.0.max(stood.0)).all(is_witness) {
             let text = format!("{life:?} leads {term:?} from {stood:?}, where it is a witness");
             return Violation::found("a witness leads nothing", text);
         }
