@@ -97,13 +97,7 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}"); // without a backtrace: what matters is in the sentence
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(&run(&Arguments::parse()))
 }
 
 /// What all measurements share.

@@ -69,13 +69,7 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}"); // without a backtrace: what matters is in the sentence
-            ExitCode::FAILURE
-        }
-    }
+    testbed::report::exit(&run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

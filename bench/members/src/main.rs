@@ -64,13 +64,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}"); // without a backtrace: what matters is in the sentence
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(&run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

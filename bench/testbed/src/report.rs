@@ -4,8 +4,20 @@ use crate::error::{Context, Result};
 use crate::os;
 use base::Duration;
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
+
+/// How a harness ends: a reason in one sentence, without a backtrace.
+pub fn exit<E: fmt::Display>(result: &std::result::Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// In what a row is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,41 +13,11 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand)]
 enum Bench {
     /// Power cut and daemon kill to answer, with keepalived beside it; lapses of the lease under loss.
-    Failover {
-        /// Valid trials of ours.
-        #[arg(long, default_value_t = 200)]
-        trials: u32,
-        /// One last line of JSON.
-        #[arg(long)]
-        json: bool,
-        /// Anything else goes to the harness as it is (see `-- --help`).
-        #[arg(last = true)]
-        more: Vec<String>,
-    },
+    Failover(Trials),
     /// What a commit costs, beside a bare round trip and corosync's CPG.
-    Agree {
-        /// Valid trials of what takes long; rounds of 200 of what is short.
-        #[arg(long, default_value_t = 20)]
-        trials: u32,
-        /// One last line of JSON.
-        #[arg(long)]
-        json: bool,
-        /// Anything else goes to the harness as it is (see `-- --help`).
-        #[arg(last = true)]
-        more: Vec<String>,
-    },
+    Agree(Trials),
     /// The largest cluster in one process, over real sockets: beats, changes of the view, half of the nodes at once.
-    Members {
-        /// Valid trials.
-        #[arg(long, default_value_t = 20)]
-        trials: u32,
-        /// One last line of JSON.
-        #[arg(long)]
-        json: bool,
-        /// Anything else goes to the harness as it is (see `-- --help`).
-        #[arg(last = true)]
-        more: Vec<String>,
-    },
+    Members(Trials),
     /// A long time under four hogs, keepalived and corosync beside it: no failover that no stall explains.
     Soak {
         /// How long.
@@ -77,36 +47,43 @@ enum Bench {
 /// Builds and runs the bench.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
-        Bench::Failover { trials, json, more } => {
-            let mut list = vec!["--trials".into(), trials.to_string()];
-            if *json {
-                list.push("--json".into());
-            }
-            list.extend(more.iter().cloned());
-            harness("ng-bench-failover", &list)
-        }
-        Bench::Agree { trials, json, more } => {
-            let mut list = vec!["--trials".into(), trials.to_string()];
-            if *json {
-                list.push("--json".into());
-            }
-            list.extend(more.iter().cloned());
-            harness("ng-bench-agree", &list)
-        }
-        Bench::Members { trials, json, more } => {
-            let mut list = vec!["--trials".into(), trials.to_string()];
-            if *json {
-                list.push("--json".into());
-            }
-            list.extend(more.iter().cloned());
+        Bench::Failover(trials) => harness("ng-bench-failover", &trials.list(200)),
+        Bench::Agree(trials) => harness("ng-bench-agree", &trials.list(20)),
+        Bench::Members(trials) => {
             demo::build(&["ng-bench-members"])?;
-            demo::run_bed("ng-bench-members", &list)
+            demo::run_bed("ng-bench-members", &trials.list(20))
         }
         Bench::Soak { minutes } => {
             harness("ng-bench-failover", &["soak".into(), "--minutes".into(), minutes.to_string()])
         }
         Bench::Faults { seeds, from } => test::faults(*seeds, *from),
         Bench::Lab { trials, only } => lab::test(only.as_deref(), Some(*trials), true),
+    }
+}
+
+/// What every harness of trials takes.
+#[derive(clap::Args)]
+struct Trials {
+    /// Valid trials [default: 200 of failover, 20 of the others].
+    #[arg(long)]
+    trials: Option<u32>,
+    /// One last line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Anything else goes to the harness as it is (see `-- --help`).
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+impl Trials {
+    /// The harness's own arguments.
+    fn list(&self, trials: u32) -> Vec<String> {
+        let mut list = vec!["--trials".into(), self.trials.unwrap_or(trials).to_string()];
+        if self.json {
+            list.push("--json".into());
+        }
+        list.extend(self.more.iter().cloned());
+        list
     }
 }
 
