@@ -317,7 +317,23 @@ impl Cluster {
         let seen = wait_until("the cluster to settle", limit, || self.at_rest());
         // A daemon that has ended says more than the peers who wait for it.
         self.daemons_run()?;
-        seen
+        seen.map_err(|error| self.with_views(error))
+    }
+
+    /// What every node says of itself, below what was missing first.
+    fn with_views(&self, error: BedError) -> BedError {
+        match error {
+            BedError::Limit { what, limit, mut seen } => {
+                for node in self.alive() {
+                    let status =
+                        self.status(node).map_or_else(|e| e.to_string(), |it| format!("{it:?}"));
+                    let counters = self.counters(node);
+                    seen.push_str(&format!("\n{}: {status}\n    {counters:?}", node_name(node)));
+                }
+                BedError::Limit { what, limit, seen }
+            }
+            other => other,
+        }
     }
 
     /// Checks that no daemon has ended by itself.

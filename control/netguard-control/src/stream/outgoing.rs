@@ -106,19 +106,14 @@ impl Outgoing {
             || self.last.is_some_and(|(last, at)| last == key && now < at + JUST_SENT)
     }
 
-    /// Takes a frame, if there is room.
-    pub(super) fn push(
-        &mut self,
-        key: Option<Key>,
-        (seq, frame): (Seq, Frame),
-        now: Instant,
-        shared: &Shared,
-    ) {
-        // One that waits alone may be as large as it is.
-        if self.bytes > 0 && self.bytes + frame.len() > QUEUE_MAX {
-            shared.count(Counter::StreamDropped);
-            return;
-        }
+    /// True if a message of `size` may wait. One that waits alone may be as large as it is.
+    #[must_use]
+    pub(super) const fn has_room(&self, size: usize) -> bool {
+        self.bytes == 0 || self.bytes + size <= QUEUE_MAX
+    }
+
+    /// Takes a frame, for which there is room.
+    pub(super) fn push(&mut self, key: Option<Key>, (seq, frame): (Seq, Frame), now: Instant) {
         if self.queue.is_empty() {
             self.progress = now;
         }

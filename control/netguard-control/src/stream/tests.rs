@@ -9,6 +9,7 @@ use shm::Counter;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use wire::codec::Writer;
 use wire::entry::BODY_MAX;
@@ -206,6 +207,38 @@ fn who_does_not_read_is_disconnected_and_holds_up_nobody() {
     drop(deaf);
 }
 
+/// As a primary does for a follower that lacks much: far more than the connection takes, again and again.
+#[test]
+fn whoever_is_given_more_than_it_can_send_still_serves_its_connections() {
+    let one = stream(1, 46_461, 3);
+    let deaf = listen(Local { own: address(2, 1, 46_461), interface: 0 }).unwrap();
+    for seq in 1..=40 {
+        one.send(to(2), large(seq, BODY_MAX));
+    }
+    let three = stream(3, 46_461, 4);
+    let (over, body) = (AtomicBool::new(false), vec![5; BODY_MAX].into());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in (100..).take_while(|_| !over.load(Ordering::Relaxed)) {
+                let (client, body) = (ClientId(4), Arc::clone(&body));
+                one.send(to(2), Message::Request { client, seq: Seq(seq), first: Seq(1), body });
+            }
+        });
+        let begin = Instant::now();
+        let (mut seq, mut heard) = (41, None);
+        while heard.is_none() && begin.elapsed() < LIMIT {
+            // The agreement repeats.
+            one.send(to(3), large(seq, 30_000));
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+            heard = three.poll();
+            seq += 1;
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(heard.is_some(), "nothing is written any more");
+    });
+    drop(deaf);
+}
+
 #[test]
 fn a_frame_that_is_cut_is_gone_and_the_next_connection_is_taken() {
     let two = stream(2, 46_251, 4);
@@ -304,7 +337,7 @@ fn a_loop_that_does_not_take_holds_the_peers_back_and_loses_nothing() {
             sent += 1;
             one.send(to(2), large(sent, BODY_MAX));
         }
-        two.shared.held_back.load(std::sync::atomic::Ordering::Acquire)
+        two.shared.held_back.load(Ordering::Acquire)
     });
     for seq in 1..=sent {
         assert_eq!(next(&two).1, large(seq, BODY_MAX));

@@ -2,7 +2,7 @@
 
 use super::incoming::{Incoming, PREFIX, Step};
 use super::outgoing::Outgoing;
-use super::{Limits, Local, Order, Plan, RECEIVED_MAX, Received, Shared};
+use super::{HANDED_MAX, Limits, Local, Order, Plan, RECEIVED_MAX, Received, Shared};
 use crate::system::{self, Poll, Wake};
 use base::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -165,8 +165,9 @@ impl Worker {
         self.ends.shared.held_back.load(Ordering::Acquire)
     }
 
+    /// As many at most as may wait: whoever orders faster than this thread works does not keep it from its connections.
     fn take_orders(&mut self, now: Instant) -> Result<(), Over> {
-        loop {
+        for _ in 0..HANDED_MAX {
             match self.ends.orders.try_recv() {
                 Ok(Order::Send(to, message)) => self.send(now, to, &message),
                 Ok(Order::Peers(peers)) => self.set_peers(now, peers),
@@ -174,6 +175,9 @@ impl Worker {
                 Err(TryRecvError::Disconnected) => return Err(Over),
             }
         }
+        // There may be more.
+        self.ends.wake.wake();
+        Ok(())
     }
 
     fn set_peers(&mut self, now: Instant, peers: Vec<super::Peer>) {
@@ -190,9 +194,9 @@ impl Worker {
         self.slots.clear();
     }
 
-    /// Seals a message once, for all to whom it goes.
+    /// Seals a message once, for all to whom it goes and who have room for it: sealing is what costs.
     fn send(&mut self, now: Instant, to: Destination, message: &Message) {
-        let key = message.key();
+        let (key, size) = (message.key(), message.size());
         let meant = |peer: &Outgoing| match to {
             Destination::All => true,
             Destination::Node(node) => peer.node() == node,
@@ -202,6 +206,10 @@ impl Worker {
             let Some(peer) = self.outgoing.get(at).filter(|peer| meant(peer)) else { continue };
             if peer.has(key, now) {
                 self.ends.shared.count(Counter::StreamRepeated);
+                continue;
+            }
+            if !peer.has_room(size) {
+                self.ends.shared.count(Counter::StreamDropped);
                 continue;
             }
             if frame.is_none() {
@@ -215,7 +223,7 @@ impl Worker {
                 return;
             };
             if let Some(peer) = self.outgoing.get_mut(at) {
-                peer.push(key, (*seq, Arc::clone(frame)), now, &self.ends.shared);
+                peer.push(key, (*seq, Arc::clone(frame)), now);
             }
         }
     }
