@@ -412,4 +412,24 @@ mod tests {
         }
         assert_eq!(parse("era", &[0xff; 300]), None);
     }
+
+    /// A file that something else wrote, or half of one: what is taken is exactly what would be written.
+    #[test]
+    fn any_bytes_are_a_record_or_none() {
+        let mut dice = base::Prng::new(1);
+        let whole = super::charter_record(&Charter::plain(NodeSet(7), NodeSet(4)));
+        let number = record("era", 7).into_bytes();
+        for _ in 0..20_000 {
+            let mut bytes = if dice.chance(1, 2) { whole.clone() } else { number.clone() };
+            for _ in 0..dice.below(4) {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] = dice.next_u64() as u8;
+            }
+            bytes.truncate(dice.below(2 * bytes.len() as u64) as usize);
+            let charter = parse_charter(&bytes).map(|it| super::charter_record(&it));
+            assert!(charter.is_none_or(|again| again == bytes));
+            let value = parse("era", &bytes).map(|it| record("era", it).into_bytes());
+            assert!(value.is_none_or(|again| again == bytes));
+        }
+    }
 }

@@ -13,30 +13,39 @@ use wire::{
 };
 
 /// A few nodes.
-fn nodes(c: &mut Choices<'_>) -> NodeSet {
+pub fn nodes(c: &mut Choices<'_>) -> NodeSet {
     (0..c.below(6)).map(|_| node(c)).collect()
 }
 
 /// What somebody may want.
-fn configuration(c: &mut Choices<'_>) -> Configuration {
+pub fn configuration(c: &mut Choices<'_>) -> Configuration {
     Configuration {
         version: c.below(8) as u32,
         nodes: nodes(c),
         interval_us: c.below(3) as u32 * 5_000,
-        level: c.below(3) as u16,
+        misses: c.below(5) as u32,
+        level: level(c),
         digest: c.below(2),
         document: c.bytes(20).into(),
         ..Configuration::plain(nodes(c), nodes(c))
     }
 }
 
+/// A charter: an agreed configuration with the votes that follow from it.
+pub fn charter(c: &mut Choices<'_>, era: u32) -> Charter {
+    let (version, term, electorate) = (c.below(8) as u32, term(c, era), nodes(c));
+    Charter { version, term, electorate, configuration: Arc::new(configuration(c)) }
+}
+
 /// Which charter somebody may hold.
-fn edition(c: &mut Choices<'_>, era: u32) -> Edition {
+pub fn edition(c: &mut Choices<'_>, era: u32) -> Edition {
     Edition { version: c.below(4) as u32, term: term(c, era), digest: c.below(2) }
 }
 
 /// The nodes that are spoken of most.
 const NODES_NEAR: u64 = 6;
+/// The highest feature level that the nodes of these tests understand.
+pub const LEVEL: u16 = 3;
 const CAUSES: &[RemovalCause] = &[
     RemovalCause::Silent,
     RemovalCause::Obituary,
@@ -63,6 +72,11 @@ pub fn life(c: &mut Choices<'_>) -> Life {
 /// A life's number: mostly a small one.
 pub fn incarnation(c: &mut Choices<'_>) -> Incarnation {
     Incarnation(if c.chance(1, 8) { c.edge(32) as u32 } else { 1 + c.below(4) as u32 })
+}
+
+/// A feature level: now and then one that a node of level [`LEVEL`] does not understand, and then it applies nothing more.
+pub fn level(c: &mut Choices<'_>) -> u16 {
+    if c.chance(1, 60) { c.edge(16) as u16 } else { 1 + c.below(u64::from(LEVEL)) as u16 }
 }
 
 /// A term; `era` is the likely one.
@@ -113,7 +127,7 @@ fn report(c: &mut Choices<'_>) -> Report {
 
 /// What an entry at `at` of `era` says, if it says anything.
 pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
-    match c.below(12) {
+    match c.below(14) {
         0 => EntryKind::Noop,
         1 | 2 => {
             let Life { node, incarnation } = life(c);
@@ -137,15 +151,15 @@ pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
             admits: c.below(129) as u8,
             version: c.below(4) as u32,
             electorate: nodes(c),
-            absent: if c.chance(1, 2) { NodeSet::EMPTY } else { nodes(c) },
+            absent: absent(c),
         },
-        6 if c.chance(1, 2) => EntryKind::Configure { configuration: Arc::new(configuration(c)) },
-        6 => {
+        6 | 7 => EntryKind::Configure { configuration: Arc::new(configuration(c)) },
+        8 => {
             let Life { node, incarnation } = life(c);
             let version = c.below(8) as u32;
             EntryKind::Vote { version, node, incarnation, votes: c.chance(1, 2) }
         }
-        7 => {
+        9 => {
             let (client, seq) = (ClientId(c.edge(64)), Seq(c.edge(64)));
             EntryKind::Request { client, seq, body: c.bytes(40).into() }
         }
@@ -163,13 +177,34 @@ pub fn kind(c: &mut Choices<'_>, era: u32, at: u64) -> EntryKind {
     }
 }
 
-/// An entry at `at`.
-pub fn entry(c: &mut Choices<'_>, era: u32, at: u64) -> Entry {
-    let level = if c.chance(1, 10) { c.edge(16) as u16 } else { 1 };
-    Entry { term: term(c, era), level, kind: kind(c, era, at) }
+/// Voters whom an operator said to be off: mostly none.
+pub fn absent(c: &mut Choices<'_>) -> NodeSet {
+    if c.chance(1, 2) { nodes(c) } else { NodeSet::EMPTY }
 }
 
-fn entries(c: &mut Choices<'_>, era: u32, after: Op) -> Vec<Entry> {
+/// Lets a configuration or a vote mostly follow the version before it: another has no effect.
+pub fn follow(c: &mut Choices<'_>, kind: &mut EntryKind, version: &mut u32) {
+    let next = version.saturating_add(1);
+    let said = match kind {
+        EntryKind::Configure { configuration } => &mut Arc::make_mut(configuration).version,
+        EntryKind::Vote { version, .. } => version,
+        _ => return,
+    };
+    if !c.chance(1, 6) {
+        *said = next;
+    }
+    if *said == next {
+        *version = next;
+    }
+}
+
+/// An entry at `at`.
+pub fn entry(c: &mut Choices<'_>, era: u32, at: u64) -> Entry {
+    Entry { term: term(c, era), level: level(c), kind: kind(c, era, at) }
+}
+
+/// A few entries that follow `after`.
+pub fn entries(c: &mut Choices<'_>, era: u32, after: Op) -> Vec<Entry> {
     let count = c.below(7);
     (0..count).map(|i| entry(c, era, after.0.saturating_add(1 + i))).collect()
 }
@@ -227,11 +262,7 @@ pub fn message(c: &mut Choices<'_>, era: u32, about: u64) -> Message {
             0 => Message::ColdRequest { term, edition: edition(c, era) },
             1 => Message::ColdPromise { term, edition: edition(c, era) },
             2 => Message::Configure { configuration: Arc::new(configuration(c)) },
-            3 => {
-                let (version, electorate) = (c.below(8) as u32, nodes(c));
-                let configuration = Arc::new(configuration(c));
-                Message::Charter { charter: Charter { version, term, electorate, configuration } }
-            }
+            3 => Message::Charter { charter: charter(c, era) },
             _ => Message::ColdRelease { term },
         },
         15 => {

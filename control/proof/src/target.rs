@@ -2,7 +2,7 @@
 
 use crate::apply;
 use crate::choices::{Choices, random};
-use crate::decoders::DECODERS;
+use crate::decoders;
 use crate::inputs;
 use base::Prng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +32,7 @@ fn choices(c: &mut Choices<'_>) -> Vec<u8> {
 
 /// All targets.
 pub fn all() -> impl Iterator<Item = &'static Target> {
-    DECODERS.iter().chain(STRUCTURED)
+    decoders::all().chain(STRUCTURED)
 }
 
 /// The target of a name.

@@ -14,7 +14,7 @@ use wire::LinkId;
 pub const TRACE_MAX: u64 = 1024;
 
 /// Words of a record after its stamp.
-const BODY: usize = 7;
+pub const BODY: usize = 7;
 
 /// Numbers below are events; never reused.
 const FIRST: u64 = 1000;
@@ -131,7 +131,9 @@ impl Trace {
     }
 }
 
-fn encode(at: Instant, kind: TraceKind) -> [u64; BODY] {
+/// The words of a record.
+#[must_use]
+pub fn encode(at: Instant, kind: TraceKind) -> [u64; BODY] {
     let (kind, a, b) = match kind {
         TraceKind::Told(kind) => {
             let [at, kind, a, b, c, d, e, _] = event_words::encode(&Event { at, kind });
@@ -150,7 +152,9 @@ fn encode(at: Instant, kind: TraceKind) -> [u64; BODY] {
     [at.0, kind, a, b, 0, 0, 0]
 }
 
-fn decode(words: [u64; BODY]) -> Option<TraceRecord> {
+/// The record in these words; `None` if no fast path writes such.
+#[must_use]
+pub fn decode(words: [u64; BODY]) -> Option<TraceRecord> {
     let [at, kind, a, b, c, d, e] = words;
     let kind = match kind {
         RUNNING => TraceKind::Running,

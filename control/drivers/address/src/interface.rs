@@ -145,6 +145,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 #[cfg(target_endian = "little")]
 mod tests {
     use super::{Assigned, Interface, parse_address, parse_link};
+    use base::Prng;
 
     #[test]
     fn reads_a_link() {
@@ -171,6 +172,23 @@ mod tests {
         let mut bytes = vec![2, 32, 0, 0, 3, 0, 0, 0, 200, 0, 2, 0, 10, 0, 0, 1];
         assert_eq!(parse_address(&bytes), None);
         while bytes.pop().is_some() {
+            let _ = (parse_address(&bytes), parse_link(&bytes));
+        }
+    }
+
+    /// Answers of a kernel that lies: a good one with some bytes changed, doubled, or cut off.
+    #[test]
+    fn any_bytes_are_survived() {
+        let mut good = vec![0, 0, 1, 0, 7, 0, 0, 0, 0x43, 0x10, 0, 0, 0, 0, 0, 0];
+        good.extend([10, 0, 1, 0, 2, 0, 0, 0, 0, 9, 0, 0, 9, 0, 3, 0, b'e', b't', b'h', b'0']);
+        let mut dice = Prng::new(1);
+        for _ in 0..20_000 {
+            let mut bytes = good.repeat(1 + dice.below(2) as usize);
+            for _ in 0..dice.below(6) {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] = dice.next_u64() as u8;
+            }
+            bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
             let _ = (parse_address(&bytes), parse_link(&bytes));
         }
     }

@@ -110,6 +110,7 @@ pub fn remove_leftovers(run_dir: &Path) -> Result<Vec<PathBuf>, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::{Record, parse};
+    use base::Prng;
     use std::path::Path;
 
     #[test]
@@ -131,5 +132,22 @@ mod tests {
     fn service_names_cannot_leave_the_directory() {
         let record = Record::new(Path::new("/run/netguard"), "../../etc/x y", 0);
         assert_eq!(record.mark(), "/run/netguard/______etc_x_y-0.command");
+    }
+
+    /// Whatever is in the file, it names init or nobody's process never.
+    #[test]
+    fn any_text_is_a_record_or_none() {
+        let text = "netguard-command 1\npid 77\nstart 5\nboot abc\n";
+        let mut dice = Prng::new(1);
+        for _ in 0..20_000 {
+            let mut bytes = text.as_bytes().to_vec();
+            for _ in 0..1 + dice.below(3) {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] =
+                    [b'\n', b' ', b'-', b'0', b'9', dice.next_u64() as u8][dice.below(6) as usize];
+            }
+            let found = parse(&String::from_utf8_lossy(&bytes), "abc");
+            assert!(found.is_none_or(|(pid, _)| pid > 1), "{found:?}");
+        }
     }
 }

@@ -160,6 +160,7 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::{Process, parse_stat, process};
+    use base::Prng;
 
     #[test]
     fn names_with_parentheses_do_not_confuse() {
@@ -176,5 +177,21 @@ mod tests {
         let found = process(me).unwrap();
         assert!(!found.zombie && found.start > 0);
         assert_eq!(process(i32::MAX), None);
+    }
+
+    #[test]
+    fn any_line_is_a_process_or_none() {
+        let line = "42 (a) b) R 1 7 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 999";
+        let mut dice = Prng::new(1);
+        for _ in 0..20_000 {
+            let mut bytes = line.as_bytes().to_vec();
+            for _ in 0..1 + dice.below(4) {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] =
+                    [b' ', b')', b'-', b'9', 0, dice.next_u64() as u8][dice.below(6) as usize];
+            }
+            bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
+            let _ = parse_stat(42, &String::from_utf8_lossy(&bytes));
+        }
     }
 }

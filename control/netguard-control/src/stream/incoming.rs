@@ -116,3 +116,71 @@ impl<S: Read> Incoming<S> {
         (self.have, self.in_frame) = (0, false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Incoming, Step};
+    use base::{Instant, Prng};
+    use std::io::{self, ErrorKind, Read};
+    use std::net::{IpAddr, Ipv4Addr};
+    use wire::frame::HEADER_LEN;
+    use wire::{Incarnation, Life, NodeId};
+
+    /// A socket that gives what it has in pieces.
+    struct Pieces {
+        left: Vec<u8>,
+        dice: Prng,
+    }
+
+    impl Read for Pieces {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            if self.dice.chance(1, 4) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let most = to.len().min(self.left.len());
+            let count = (1 + self.dice.below(most as u64) as usize).min(most);
+            to[..count].copy_from_slice(&self.left[..count]);
+            self.left.drain(..count);
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn any_bytes_in_pieces_are_frames_or_refused() {
+        let (mut dice, mut frames) = (Prng::new(1), 0);
+        for _ in 0..3_000 {
+            let mut left = Vec::new();
+            for number in 0..1 + dice.below(4) {
+                let good = number == 0 && dice.chance(3, 4);
+                let other = dice.below(9) + dice.below(3) * HEADER_LEN as u64;
+                let length = if good { HEADER_LEN as u64 } else { other };
+                left.extend((length as u32).to_le_bytes());
+                left.extend((0..length).map(|_| dice.next_u64() as u8));
+            }
+            for _ in 0..dice.below(3) {
+                let at = dice.below(left.len() as u64) as usize;
+                left[at] = dice.next_u64() as u8;
+            }
+            let limit = left.len() * 20;
+            let socket = Pieces { left, dice: Prng::new(dice.next_u64()) };
+            let at = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let mut incoming = Incoming::new(socket, at, Instant(1));
+            for turn in 0.. {
+                assert!(turn < limit, "it goes on for ever");
+                match incoming.read(Instant(2)) {
+                    Step::Blocked => {}
+                    Step::Frame => {
+                        frames += 1;
+                        assert!(incoming.frame().len() >= HEADER_LEN);
+                        // The first frame says who speaks; after that they may be long.
+                        let node = NodeId::new(1).unwrap();
+                        incoming.who = Some(Life { node, incarnation: Incarnation(1) });
+                        incoming.next();
+                    }
+                    Step::Refused(_) | Step::Closed => break,
+                }
+            }
+        }
+        assert!(frames > 1_000, "{frames}");
+    }
+}

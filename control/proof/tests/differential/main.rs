@@ -44,7 +44,7 @@ fn play(engine: &mut dyn Engine, schedule: &Schedule) -> Result<Outcome, String>
         }
         schedule::perform(engine, event);
     }
-    engine.heal();
+    schedule::heal(engine);
     let last = every_node_proposes(engine, 1_000_000);
     let wanted: Vec<u64> = schedule.proposals().chain(last).collect();
     settle(engine, &mut judge, &wanted, "the end")?;
@@ -92,9 +92,9 @@ fn both_engines_keep_one_order_and_lose_nothing() {
     for seed in 1..=schedules {
         let schedule = Schedule::draw(seed);
         let fail = |who: &str, what: String| panic!("{who}, seed {seed}: {what}\n{schedule:?}");
-        let ours = play(&mut ours::Cluster::new(schedule.nodes), &schedule);
+        let ours = play(&mut ours::cluster(schedule.nodes), &schedule);
         let ours = ours.unwrap_or_else(|what| fail("ours", what));
-        let theirs = play(&mut theirs::Cluster::new(schedule.nodes), &schedule);
+        let theirs = play(&mut theirs::cluster(schedule.nodes), &schedule);
         let theirs = theirs.unwrap_or_else(|what| fail("OmniPaxos", what));
         assert_eq!(ours.again, 0, "seed {seed}: committed twice, {schedule:?}");
         assert_eq!(ours.committed, theirs.committed, "seed {seed}: {schedule:?}");

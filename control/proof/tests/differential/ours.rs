@@ -1,11 +1,13 @@
 //! Our agreement with a stand-in for the fast path: beats on the same links, a deadline, and its
 //! answer to a freeze.
 
-use crate::engine::{Engine, Links};
+use crate::engine::{Cluster, Server};
 use agreement::{Action, Agreement, Destination, Settings, Status};
 use base::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Charter, ClientId, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Seq, Stint};
+use wire::{
+    Charter, ClientId, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Seq, Stint, Term,
+};
 
 const INTERVAL: u64 = 10;
 const DEADLINE: u64 = 30;
@@ -18,13 +20,16 @@ fn life(n: u8) -> Life {
     Life { node: id(n), incarnation: Incarnation(1) }
 }
 
-#[derive(Clone)]
-enum Packet {
+/// What goes over a link.
+pub(crate) enum Packet {
     Beat,
     Agreed(Box<Message>),
 }
 
-struct Server {
+/// One node of ours.
+pub(crate) struct Ours {
+    node: u8,
+    nodes: u8,
     engine: Agreement,
     committed: Vec<u64>,
     heard: BTreeMap<u8, u64>,
@@ -35,87 +40,43 @@ struct Server {
     awake: u64,
 }
 
-pub(crate) struct Cluster {
-    now: u64,
-    servers: BTreeMap<u8, Server>,
-    links: Links<Packet>,
-    paused: BTreeSet<u8>,
-}
-
 const fn at(ms: u64) -> Instant {
     Instant(1_000_000_000 + ms * 1_000_000)
 }
 
-impl Cluster {
-    pub(crate) fn new(nodes: u8) -> Self {
-        let server = |n: u8| {
-            let settings = Settings {
-                me: life(n),
-                charter: Charter::plain((1..=nodes).map(id).collect(), NodeSet::EMPTY),
-                interval: Duration::from_millis(INTERVAL),
-                misses: 3,
-                rate_ppm: 1_000,
-                longest: Duration::from_millis(DEADLINE),
-                era_promised: 0,
-                level: 1,
-                limits: agreement::Limits::default(),
-                #[cfg(feature = "mutations")]
-                mutations: Vec::new(),
-            };
-            let server = Server {
-                engine: Agreement::new(settings, at(0)),
-                committed: Vec::new(),
-                heard: BTreeMap::new(),
-                suspected: BTreeSet::new(),
-                waiting: Vec::new(),
-                seq: 0,
-                awake: 0,
-            };
-            (n, server)
-        };
-        let servers = (1..=nodes).map(server).collect();
-        Self { now: 0, servers, links: Links::new(), paused: BTreeSet::new() }
-    }
-
-    fn turn(&mut self, n: u8) {
-        let (now, due) = (self.now, self.links.due(self.now, n));
-        let Some(server) = self.servers.get_mut(&n) else { return };
-        if now > server.awake + DEADLINE {
-            // The sleeper accuses nobody (S10).
-            server.heard.values_mut().for_each(|heard| *heard = now);
-        }
-        server.awake = now;
-        for (from, packet) in due {
-            match packet {
-                Packet::Beat => server.hear(now, from),
-                Packet::Agreed(message) => {
-                    server.engine.handle_message(at(now), life(from), *message);
-                }
-            }
-        }
-        server.judge(now);
-        server.ask(now, n);
-        if server.engine.poll_deadline().is_some_and(|due| due <= at(now)) {
-            server.engine.handle_timeout(at(now));
-        }
-        let mut out = Vec::new();
-        while let Some(action) = server.engine.poll_action() {
-            server.act(now, action, &mut out);
-        }
-        let nodes = self.nodes();
-        let others = || (1..=nodes).filter(|to| *to != n);
-        if now % INTERVAL == u64::from(n) {
-            others().for_each(|to| self.links.send(now, n, to, Packet::Beat));
-        }
-        for (to, message) in out {
-            for other in others().filter(|other| to.is_none_or(|to| to == id(*other))) {
-                self.links.send(now, n, other, Packet::Agreed(Box::new(message.clone())));
-            }
-        }
-    }
+/// A cluster of so many.
+pub(crate) fn cluster(nodes: u8) -> Cluster<Ours> {
+    Cluster::of(nodes, |node| Ours::new(node, nodes))
 }
 
-impl Server {
+impl Ours {
+    fn new(node: u8, nodes: u8) -> Self {
+        let settings = Settings {
+            me: life(node),
+            charter: Charter::plain((1..=nodes).map(id).collect(), NodeSet::EMPTY),
+            interval: Duration::from_millis(INTERVAL),
+            misses: 3,
+            rate_ppm: 1_000,
+            longest: Duration::from_millis(DEADLINE),
+            era_promised: 0,
+            level: 1,
+            limits: agreement::Limits::default(),
+            #[cfg(feature = "mutations")]
+            mutations: Vec::new(),
+        };
+        Self {
+            node,
+            nodes,
+            engine: Agreement::new(settings, at(0)),
+            committed: Vec::new(),
+            heard: BTreeMap::new(),
+            suspected: BTreeSet::new(),
+            waiting: Vec::new(),
+            seq: 0,
+            awake: 0,
+        }
+    }
+
     fn hear(&mut self, now: u64, from: u8) {
         if self.heard.insert(from, now).is_none() {
             self.engine.handle_appeared(at(now), life(from));
@@ -131,9 +92,9 @@ impl Server {
             }
         }
     }
-    fn ask(&mut self, now: u64, n: u8) {
+    fn ask(&mut self, now: u64) {
         while let Some(value) = self.waiting.first().copied() {
-            let (client, seq) = (ClientId(u64::from(n)), Seq(self.seq + 1));
+            let (client, seq) = (ClientId(u64::from(self.node)), Seq(self.seq + 1));
             let body = value.to_le_bytes().to_vec();
             if self.engine.handle_request(at(now), client, seq, body).is_err() {
                 return;
@@ -169,61 +130,58 @@ impl Server {
     }
 }
 
-impl Engine for Cluster {
-    fn now(&self) -> u64 {
-        self.now
-    }
-    fn nodes(&self) -> u8 {
-        self.servers.len() as u8
-    }
-    fn step(&mut self) {
-        self.now += 1;
-        for node in 1..=self.nodes() {
-            if !self.paused.contains(&node) {
-                self.turn(node);
+impl Server for Ours {
+    type Message = Packet;
+    type Rank = Term;
+
+    fn turn(&mut self, now: u64, due: Vec<(u8, Packet)>) -> Vec<(u8, Packet)> {
+        if now > self.awake + DEADLINE {
+            // The sleeper accuses nobody (S10).
+            self.heard.values_mut().for_each(|heard| *heard = now);
+        }
+        self.awake = now;
+        for (from, packet) in due {
+            match packet {
+                Packet::Beat => self.hear(now, from),
+                Packet::Agreed(message) => {
+                    self.engine.handle_message(at(now), life(from), *message);
+                }
             }
         }
-    }
-    fn propose(&mut self, node: u8, value: u64) {
-        if let Some(server) = self.servers.get_mut(&node) {
-            server.waiting.push(value);
+        self.judge(now);
+        self.ask(now);
+        if self.engine.poll_deadline().is_some_and(|due| due <= at(now)) {
+            self.engine.handle_timeout(at(now));
         }
-    }
-    fn leader(&self) -> Option<u8> {
-        let leads = |(_, s): &(&u8, &Server)| s.engine.status() == Status::Primary;
-        let newest = self.servers.iter().filter(leads).max_by_key(|(_, s)| s.engine.term());
-        newest.map(|(node, _)| *node)
-    }
-    fn set_link(&mut self, from: u8, to: u8, up: bool) {
-        self.links.set(from, to, up);
-    }
-    fn set_delay(&mut self, ms: u64) {
-        self.links.delay = ms;
-    }
-    fn set_paused(&mut self, node: u8, paused: bool) {
-        if paused {
-            self.paused.insert(node);
-        } else {
-            self.paused.remove(&node);
+        let mut said = Vec::new();
+        while let Some(action) = self.engine.poll_action() {
+            self.act(now, action, &mut said);
         }
-    }
-    fn heal(&mut self) {
-        self.paused.clear();
-        self.links.delay = 1;
-        for (from, to) in Links::<()>::every_pair(self.nodes()) {
-            self.set_link(from, to, true);
+        let others = || (1..=self.nodes).filter(|to| *to != self.node);
+        let mut out = Vec::new();
+        if now % INTERVAL == u64::from(self.node) {
+            out.extend(others().map(|to| (to, Packet::Beat)));
         }
+        for (to, message) in said {
+            let heard = others().filter(|other| to.is_none_or(|to| to == id(*other)));
+            out.extend(heard.map(|other| (other, Packet::Agreed(Box::new(message.clone())))));
+        }
+        out
     }
-    fn committed(&self, node: u8) -> &[u64] {
-        self.servers.get(&node).map_or(&[], |server| &server.committed)
+    fn propose(&mut self, _: u64, value: u64) {
+        self.waiting.push(value);
+    }
+    fn leads(&self) -> Option<Term> {
+        (self.engine.status() == Status::Primary).then(|| self.engine.term())
+    }
+    /// It does not ask whether a link was down.
+    fn mended(&mut self, _: u8) {}
+    fn committed(&self) -> &[u64] {
+        &self.committed
     }
     fn picture(&self) -> String {
-        let of = |(node, server): (&u8, &Server)| {
-            let (status, term) = (server.engine.status(), server.engine.term());
-            let (count, open) = (server.committed.len(), server.waiting.len());
-            let waiting = server.engine.waiting();
-            format!("{node}: {status:?} {term:?}, {count} committed, {open} open, {waiting:?}")
-        };
-        self.servers.iter().map(of).collect::<Vec<_>>().join("; ")
+        let (status, term) = (self.engine.status(), self.engine.term());
+        let (count, open) = (self.committed.len(), self.waiting.len());
+        format!("{status:?} {term:?}, {count} committed, {open} open, {:?}", self.engine.waiting())
     }
 }

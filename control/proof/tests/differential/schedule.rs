@@ -1,6 +1,6 @@
 //! Schedules that both engines support, by seed.
 
-use crate::engine::{Engine, Links};
+use crate::engine::Engine;
 use base::Prng;
 
 /// Something that happens.
@@ -86,14 +86,22 @@ pub(crate) fn perform(engine: &mut dyn Engine, event: &Event) {
             }
         }
         Event::Delay(ms) => engine.set_delay(*ms),
-        Event::Heal => engine.heal(),
+        Event::Heal => heal(engine),
     }
 }
 
 fn isolate(engine: &mut dyn Engine, node: u8, up: bool) {
-    for (from, to) in Links::<()>::every_pair(engine.nodes()) {
-        if from == node || to == node {
-            engine.set_link(from, to, up);
-        }
+    for other in (1..=engine.nodes()).filter(|other| *other != node) {
+        engine.set_link(node, other, up);
+        engine.set_link(other, node, up);
+    }
+}
+
+/// All links carry, nobody is paused, nothing takes long.
+pub(crate) fn heal(engine: &mut dyn Engine) {
+    engine.set_delay(1);
+    for node in 1..=engine.nodes() {
+        engine.set_paused(node, false);
+        isolate(engine, node, true);
     }
 }

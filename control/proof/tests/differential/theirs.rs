@@ -1,12 +1,12 @@
 //! OmniPaxos with its log in memory.
 
-use crate::engine::{Engine, Links};
+use crate::engine::{Cluster, Server};
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
 use omnipaxos::storage::{Entry, NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
 use omnipaxos::util::LogEntry;
 use omnipaxos::{ClusterConfig, OmniPaxos, ServerConfig};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A proposal that is not committed at its node is proposed again after so many milliseconds.
 const RETRY: u64 = 200;
@@ -14,8 +14,9 @@ const RETRY: u64 = 200;
 const TICK: u64 = 10;
 const ELECTION: u64 = 3;
 
+/// A proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Value(u64);
+pub(crate) struct Value(u64);
 
 impl Entry for Value {
     type Snapshot = NoSnapshot;
@@ -118,139 +119,79 @@ impl Storage<Value> for Memory {
     }
 }
 
-struct Server {
+/// One node of theirs.
+pub(crate) struct Theirs {
+    node: u8,
     engine: OmniPaxos<Value, Memory>,
     committed: Vec<u64>,
     /// Values that are proposed here and not committed here, with the time of the last try.
     open: BTreeMap<u64, u64>,
 }
 
-pub(crate) struct Cluster {
-    now: u64,
-    servers: BTreeMap<u8, Server>,
-    links: Links<Message<Value>>,
-    paused: BTreeSet<u8>,
+/// A cluster of so many.
+pub(crate) fn cluster(nodes: u8) -> Cluster<Theirs> {
+    let cluster = ClusterConfig {
+        configuration_id: 1,
+        nodes: (1..=u64::from(nodes)).collect(),
+        ..ClusterConfig::default()
+    };
+    Cluster::of(nodes, |node| {
+        let config = ServerConfig {
+            pid: u64::from(node),
+            election_tick_timeout: ELECTION,
+            resend_message_tick_timeout: 5,
+            ..ServerConfig::default()
+        };
+        let engine = cluster.clone().build_for_server(config, Memory::default()).unwrap();
+        Theirs { node, engine, committed: Vec::new(), open: BTreeMap::new() }
+    })
 }
 
-impl Cluster {
-    pub(crate) fn new(nodes: u8) -> Self {
-        let cluster = ClusterConfig {
-            configuration_id: 1,
-            nodes: (1..=u64::from(nodes)).collect(),
-            ..ClusterConfig::default()
-        };
-        let server = |node: u8| {
-            let config = ServerConfig {
-                pid: u64::from(node),
-                election_tick_timeout: ELECTION,
-                resend_message_tick_timeout: 5,
-                ..ServerConfig::default()
-            };
-            let engine = cluster.clone().build_for_server(config, Memory::default()).unwrap();
-            (node, Server { engine, committed: Vec::new(), open: BTreeMap::new() })
-        };
-        let servers = (1..=nodes).map(server).collect();
-        Self { now: 0, servers, links: Links::new(), paused: BTreeSet::new() }
-    }
+impl Server for Theirs {
+    type Message = Message<Value>;
+    type Rank = ();
 
-    fn turn(&mut self, node: u8) {
-        let (now, due) = (self.now, self.links.due(self.now, node));
-        let Some(server) = self.servers.get_mut(&node) else { return };
+    fn turn(&mut self, now: u64, due: Vec<(u8, Message<Value>)>) -> Vec<(u8, Message<Value>)> {
         for (_, message) in due {
-            server.engine.handle_incoming(message);
+            self.engine.handle_incoming(message);
         }
-        if now % TICK == 0 {
-            server.engine.tick();
+        if now.is_multiple_of(TICK) {
+            self.engine.tick();
         }
-        let known = server.committed.len();
-        for entry in server.engine.read_decided_suffix(known).unwrap_or_default() {
+        let known = self.committed.len();
+        for entry in self.engine.read_decided_suffix(known).unwrap_or_default() {
             if let LogEntry::Decided(value) = entry {
-                server.committed.push(value.0);
-                server.open.remove(&value.0);
+                self.committed.push(value.0);
+                self.open.remove(&value.0);
             }
         }
-        for (value, tried) in &mut server.open {
+        for (value, tried) in &mut self.open {
             if now >= *tried + RETRY {
                 *tried = now;
-                let _ = server.engine.append(Value(*value));
+                let _ = self.engine.append(Value(*value));
             }
         }
         let mut out = Vec::new();
-        server.engine.take_outgoing_messages(&mut out);
-        for message in out {
-            let to = u8::try_from(message.get_receiver()).unwrap();
-            self.links.send(now, node, to, message);
-        }
+        self.engine.take_outgoing_messages(&mut out);
+        let to = |message: &Message<Value>| u8::try_from(message.get_receiver()).unwrap();
+        out.into_iter().map(|message| (to(&message), message)).collect()
     }
-}
-
-impl Engine for Cluster {
-    fn now(&self) -> u64 {
-        self.now
+    fn propose(&mut self, now: u64, value: u64) {
+        self.open.insert(value, now);
+        let _ = self.engine.append(Value(value));
     }
-    fn nodes(&self) -> u8 {
-        self.servers.len() as u8
+    fn leads(&self) -> Option<()> {
+        let (leader, decided) = self.engine.get_current_leader()?;
+        (leader == u64::from(self.node) && decided).then_some(())
     }
-    fn step(&mut self) {
-        self.now += 1;
-        for node in 1..=self.nodes() {
-            if !self.paused.contains(&node) {
-                self.turn(node);
-            }
-        }
+    fn mended(&mut self, peer: u8) {
+        self.engine.reconnected(u64::from(peer));
     }
-    fn propose(&mut self, node: u8, value: u64) {
-        let now = self.now;
-        if let Some(server) = self.servers.get_mut(&node) {
-            server.open.insert(value, now);
-            let _ = server.engine.append(Value(value));
-        }
-    }
-    fn leader(&self) -> Option<u8> {
-        let leads = |(node, server): (&u8, &Server)| {
-            let (leader, decided) = server.engine.get_current_leader()?;
-            (leader == u64::from(*node) && decided).then_some(*node)
-        };
-        self.servers.iter().find_map(leads)
-    }
-    fn set_link(&mut self, from: u8, to: u8, up: bool) {
-        if self.links.set(from, to, up) {
-            // A new session of the link: both ends are told.
-            for (at, of) in [(from, to), (to, from)] {
-                if let Some(server) = self.servers.get_mut(&at) {
-                    server.engine.reconnected(u64::from(of));
-                }
-            }
-        }
-    }
-    fn set_delay(&mut self, ms: u64) {
-        self.links.delay = ms;
-    }
-    fn set_paused(&mut self, node: u8, paused: bool) {
-        if paused {
-            self.paused.insert(node);
-        } else {
-            self.paused.remove(&node);
-        }
-    }
-    fn heal(&mut self) {
-        self.paused.clear();
-        self.links.delay = 1;
-        for (from, to) in Links::<()>::every_pair(self.nodes()) {
-            self.set_link(from, to, true);
-        }
-    }
-    fn committed(&self, node: u8) -> &[u64] {
-        self.servers.get(&node).map_or(&[], |server| &server.committed)
+    fn committed(&self) -> &[u64] {
+        &self.committed
     }
     fn picture(&self) -> String {
-        let of = |(node, server): (&u8, &Server)| {
-            let (leader, open) = (server.engine.get_current_leader(), &server.open);
-            format!(
-                "{node}: leader {leader:?}, {} committed, open {open:?}",
-                server.committed.len()
-            )
-        };
-        self.servers.iter().map(of).collect::<Vec<_>>().join("; ")
+        let (leader, count) = (self.engine.get_current_leader(), self.committed.len());
+        format!("leader {leader:?}, {count} committed, open {:?}", self.open)
     }
 }
