@@ -4,6 +4,7 @@ use crate::history::Rule;
 use crate::state::{Seen, State, Step};
 use crate::world::World;
 use stateright::{Checker, HasDiscoveries, Model, Property};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Something that some state must show, so that an empty exploration is seen.
@@ -20,6 +21,22 @@ pub struct Exploration {
     pub max_life: u32,
     /// What must be seen.
     pub expected: Vec<Expected>,
+    /// Its end, complete or not.
+    pub end: End,
+}
+
+/// When nothing follows any more. (What stateright calls a time limit does not end a single thread.)
+#[derive(Debug, Default)]
+pub struct End {
+    at: Option<Instant>,
+    /// All is visited: who retells a path meets every step again.
+    over: AtomicBool,
+}
+
+impl End {
+    fn is_now(&self) -> bool {
+        !self.over.load(Ordering::Relaxed) && self.at.is_some_and(|at| Instant::now() >= at)
+    }
 }
 
 impl Model for Exploration {
@@ -30,6 +47,9 @@ impl Model for Exploration {
         vec![self.start.clone()]
     }
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
+        if self.end.is_now() {
+            return;
+        }
         self.world.steps(state, self.max_life, actions);
     }
     fn next_state(&self, state: &State, action: Step) -> Option<State> {
@@ -115,18 +135,19 @@ impl Outcome {
 impl Exploration {
     /// Visits what can be visited.
     #[must_use]
-    pub fn run(self, limits: &Limits) -> Outcome {
+    pub fn run(mut self, limits: &Limits) -> Outcome {
         let began = Instant::now();
+        self.end.at = began.checked_add(limits.time);
         let expected = self.expected.clone();
         let checker = self
             .checker()
             .threads(limits.threads)
             .target_state_count(limits.states)
-            .timeout(limits.time)
             .finish_when(HasDiscoveries::AnyFailures)
             .spawn_bfs()
             .join();
         let took = began.elapsed();
+        checker.model().end.over.store(true, Ordering::Relaxed);
         let found = checker.discoveries();
         let world = &checker.model().world;
         let broken = Rule::ALL.iter().find_map(|rule| {

@@ -1,6 +1,6 @@
 //! The scenarios and their bounds.
 
-use crate::explore::{Expected, Exploration};
+use crate::explore::{End, Expected, Exploration};
 use crate::prelude::id;
 use crate::state::{Budget, Roles, Seen, State, Step};
 use crate::tell::name;
@@ -83,6 +83,7 @@ pub fn all() -> Vec<Scenario> {
         clocks(),
         taken(),
         exchange(),
+        overtaken(),
         again(),
         evidence_again(),
         evidence_fresh(),
@@ -345,6 +346,25 @@ fn exchange() -> Scenario {
     }
 }
 
+fn overtaken() -> Scenario {
+    Scenario {
+        name: "overtaken",
+        about: "other voters are wanted, one loses its vote, and meanwhile another takes the primary for silent and stands",
+        shape: Shape {
+            wanted: nodes(&[1, 3]),
+            lost: vec!["Bare", "Fetch", "Reject"],
+            terms: 1,
+            roles: roles(&[("accusations", &[1]), ("writes", &[1]), ("configures", &[1])]),
+            ..Shape::of(3)
+        },
+        prelude: settled,
+        max_life: 1,
+        quick: Some(Budget { accusations: 2, configures: 1, ..NONE }),
+        large: Budget { accusations: 2, configures: 1, writes: 1, ..NONE },
+        expected: &[LEASE, VOTE, TERM],
+    }
+}
+
 fn again() -> Scenario {
     Scenario {
         name: "again",
@@ -449,6 +469,6 @@ impl Scenario {
         // The way here is not judged, and what was said on it is known to all.
         (start.broken, start.arrived) = (None, Vec::new());
         let expected = self.expected.to_vec();
-        Exploration { world, start, max_life: self.max_life, expected }
+        Exploration { world, start, max_life: self.max_life, expected, end: End::default() }
     }
 }
