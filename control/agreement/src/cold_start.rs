@@ -191,8 +191,8 @@ impl Agreement {
     /// Stands if it is its turn: the first in rank at once, the others one deadline after the one before.
     fn consider_standing(&mut self, now: Instant, fresh: NodeSet) {
         let since = *self.cold.since.get_or_insert(now);
-        let witnesses = self.conf.held.configuration.witnesses;
-        let eligible = || fresh.iter().filter(|n| !witnesses.contains(*n));
+        let leaders = self.conf.held.configuration.leaders(self.era_electorate(now));
+        let eligible = || fresh.iter().filter(|n| leaders.contains(*n));
         if !eligible().any(|node| node == self.me.node) {
             return;
         }

@@ -34,8 +34,7 @@ impl Agreement {
     /// pair then needs its own majority (R-PROMISE-QUORUM).
     fn partner(&self) -> Option<NodeId> {
         let voters = self.committed.voters;
-        let leads = !self.committed.witnesses().contains(self.me.node);
-        let mine = voters.contains(self.me.node) && leads;
+        let mine = self.committed.leaders().contains(self.me.node);
         let mut others = voters.iter().filter(|node| *node != self.me.node);
         others.next().filter(|_| voters.len() == PAIR && mine)
     }

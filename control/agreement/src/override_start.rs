@@ -42,8 +42,7 @@ impl Agreement {
         if !self.hears_no_primary(now) {
             return Err(OverrideRefused::PrimarySpeaks);
         }
-        let leads = held.electorate.minus(held.configuration.witnesses).minus(absent);
-        if !leads.contains(self.me.node) {
+        if !held.configuration.leaders(held.electorate.minus(absent)).contains(self.me.node) {
             return Err(OverrideRefused::MayNotLead);
         }
         let heard: NodeSet = absent.iter().filter(|node| self.speaks(now, *node)).collect();

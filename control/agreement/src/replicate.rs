@@ -271,9 +271,9 @@ impl Agreement {
             self.note_hopeless(now, from, prev_op);
             return;
         }
-        let passive = matches!(self.status, Status::Learner | Status::Follower | Status::Silent);
+        let leads = self.status == Status::Primary;
         let era = entries.first().map(|entry| entry.term.era);
-        if !passive || entries.iter().any(|entry| Some(entry.term.era) != era) {
+        if leads || entries.iter().any(|entry| Some(entry.term.era) != era) {
             return;
         }
         if self.era() != era && !self.begins_committed_era(prev_op, &entries) {

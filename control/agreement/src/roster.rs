@@ -185,7 +185,11 @@ impl Roster {
     pub const fn configuration(&self) -> &Arc<Configuration> {
         &self.configuration
     }
-    /// Voters that never lead and own nothing.
+    /// Voters that may lead.
+    pub(crate) fn leaders(&self) -> NodeSet {
+        self.configuration.leaders(self.voters)
+    }
+    /// Voters that own nothing, and lead only where nobody else may.
     #[must_use]
     pub fn witnesses(&self) -> NodeSet {
         self.configuration.witnesses

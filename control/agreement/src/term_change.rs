@@ -96,11 +96,11 @@ impl Agreement {
     /// Lives with a vote that may lead and are not suspected, beginning after the present primary.
     pub(crate) fn candidates(&self, now: Instant) -> impl Iterator<Item = (Life, Stint)> {
         let after = self.term.life.node;
-        let ranks = || self.committed.voters.iter();
+        let leaders = self.committed.leaders();
+        let ranks = || leaders.iter();
         ranks()
             .filter(move |node| *node > after)
             .chain(ranks().filter(move |node| *node <= after))
-            .filter(|node| !self.committed.witnesses().contains(*node))
             .filter_map(|node| self.committed.seat(node).map(|seat| (seat.life(node), seat.stint)))
             .filter(move |(life, stint)| {
                 (*life == self.me || !self.suspects_life(now, *life))
@@ -109,10 +109,10 @@ impl Agreement {
             })
     }
 
-    /// True if this life may become primary: a voter, no witness, and a member unless no member is left.
+    /// True if this life may become primary: a voter that may lead, and a member unless no member is left.
     fn may_stand(&self, now: Instant) -> bool {
         (self.votes() || self.off("evidence-member"))
-            && !self.committed.witnesses().contains(self.me.node)
+            && self.committed.leaders().contains(self.me.node)
             && (self.is_member() || !self.member_may_lead(now))
     }
 
@@ -167,10 +167,12 @@ impl Agreement {
         self.try_office(now);
     }
 
-    /// Every interval as candidate: asks who has not promised, and for what is missing of a promise.
+    /// Every interval as candidate: asks who has not promised, for what is missing of a promise, and for what anybody knows
+    /// to be committed. (Whose vote was taken by that promises nothing, and may be the last one who knows it.)
     pub(crate) fn ask_again(&mut self) {
         let term = self.term;
         self.send(Destination::All, Message::PromiseRequest { term });
+        self.send(Destination::All, Message::Fetch { term, from: self.commit.next() });
         for (node, from) in self.change.promises.missing(self.commit) {
             self.send(Destination::Node(node), Message::Fetch { term, from });
         }
@@ -181,6 +183,7 @@ impl Agreement {
         let blank = self.off("incarnation-vote") && self.term == Term::NONE;
         let other_era = self.term.era != term.era && !blank;
         if from != term.life || other_era || !self.votes() || ended {
+            self.learn_era(now, from, term);
             return;
         }
         if term == self.term && self.status == Status::Silent {
@@ -191,6 +194,14 @@ impl Agreement {
             self.promise(term);
         } else if term > self.term && self.status == Status::Primary {
             self.on_reject(now, from, term);
+        }
+    }
+
+    /// Without a log of the era in which somebody stands: the candidate may know that this life has a vote in it.
+    fn learn_era(&mut self, now: Instant, from: Life, term: Term) {
+        if from == term.life && self.is_without_log() && self.hears_no_primary(now) {
+            let message = Message::Fetch { term, from: self.commit.next() };
+            self.send(Destination::Node(from.node), message);
         }
     }
 

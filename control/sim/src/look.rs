@@ -113,6 +113,7 @@ impl World {
                         generation: state.generation,
                         owner: state.holder().map(|owner| owner.life),
                         by_lease: matches!(state.evidence, Some(Evidence::LeaseEnded(_))),
+                        by: life,
                     };
                     found = found.and_then(|()| match checkers.gate.committed(next)? {
                         true => checkers.needless.moved(self.now, spec.id, &state.reason),

@@ -246,9 +246,9 @@ fn live_quietly(world: &mut World) -> Result<(), Violation> {
         world.start(node);
     }
     recover(world)?;
-    let removals = world.checkers.log.removals();
+    let unwished = world.checkers.log.unwished();
     world.run(world.shape.deadline() * 30)?;
-    if world.checkers.log.removals() > removals {
+    if world.checkers.log.unwished() > unwished {
         return Violation::found("no needless failover", "a member was removed without a fault");
     }
     Ok(())
@@ -371,9 +371,9 @@ fn endure(
     recover(world)?;
     let calm_max = span.0 / ROUNDS;
     while world.now.0 < span.0 {
-        let removals = world.checkers.log.removals();
+        let unwished = world.checkers.log.unwished();
         world.run(Duration(dice.below(2 * calm_max)))?;
-        if world.checkers.log.removals() > removals {
+        if world.checkers.log.unwished() > unwished {
             return Violation::found(
                 "no needless failover",
                 "a member was removed without a fault",
@@ -473,9 +473,9 @@ fn order(world: &mut World, command: Command) -> Result<Result<(), String>, Viol
 
 /// A healed cluster stays as it is.
 fn calm(world: &mut World) -> Result<(), Violation> {
-    let removals = world.checkers.log.removals();
+    let unwished = world.checkers.log.unwished();
     world.run(world.shape.deadline() * 5)?;
-    if world.checkers.log.removals() > removals {
+    if world.checkers.log.unwished() > unwished {
         return Violation::found("no needless failover", "a healed cluster removed a member");
     }
     // A service may be on its way back to the node that comes first.

@@ -20,7 +20,7 @@ pub struct Configuration {
     pub nodes: NodeSet,
     /// Those of them that shall have a vote, witnesses included.
     pub voters: NodeSet,
-    /// Those of them that never lead and own nothing.
+    /// Those of them that own nothing, and lead only where nobody else may ([`Configuration::leaders`]).
     pub witnesses: NodeSet,
     /// Heartbeat interval in µs.
     pub interval_us: u32,
@@ -52,6 +52,13 @@ impl Configuration {
             digest: 0,
             document: Arc::from([]),
         }
+    }
+    /// Those of an electorate that may lead: the witnesses only while nobody else has a vote. (Votes follow what is wanted
+    /// one by one, so the only vote of a moment may be that of a node which has just been made a witness.)
+    #[must_use]
+    pub const fn leaders(&self, electorate: NodeSet) -> NodeSet {
+        let others = electorate.minus(self.witnesses);
+        if others.is_empty() { electorate } else { others }
     }
     /// Its encoded length in bytes.
     #[must_use]

@@ -81,6 +81,50 @@ fn a_primary_hands_over_before_its_vote_is_taken() {
     c.until("it is applied", 50, |c| c.applied(4).contains(&b"still heard".to_vec()));
 }
 
+/// The new primary of a pair knows of the pair by the third, which lost its vote to make it one.
+#[test]
+fn what_only_a_node_without_a_vote_knows_to_be_committed_is_learnt() {
+    let mut c = Cluster::with_voters(3, &[1, 2, 3], &[1, 2, 3]);
+    assert_eq!(c.primary(), Some(1));
+    let wanted = next(&c, 1, &[1, 2, 3], &[1, 3]);
+    configure(&mut c, 1, wanted).unwrap();
+    c.until("the vote is to be taken", 200, |c| {
+        let agreement = c.agreement(1);
+        let mut above = agreement.log().after(agreement.commit());
+        above.any(|(_, entry)| matches!(entry.kind, EntryKind::Vote { .. }))
+    });
+    c.cut.insert((id(1), id(3)));
+    c.cut.insert((id(2), id(3)));
+    c.lose(|packet| packet.to == id(3));
+    c.until("2 knows that it is", 50, |c| c.votes_are(&[2], &[1, 3]));
+    assert!(c.votes_are(&[3], &[1, 2, 3]), "3 does not");
+    c.kill(1);
+    c.heal();
+    c.start(1);
+    c.until("3 goes on, as half of a pair whose other life is over", 400, |c| {
+        c.agreement(3).status() == Status::Primary && c.stint(1).is_member()
+    });
+}
+
+/// Votes follow what is wanted one by one, and a vote waits for its node.
+#[test]
+fn a_witness_leads_while_nobody_else_has_a_vote() {
+    let mut c = Cluster::with_voters(2, &[1, 2], &[1]);
+    c.kill(2);
+    let wanted = Configuration { witnesses: set(&[1]), ..next(&c, 1, &[1, 2], &[1, 2]) };
+    configure(&mut c, 1, wanted).unwrap();
+    c.until("it is a witness", 300, |c| c.agreement(1).roster().witnesses() == set(&[1]));
+    c.run(100);
+    assert!(c.votes_are(&[1], &[1]), "2 is not there");
+    c.kill(1);
+    c.start(1);
+    c.until("it begins an era", 400, |c| c.primary() == Some(1));
+    c.start(2);
+    c.until("2 leads when it has its vote", 400, |c| {
+        c.primary() == Some(2) && c.votes_are(&[1, 2], &[1, 2])
+    });
+}
+
 #[test]
 fn who_is_configured_no_more_is_removed_and_forgotten() {
     let mut c = Cluster::with_voters(5, &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]);

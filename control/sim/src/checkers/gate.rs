@@ -22,10 +22,20 @@ pub struct Passing {
     pub generation: Generation,
 }
 
+/// The newest generation of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Newest {
+    generation: Generation,
+    owner: Option<Life>,
+    /// The only life that knows it committed, as far as there is only one: a primary with the only vote commits what it
+    /// reports in the turn in which it shuts its gate, and the turn may be interrupted before either leaves the node.
+    known_to: Option<Life>,
+}
+
 /// What the committed log has given to whom.
 #[derive(Debug, Default)]
 pub struct Gates {
-    newest: BTreeMap<ServiceId, (Generation, Option<Life>)>,
+    newest: BTreeMap<ServiceId, Newest>,
     /// Lives that said that their gate is not whole.
     lacking: BTreeSet<Life>,
     /// Lives whose gate was not whole when they were removed: the end of their lease proves nothing.
@@ -43,20 +53,26 @@ pub struct Next {
     pub owner: Option<Life>,
     /// Nothing but the end of the last owner's lease is known of it.
     pub by_lease: bool,
+    /// Who has committed it.
+    pub by: Life,
 }
 
 impl Gates {
     /// The state of a service is committed. True if it is another generation; that of an owner whose
     /// gate was not whole does not end by its lease alone (S2b, S3).
     pub fn committed(&mut self, next: Next) -> Result<bool, Violation> {
-        let state = (next.generation, next.owner);
+        let Next { generation, owner, by, .. } = next;
+        let state = Newest { generation, owner, known_to: Some(by) };
         let last = *self.newest.entry(next.service).or_insert(state);
-        let newer = next.generation > last.0;
-        if next.generation >= last.0 {
+        let newer = generation > last.generation;
+        if newer {
             self.newest.insert(next.service, state);
+        } else if generation == last.generation {
+            let known_to = last.known_to.filter(|life| *life == by);
+            self.newest.insert(next.service, Newest { known_to, ..state });
         }
-        let follows = next.generation.0 == last.0.0 + 1;
-        let unproven = last.1.is_some_and(|owner| self.unproven.contains(&owner));
+        let follows = generation.0 == last.generation.0 + 1;
+        let unproven = last.owner.is_some_and(|owner| self.unproven.contains(&owner));
         if newer && follows && unproven && next.by_lease {
             let text = format!("{next:?} rests on the lease of {last:?}, whose gate was not whole");
             return Violation::found("S3 proof behind a gate", text);
@@ -93,8 +109,8 @@ impl Gates {
     /// Who owns a service by all that is committed, and by which generation.
     #[must_use]
     pub fn owner(&self, service: ServiceId) -> Option<(Generation, Life)> {
-        let (generation, owner) = self.newest.get(&service)?;
-        Some((*generation, (*owner)?))
+        let newest = self.newest.get(&service)?;
+        Some((newest.generation, newest.owner?))
     }
 
     /// Checks every gate that would let a packet pass right now.
@@ -104,8 +120,9 @@ impl Gates {
                 let text = format!("packets pass at {one:?} and at {other:?}");
                 return Violation::found("S2b one open gate", text);
             }
-            let newest = self.newest.get(&one.service).map(|(generation, _)| *generation);
-            if newest.is_some_and(|newest| one.generation < newest) {
+            let newest = self.newest.get(&one.service);
+            let next = newest.filter(|newest| newest.known_to != Some(one.life));
+            if next.is_some_and(|next| one.generation < next.generation) {
                 let text = format!("packets pass at {one:?}, committed is {newest:?}");
                 return Violation::found("S2b shut before the next", text);
             }
@@ -136,7 +153,8 @@ mod tests {
     }
 
     fn next(generation: u64, owner: Option<Life>) -> Next {
-        Next { service: VIP, generation: Generation(generation), owner, by_lease: true }
+        let by = passing(2, 1, 0).life;
+        Next { service: VIP, generation: Generation(generation), owner, by_lease: true, by }
     }
 
     #[test]

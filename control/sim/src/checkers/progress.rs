@@ -81,13 +81,15 @@ fn votes_suffice(world: &World) -> bool {
     let pair = seats.electorate.len() == 2;
     let need =
         |seats: &Seats| if pair && seats.electorate.len() == 2 { 1 } else { seats.majority() };
-    let witnesses = |seats: &Seats| seats.wanted.as_ref().map_or(NodeSet::EMPTY, |w| w.witnesses);
-    // Who gets a vote by what is not committed has none by itself.
-    let had = seats.electorate;
-    let counts = |seats: &Seats, l: &Life| seats.votes(*l) && had.contains(l.node);
+    let leaders = |seats: &Seats| {
+        let (all, wanted) = (seats.electorate, seats.wanted.as_ref());
+        wanted.map_or(all, |wanted| wanted.leaders(all))
+    };
+    // Who gets a vote by what is not committed has none by itself (R-VOTE).
+    let counts = |later: &Seats, l: &Life| later.votes(*l) && seats.votes(*l);
     let enough = |seats: &Seats| {
         let votes: NodeSet = live.iter().filter(|l| counts(seats, l)).map(|l| l.node).collect();
-        votes.len() >= need(seats) && !votes.minus(witnesses(seats)).is_empty()
+        votes.len() >= need(seats) && votes.iter().any(|node| leaders(seats).contains(node))
     };
     enough(seats)
         && logs.iter().all(|(log, _)| {
