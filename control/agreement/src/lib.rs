@@ -12,6 +12,7 @@
 //! * [`log`], [`roster`]: entries; who votes and who is a member, derived from them.
 //! * `snapshot`, `transfer`: what is instead of the entries that are not kept, and how it comes to who lacks it.
 //! * `replicate`: Prepare, PrepareOk, commit, retransmission, progress.
+//! * `pace`: how fast entries are sent again.
 //! * `seal`: R-ACK and R-SELF.
 //! * `suspicion`: sets of suspicions and what they cause.
 //! * `term_change`, `promises`: promises and the new primary's first entry.
@@ -38,6 +39,7 @@ mod cold_start;
 mod configuration;
 mod fence;
 mod override_start;
+mod pace;
 mod promises;
 mod replicate;
 mod report;

@@ -110,6 +110,17 @@ impl Log {
         };
         self.after(op).map(|(_, entry)| entry).take_while(fits).cloned().collect()
     }
+    /// The op after which the last entries lie whose bytes together stay under `budget`.
+    #[must_use]
+    pub fn start_of_last(&self, budget: usize) -> Op {
+        let mut used = 0;
+        let fits = |entry: &&Entry| {
+            used += entry.size();
+            used <= budget
+        };
+        let count = self.entries.iter().rev().take_while(fits).count();
+        Op(self.op().0 - count as u64)
+    }
     /// Appends one entry and returns its op.
     pub fn push(&mut self, entry: Entry) -> Op {
         if self.op() == Op::ZERO {
@@ -195,6 +206,16 @@ mod tests {
         assert_eq!(log.push(entry(7)), Op(5));
         log.drop_head(Op(9));
         assert_eq!((log.base(), log.len(), log.last_term()), (Op(5), 0, term(7)));
+    }
+
+    #[test]
+    fn its_last_entries_are_found_by_their_bytes() {
+        let (mut log, size) = (log(10), entry(1).size());
+        assert_eq!(log.start_of_last(0), Op(10));
+        assert_eq!(log.start_of_last(3 * size), Op(7));
+        assert_eq!(log.start_of_last(4 * size - 1), Op(7));
+        log.drop_head(Op(4));
+        assert_eq!(log.start_of_last(usize::MAX), Op(4), "what is gone is left out");
     }
 
     #[test]

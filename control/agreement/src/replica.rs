@@ -9,6 +9,7 @@ use crate::api::{Action, Destination, Settings, Status, StatusEvent};
 use crate::cold_start::Cold;
 use crate::configuration::Conf;
 use crate::log::Log;
+use crate::pace::Pace;
 use crate::replicate::{Asked, Office};
 use crate::requests::Requests;
 use crate::roster::{Roster, roster_at};
@@ -61,6 +62,7 @@ pub struct Agreement {
     pub(crate) suspicions: Suspicions,
     pub(crate) change: Change,
     pub(crate) office: Office,
+    pub(crate) pace: Pace,
     pub(crate) joins: Joins,
     pub(crate) cold: Cold,
     pub(crate) conf: Conf,
@@ -117,6 +119,7 @@ impl Agreement {
             suspicions: Suspicions::default(),
             change: Change::default(),
             office: Office::default(),
+            pace: Pace::default(),
             joins: Joins::default(),
             cold,
             conf,
@@ -306,6 +309,7 @@ impl Agreement {
     /// Does what follows from all that is known.
     pub(crate) fn settle(&mut self, now: Instant) {
         self.forgive_stall(now);
+        self.pace.forget(now);
         for _ in 0..ROUNDS_MAX {
             if self.ended {
                 break;
@@ -434,6 +438,7 @@ impl Agreement {
         self.primary_holds = Op::ZERO;
         self.heard_primary = None;
         self.office = Office::default();
+        self.pace.enter_term();
         self.requests.leave_office();
         self.change.leave();
         self.timers.clear(Timer::Change);

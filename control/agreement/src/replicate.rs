@@ -2,6 +2,7 @@
 
 use crate::api::{Destination, Status, StatusEvent};
 use crate::log::Log;
+use crate::pace::{Again, BURST, BURST_BYTES, Burst, OWN_BYTE, SLOWEST_BYTE};
 use crate::replica::Agreement;
 use crate::roster::{Roster, roster_at};
 use crate::suspicion::PROGRESS;
@@ -13,11 +14,6 @@ use wire::entry::RemovalCause;
 use wire::message::{DATAGRAM_MAX, PREPARE_TARGET};
 use wire::{Entry, EntryKind, Incarnation, Life, Message, NodeId, NodeSet, Op, Stint, Term};
 
-/// A byte of what is large on the slowest link that members must be patient with: 80 Mbit/s.
-pub(crate) const SLOWEST_BYTE: Duration = Duration(100);
-/// Most messages that one Fetch or one retransmission is answered with.
-const BURST: usize = 32;
-
 /// A question for entries that is open: until it is answered, or an interval has passed, there is no other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Asked {
@@ -25,8 +21,9 @@ pub(crate) struct Asked {
     /// The highest entry that was known to be missing.
     until: Op,
     at: Instant,
-    /// Messages that have brought entries since.
+    /// Messages that have brought entries since, and the bytes of these.
     answers: usize,
+    bytes: usize,
 }
 
 /// What a primary knows of one peer in its term.
@@ -62,6 +59,10 @@ impl Office {
     /// A new term's office; everything after `base` goes to all.
     pub(crate) fn new(base: Op) -> Self {
         Self { base, sent: base, ..Self::default() }
+    }
+    /// All are sent only what lies above `op`, whatever lies between it and the base.
+    pub(crate) fn begin_sending_at(&mut self, op: Op) {
+        self.sent = self.sent.max(op);
     }
     /// Everybody who owes something owes it from now on.
     pub(crate) fn forgive(&mut self, now: Instant) {
@@ -109,6 +110,7 @@ impl Agreement {
         }
         let (prev_op, prev_term) = prev;
         let news = !entries.is_empty();
+        let bytes = entries.iter().map(Entry::size).sum();
         let end = Op(prev_op.0.saturating_add(entries.len() as u64));
         if end < self.log.base() {
             // All of it is committed here, and nothing of it can be compared: the primary's next Prepare begins higher.
@@ -124,7 +126,7 @@ impl Agreement {
         }
         if end > self.matched {
             self.matched = end;
-            self.note_answer();
+            self.note_answer(bytes);
         }
         self.commit_to(commit.min(self.matched));
         self.release = self.release.max(release.min(self.commit));
@@ -188,11 +190,12 @@ impl Agreement {
     }
 
     /// Entries came that were not here: the open question is answered, or one message nearer to the end of its answer.
-    fn note_answer(&mut self) {
+    fn note_answer(&mut self, bytes: usize) {
         let (term, matched) = (self.term, self.matched);
         self.asked.take_if(|asked| asked.term == term && asked.until <= matched);
         if let Some(asked) = &mut self.asked {
             asked.answers += 1;
+            asked.bytes = asked.bytes.saturating_add(bytes);
         }
     }
 
@@ -201,13 +204,15 @@ impl Agreement {
     fn ask(&mut self, now: Instant, whom: NodeId, (term, first): (Term, Op), until: Op) {
         let have = if term == self.term { self.commit.max(self.matched) } else { Op::ZERO };
         let open = |asked: &Asked| {
-            let waits = asked.until > have && asked.answers < BURST;
+            // An answer ends after so many messages or bytes.
+            let more = asked.answers < BURST && asked.bytes < BURST_BYTES;
+            let waits = asked.until > have && more;
             asked.term == term && waits && now < asked.at + self.settings.interval
         };
         if self.asked.as_ref().is_some_and(open) {
             return;
         }
-        self.asked = Some(Asked { term, until, at: now, answers: 0 });
+        self.asked = Some(Asked { term, until, at: now, answers: 0, bytes: 0 });
         self.send(Destination::Node(whom), Message::Fetch { term, from: first });
     }
 
@@ -228,6 +233,9 @@ impl Agreement {
             }
             return;
         }
+        if self.pace.is_under_way(now, from, first) {
+            return;
+        }
         if self.status == Status::Silent && term == self.term && term.life == from {
             self.send_promise(after);
             return;
@@ -238,22 +246,29 @@ impl Agreement {
             Status::Follower | Status::Learner if term == self.term && term.life != from => {
                 self.matched
             }
-            _ => return self.send_committed(from, term.era, after),
+            _ => return self.send_committed(now, from, term.era, after),
         };
-        self.send_entries(Destination::Node(from.node), after, limit, BURST);
+        if let Some(burst) = self.pace.burst(now, Again::Answer, 1) {
+            self.send_again(now, (from, Again::Answer), after, limit, burst);
+        }
     }
 
     /// Tells an asker of another term what is committed. A life that does not know its own Admit is committed has no
     /// vote, by itself; when the primary is gone it may be just the vote that the next one needs.
-    fn send_committed(&mut self, asker: Life, era: u32, after: Op) {
+    fn send_committed(&mut self, now: Instant, asker: Life, era: u32, after: Op) {
         if era != self.term.era || after >= self.commit && !self.lives_have_ended() {
             return;
         }
         // Without entries it says: nothing more is committed here, and a majority of lives is over.
         let prev_op = after.min(self.commit);
         let Some(prev_term) = self.log.term_at(prev_op) else { return };
+        let Some(mut burst) = self.pace.burst(now, Again::Answer, 1) else { return };
         let mut entries = self.log.cut_after(prev_op, PREPARE_TARGET);
         entries.truncate(usize::try_from(self.commit.0 - prev_op.0).unwrap_or(usize::MAX));
+        burst.add(entries.iter().map(Entry::size).sum());
+        // Whoever got it asks for the next at once; only what takes the stream is not sent twice meanwhile.
+        let end = Op(prev_op.0 + entries.len() as u64);
+        self.pace.sent(now, (asker, Again::Answer), (prev_op, end), burst, Duration::ZERO);
         let message = Message::Committed { prev_op, prev_term, entries };
         self.send(Destination::Node(asker.node), message);
     }
@@ -327,22 +342,34 @@ impl Agreement {
         true
     }
 
-    /// Sends what lies after `after`, in as many Prepares as it takes, at most `burst`. Returns how far it came.
-    fn send_entries(&mut self, to: Destination, after: Op, limit: Op, burst: usize) -> Op {
+    /// Sends what lies after `after`, in as many Prepares as it takes and `burst` allows. Returns how far it came.
+    fn send_entries(&mut self, to: Destination, after: Op, limit: Op, burst: &mut Burst) -> Op {
         let mut prev_op = after;
-        for _ in 0..burst {
+        while burst.goes_on() && prev_op < limit {
             let Some(prev_term) = self.log.term_at(prev_op) else { break };
-            if prev_op >= limit {
-                break;
-            }
             let mut entries = self.log.cut_after(prev_op, PREPARE_TARGET);
             let room = usize::try_from(limit.0 - prev_op.0).unwrap_or(usize::MAX);
             entries.truncate(room);
+            burst.add(entries.iter().map(Entry::size).sum());
             let end = Op(prev_op.0 + entries.len() as u64);
             self.send_prepare(to, prev_op, prev_term, entries);
             prev_op = end;
         }
         prev_op
+    }
+
+    /// Sends one life what it lacks, and notes that it is on its way.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        (to, again): (Life, Again),
+        after: Op,
+        limit: Op,
+        mut burst: Burst,
+    ) {
+        let end = self.send_entries(Destination::Node(to.node), after, limit, &mut burst);
+        let pause = self.settings.interval / 2;
+        self.pace.sent(now, (to, again), (after, end), burst, pause);
     }
 
     fn send_prepare(&mut self, to: Destination, prev_op: Op, prev_term: Term, entries: Vec<Entry>) {
@@ -443,7 +470,8 @@ impl Agreement {
     pub(crate) fn broadcast(&mut self) {
         let (sent, op) = (self.office.sent.max(self.log.base()), self.log.op());
         if sent < op {
-            self.office.sent = self.send_entries(Destination::All, sent, op, BURST);
+            let mut burst = Burst::news();
+            self.office.sent = self.send_entries(Destination::All, sent, op, &mut burst);
             self.office.announced = self.commit;
         } else if self.office.announced < self.commit {
             self.send_bare();
@@ -456,29 +484,32 @@ impl Agreement {
         self.office.announced = self.commit;
     }
 
-    /// Every interval: all learn that the primary is there, and who is behind gets what it lacks.
+    /// Every interval: all learn that the primary is there, and who is behind gets of what it lacks ([`crate::pace`]).
     pub(crate) fn beacon(&mut self, now: Instant) {
         self.send_bare();
-        let op = self.log.op();
+        let (op, interval) = (self.log.op(), self.settings.interval);
+        let owes = |peer: &Peer| peer.behind.is_some_and(|since| now.since(since) >= interval);
         // A removed life that lives keeps its vote, so that its acknowledgement may be the one that is missing.
-        let behind: Vec<(NodeId, Op)> = self
+        let mut behind: Vec<(Life, Op)> = self
             .latest
             .seats()
             .map(|(node, seat)| (seat.life(node), seat.stint))
             .filter(|(life, stint)| {
                 *life != self.me && (stint.is_member() || !self.suspects_life(now, *life))
             })
-            .map(|(life, _)| (life.node, self.matched_by(life).max(self.office.base)))
+            .filter(|(life, _)| self.office.peers.get(&life.node).is_none_or(owes))
+            .map(|(life, _)| (life, self.matched_by(life).max(self.office.base)))
             // Who lacks what is below asks for it, and is offered a snapshot.
-            .map(|(node, matched)| (node, matched.max(self.log.base())))
+            .map(|(life, matched)| (life, matched.max(self.log.base())))
             .filter(|(_, matched)| *matched < op)
+            .filter(|(life, matched)| !self.pace.is_under_way(now, *life, matched.next()))
             .collect();
-        let interval = self.settings.interval;
-        let owes = |peer: &Peer| peer.behind.is_some_and(|since| now.since(since) >= interval);
-        for (node, matched) in behind {
-            if self.office.peers.get(&node).is_none_or(owes) {
-                self.send_entries(Destination::Node(node), matched, op, BURST);
-            }
+        let voters = self.latest.voters;
+        behind.sort_by_key(|(life, _)| (!voters.contains(life.node), self.pace.place(life.node)));
+        let count = behind.len();
+        for (life, matched) in behind {
+            let Some(burst) = self.pace.burst(now, Again::Repetition, count) else { break };
+            self.send_again(now, (life, Again::Repetition), matched, op, burst);
         }
     }
 
@@ -533,7 +564,9 @@ impl Agreement {
         let stuck = |peer: &Peer| {
             peer.behind.is_some_and(|since| {
                 let waited = now.since(since.max(sealed));
-                waited >= limit && waited >= limit + self.time_to_carry(peer.matched)
+                waited >= limit
+                    && waited >= limit + self.time_to_carry(peer.matched)
+                    && waited >= limit + self.time_to_carry_all()
             })
         };
         if self.has_obituary(life, stint) {
@@ -558,6 +591,25 @@ impl Agreement {
         let sizes = self.log.after(after).map(|(_, entry)| entry.size());
         let large: usize = sizes.filter(|size| *size > DATAGRAM_MAX).sum();
         Duration(SLOWEST_BYTE.0.saturating_mul(large as u64))
+    }
+
+    /// Nor for the width of this node's own link, when that has to carry the same to many members.
+    fn time_to_carry_all(&self) -> Duration {
+        let life = |(life, _): (Life, Stint)| life;
+        let others = self.latest.members().map(life).filter(|life| *life != self.me);
+        let mut matched: Vec<Op> = others.map(|life| self.matched_by(life)).collect();
+        matched.sort_unstable();
+        let Some(first) = matched.first() else { return Duration::ZERO };
+        let tail = self.log.after(*first);
+        let large = tail.map(|(op, entry)| (op, entry.size())).filter(|(_, s)| *s > DATAGRAM_MAX);
+        let (mut lack, mut bytes) = (0, 0_u64);
+        for (op, size) in large {
+            while matched.get(lack).is_some_and(|matched| *matched < op) {
+                lack += 1;
+            }
+            bytes = bytes.saturating_add((size as u64).saturating_mul(lack as u64));
+        }
+        Duration(OWN_BYTE.0.saturating_mul(bytes))
     }
 
     /// Proposes every removal that is due; never the own one (PROTOCOL 4).

@@ -12,8 +12,8 @@
 
 use crate::api::Action;
 use crate::clients::Clients;
+use crate::pace::SLOWEST_BYTE;
 use crate::replica::Agreement;
-use crate::replicate::SLOWEST_BYTE;
 use crate::roster::Roster;
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -2,6 +2,7 @@
 //! what they hold.
 
 use crate::api::{Destination, Status, StatusEvent};
+use crate::pace::{BURST_BYTES, Burst};
 use crate::promises::{Promised, Promises};
 use crate::replica::Agreement;
 use crate::replicate::Office;
@@ -12,8 +13,6 @@ use base::{Duration, Instant};
 use wire::message::PREPARE_TARGET;
 use wire::{Entry, EntryKind, Life, Message, NodeId, NodeSet, Op, Stint, Term};
 
-/// Most messages that one promise is cut into before the candidate asks for the rest.
-const BURST: usize = 32;
 /// The wait for a first Prepare grows up to this many attempts.
 const ATTEMPTS_MAX: u64 = 15;
 
@@ -134,15 +133,17 @@ impl Agreement {
         self.send_promise(self.commit);
     }
 
-    /// Sends the promised log after `after` to the candidate.
+    /// Sends the promised log after `after` to the candidate, in as many messages as a burst has; it asks for the rest.
     pub(crate) fn send_promise(&mut self, after: Op) {
         let (term, commit) = (self.term, self.commit);
         let (last_op, last_term) = (self.log.op(), self.log.last_term());
         let mut prev_op = after.min(last_op);
-        for _ in 0..BURST {
+        let (begin, mut burst) = (prev_op, Burst::promise());
+        while burst.goes_on() {
             let tail = self.log.cut_after(prev_op, PREPARE_TARGET);
             let end = Op(prev_op.0 + tail.len() as u64);
             let Some(prev_term) = self.log.term_at(prev_op) else { break };
+            burst.add(tail.iter().map(Entry::size).sum());
             let message =
                 Message::Promise { term, commit, last_op, last_term, prev_op, prev_term, tail };
             self.send(Destination::Node(term.life.node), message);
@@ -151,6 +152,8 @@ impl Agreement {
                 break;
             }
         }
+        // What takes the stream is not sent again while it may be on its way.
+        self.pace.note_flight(self.settled, term.life, (begin, prev_op), burst, Duration::ZERO);
     }
 
     /// Stands for a term of its own: promises to itself and asks the others.
@@ -187,7 +190,9 @@ impl Agreement {
             return;
         }
         if term == self.term && self.status == Status::Silent {
-            self.send_promise(self.commit);
+            if !self.pace.is_under_way(now, from, self.commit.next()) {
+                self.send_promise(self.commit);
+            }
         } else if term < self.term {
             self.send(Destination::Node(from.node), Message::Reject { term: self.term });
         } else if term > self.term && self.may_leave(now, from) {
@@ -368,6 +373,9 @@ impl Agreement {
         self.change.leave();
         self.turn(StatusEvent::Win);
         self.office = Office::new(base);
+        // A promiser may lag by the whole log: all get what is not committed, and below that a burst. Who lacks more asks.
+        let recent = self.log.start_of_last(BURST_BYTES).min(self.commit);
+        self.office.begin_sending_at(recent);
         self.office.first = self.log.op().next();
         self.timers.clear(Timer::Change);
         self.propose_fence(now);

@@ -27,6 +27,97 @@ fn an_answer_of_many_messages_is_asked_for_once() {
     assert!(c.fetches <= 5, "{} questions", c.fetches);
 }
 
+/// Bytes of the entries that a message brings again.
+fn brought(message: &Message) -> usize {
+    match message {
+        Message::Prepare { entries, .. } => entries.iter().map(|entry| entry.size()).sum(),
+        _ => 0,
+    }
+}
+
+/// Lets `ms` pass while nothing that brings entries arrives at these nodes; what was sent to them: the most messages and
+/// bytes in one interval, and the bytes in all.
+fn starve(c: &mut Cluster, nodes: &[u8], ms: u64) -> (usize, usize, usize) {
+    let (mut interval, mut most, mut all) = ((0, 0), (0, 0), 0);
+    for step in 1..=ms * 10 {
+        c.step();
+        let is_for = |to| nodes.iter().any(|n| id(*n) == to);
+        let sizes = c.packets.iter().filter(|p| is_for(p.to)).map(|p| brought(&p.message));
+        for size in sizes.filter(|size| *size > 0) {
+            (interval, all) = ((interval.0 + 1, interval.1 + size), all + size);
+        }
+        c.lose(|p| is_for(p.to) && brought(&p.message) > 0);
+        if step % 100 == 0 {
+            most = (most.0.max(interval.0), most.1.max(interval.1));
+            interval = (0, 0);
+        }
+    }
+    (most.0, most.1, all)
+}
+
+/// A member that lacks 16 entries of 1 MiB, and acknowledges none, is sent two at a time, at the pace of the slowest link;
+/// as soon as it gets them it has all within what its own acknowledgements take, and each about once.
+#[test]
+fn a_lagging_member_is_not_sent_the_whole_tail_each_interval() {
+    let mut c = Cluster::running(3);
+    let body = vec![7; 1 << 20];
+    c.cut.insert((id(1), id(3)));
+    for n in 1..=16 {
+        c.write(1, &body);
+        c.until("it is committed", 5, |c| c.applied(1).len() == n);
+    }
+    c.cut.clear();
+    let (messages, bytes, all) = starve(&mut c, &[3], 500);
+    println!("1 lags: at most {messages} messages, {bytes} bytes an interval, {all} in 500 ms");
+    assert!(messages <= 4 && bytes <= 5 << 20, "{messages} messages, {bytes} bytes an interval");
+    assert!(all <= 10 << 20, "{all} bytes in 500 ms are more than 80 Mbit/s and what is a round");
+    let before = c.life(3);
+    let mut again = 0;
+    let begin = c.now;
+    while c.agreement(3).commit() < c.agreement(1).commit() {
+        c.step();
+        again +=
+            c.packets.iter().filter(|p| p.to == id(3)).map(|p| brought(&p.message)).sum::<usize>();
+        assert!(c.now.since(begin) < Duration::from_millis(400), "not in time");
+    }
+    println!("16 MiB in {}, {again} bytes", c.now.since(begin));
+    assert!(again <= 20 << 20, "{again} bytes for 16 MiB");
+    assert!(!c.knows_removed(1, before));
+}
+
+/// Sixty members lag, with what is small and with what is large: what they are sent together is bounded, each has its turn,
+/// and those that do not lag commit meanwhile.
+#[test]
+fn sixty_lagging_members_are_sent_what_one_could_be() {
+    let all: Vec<u8> = (1..=63).collect();
+    for (count, size) in [(300, 1_000), (20, 64 << 10)] {
+        let mut c = Cluster::with_voters(63, &all, &[1, 2, 3]);
+        let lagging = &all[3..];
+        c.cut.extend(lagging.iter().map(|n| (id(1), id(*n))));
+        let body = vec![7; size];
+        for n in 1..=count {
+            c.write(1, &body);
+            if n % 60 == 0 || n == count {
+                c.until("it is committed", 5, |c| c.applied(1).len() == n);
+            }
+        }
+        c.cut.clear();
+        let (messages, bytes, sum) = starve(&mut c, lagging, 60);
+        println!(
+            "60 lag by {count} of {size}: at most {messages} messages, {bytes} bytes an interval, {sum} in 60 ms"
+        );
+        assert!(messages <= 3 * 252, "{messages} messages an interval");
+        assert!(bytes <= 10 << 20, "{bytes} bytes an interval");
+        let before = c.applied(1).len();
+        c.write(1, b"meanwhile");
+        c.until("it is committed", 1, |c| c.applied(1).len() > before);
+        c.until("all have it all", 3_000, |c| {
+            all.iter().all(|n| c.agreement(*n).commit() == c.agreement(1).commit())
+        });
+        assert!(c.all_are_members(), "nobody was removed");
+    }
+}
+
 /// What comes in one piece closes the question: the next gap is asked for at once, without waiting for an interval.
 #[test]
 fn the_next_gap_after_an_answer_is_asked_for_at_once() {
