@@ -137,18 +137,18 @@ pub fn configuration(config: &Config, text: &str, version: u32, level: u16) -> C
 #[cfg(test)]
 mod tests {
     use super::{Sources, configuration, sources};
+    use crate::test_folder::TestFolder;
     use config::Report;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     const TEXT: &str = "[cluster]\nname = \"t\"\nkey_file = \"key\"\n[[link]]\nname = \"a\"\nmode = \"unicast\"\n\
         port = 5800\n[[node]]\nid = 1\nname = \"n1\"\naddresses = [\"10.0.0.1\"]\n[[node]]\nid = 2\nname = \"n2\"\n\
         addresses = [\"10.0.0.2\"]\n[[node]]\nid = 3\nname = \"n3\"\naddresses = [\"10.0.0.3\"]\nwitness = true\n";
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("ng-agreed-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+    fn folder(name: &str) -> TestFolder {
+        let folder = TestFolder::new(&format!("agreed-{name}"));
         let key = folder.join("key");
         fs::write(&key, format!("{}\n", "0123456789abcdef".repeat(4))).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();

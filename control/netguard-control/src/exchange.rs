@@ -27,7 +27,7 @@ const STALE_EVERY: Duration = Duration::from_millis(100);
 /// Batches taken from one link per cycle; the rest waits for the next.
 const BATCHES_MAX: usize = 4;
 /// Messages taken from the stream per cycle.
-const STREAM_MAX: usize = 16;
+pub(crate) const FROM_STREAM_MAX: usize = 16;
 /// Keeps the seeded faults of this process apart from fast's.
 const FAULT_SALT: u64 = 0xC0;
 
@@ -246,7 +246,7 @@ impl Exchange {
             more |= full;
         }
         if let Some(stream) = stream {
-            let mut left = STREAM_MAX;
+            let mut left = FROM_STREAM_MAX;
             while let Some((header, message)) = stream.poll() {
                 // Its thread has taken it as new; which lives are over, this window knows as well.
                 match replay.take(&header) {

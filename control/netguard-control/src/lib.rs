@@ -44,3 +44,5 @@ pub mod storage;
 pub mod stream;
 pub mod sweeper;
 pub mod system;
+#[cfg(test)]
+mod test_folder;

@@ -259,6 +259,7 @@ impl Worker {
 mod tests {
     use super::Server;
     use crate::system::{Poll, Wake};
+    use crate::test_folder::TestFolder;
     use api::{Answer, EventKind, Members, ReplyBody, Request};
     use base::Instant;
     use std::io::{BufRead, BufReader, Write};
@@ -269,16 +270,16 @@ mod tests {
         server: Server,
         wake: Arc<Wake>,
         client: BufReader<UnixStream>,
+        _dir: TestFolder,
     }
 
     fn bench(name: &str) -> Bench {
-        let dir = std::env::temp_dir().join(format!("ng-server-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = TestFolder::new(&format!("server-{name}"));
         let wake = Arc::new(Wake::new().unwrap());
         let server = Server::start(&dir, Arc::clone(&wake)).unwrap();
         let stream = UnixStream::connect(dir.join(api::SOCKET_NAME)).unwrap();
         stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-        Bench { server, wake, client: BufReader::new(stream) }
+        Bench { server, wake, client: BufReader::new(stream), _dir: dir }
     }
 
     impl Bench {

@@ -296,15 +296,13 @@ fn checksum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{State, StateError, parse, parse_charter, record};
+    use crate::test_folder::TestFolder;
     use std::fs;
-    use std::path::PathBuf;
     use std::sync::Arc;
     use wire::{Charter, Configuration, NodeSet};
 
-    fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("ng-state-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        path
+    fn directory(name: &str) -> TestFolder {
+        TestFolder::free(&format!("state-{name}"))
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl Drop for Bench {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = driver_command::remove_leftovers(&self.dir.join("run"));
+        if std::thread::panicking() {
+            eprintln!("its log is in {}", self.dir.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
     }
 }
 

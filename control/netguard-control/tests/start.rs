@@ -8,6 +8,12 @@ use std::process::{Command, Output};
 
 struct Bench(PathBuf);
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Bench {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("ng-start-{name}-{}", std::process::id()));

@@ -39,6 +39,7 @@ fn sweeps() {
         assert!(began.elapsed() < Duration::from_secs(5), "not swept");
     }
     assert!(is_here("10.7.0.1/"), "the node's own address stays");
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -7,11 +7,27 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-fn run_dir(name: &str) -> PathBuf {
+/// A folder of one test, gone when it is over.
+struct Folder(PathBuf);
+
+impl std::ops::Deref for Folder {
+    type Target = std::path::Path;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run_dir(name: &str) -> Folder {
     let dir = std::env::temp_dir().join(format!("ng-command-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).unwrap();
-    dir
+    Folder(dir)
 }
 
 fn driver(dir: &std::path::Path, script: &str, stop_timeout: Duration) -> CommandDriver {
