@@ -146,7 +146,7 @@ fn a_missing_program_leaves_nothing_behind() {
     let mut driver = CommandDriver::new(spec, &dir);
     let error = driver.start(1).unwrap_err().to_string();
     assert!(error.contains("/no/such/program") && error.contains("check that"), "{error}");
-    assert!(fs::read_dir(&dir).unwrap().next().is_none());
+    assert!(fs::read_dir(&*dir).unwrap().next().is_none());
 }
 
 #[test]
