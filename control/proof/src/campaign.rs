@@ -4,7 +4,11 @@
 use crate::minimise::minimise;
 use crate::target::{self, Target};
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
+
+/// How often a line tells how far it is.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -22,8 +26,8 @@ pub struct Plan {
 pub struct Failure {
     /// Which target.
     pub target: &'static str,
-    /// The seed.
-    pub seed: u64,
+    /// The seed, if it came from one.
+    pub seed: Option<u64>,
     /// The input, made small.
     pub input: Vec<u8>,
     /// What the small input does.
@@ -32,8 +36,34 @@ pub struct Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{}, seed {}: {}", self.target, self.seed, self.what)?;
-        write!(f, "  input of {} bytes: {}", self.input.len(), hex(&self.input))
+        let (target, what, digits) = (self.target, &self.what, hex(&self.input));
+        match self.seed {
+            Some(seed) => writeln!(f, "{target}, seed {seed}: {what}")?,
+            None => writeln!(f, "{target}: {what}")?,
+        }
+        writeln!(f, "  made small, {} bytes: {digits}", self.input.len())?;
+        writeln!(f, "  again: cargo run -p ng-proof -- replay {target} {digits}")?;
+        write!(
+            f,
+            "  to keep: (\"{target}\", \"{digits}\") in control/proof/tests/arbitrary.rs, ONCE"
+        )
+    }
+}
+
+/// How far a campaign came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    runs: u64,
+    seeds: RangeInclusive<u64>,
+    targets: usize,
+    took: Duration,
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { runs, seeds, targets, took } = self;
+        let (from, to) = (seeds.start(), seeds.end());
+        write!(f, "{runs} runs: seeds {from} to {to} of {targets} targets, {} s", took.as_secs())
     }
 }
 
@@ -56,33 +86,44 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// One seed of one target.
-pub fn seed(target: &'static Target, seed: u64) -> Result<(), Box<Failure>> {
-    let input = target.input(seed);
-    let Err(first) = target.run(&input) else { return Ok(()) };
-    let input = minimise(&input, |input| target.run(input).is_err());
+/// One input of one target; if it fails, made small.
+#[must_use]
+pub fn input(target: &'static Target, input: &[u8]) -> Option<Failure> {
+    let first = target.run(input).err()?;
+    let input = minimise(input, |input| target.run(input).is_err());
     let what = target.run(&input).err().unwrap_or(first);
-    Err(Box::new(Failure { target: target.name, seed, input, what }))
+    Some(Failure { target: target.name, seed: None, input, what })
 }
 
-/// Runs until the time is over or something fails; the number of runs.
-pub fn run(plan: &Plan, mut told: impl FnMut(&str)) -> Result<u64, Box<Failure>> {
+/// One seed of one target.
+pub fn seed(target: &'static Target, seed: u64) -> Result<(), Box<Failure>> {
+    match input(target, &target.input(seed)) {
+        None => Ok(()),
+        Some(failure) => Err(Box::new(Failure { seed: Some(seed), ..failure })),
+    }
+}
+
+/// Runs until the time is over or something fails.
+pub fn run(plan: &Plan, mut told: impl FnMut(&str)) -> Result<Done, Box<Failure>> {
     let chosen = |target: &&Target| plan.only.as_ref().is_none_or(|name| name == target.name);
+    let targets = target::all().filter(chosen).count();
     let (began, mut line_at, mut runs) = (Instant::now(), Instant::now(), 0);
-    for number in plan.from.. {
+    let mut number = plan.from;
+    loop {
         for target in target::all().filter(chosen) {
             seed(target, number)?;
             runs += 1;
         }
-        if line_at.elapsed() >= Duration::from_secs(10) {
+        let done = Done { runs, seeds: plan.from..=number, targets, took: began.elapsed() };
+        if done.took >= plan.span || number == u64::MAX {
+            return Ok(done);
+        }
+        if line_at.elapsed() >= LINE_EVERY {
             line_at = Instant::now();
-            told(&format!("{runs} runs, up to seed {number}, {} s", began.elapsed().as_secs()));
+            told(&done.to_string());
         }
-        if began.elapsed() >= plan.span {
-            break;
-        }
+        number += 1;
     }
-    Ok(runs)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@
 //! * [`inputs`]: messages, events and outcomes into one node, in any order.
 //! * [`target`]: the list of all, and one run of one of them.
 //! * [`minimise`]: a failing input made small.
-//! * [`campaign`]: the long-running form.
+//! * [`campaign`]: the long-running form; `guided.rs`: the same targets under libFuzzer, which looks for inputs that reach
+//!   code of their own (`cargo xtask fuzz --guided`; the stable compiler and a C++ compiler are enough).
 //!
 //! The differential check against another engine is in `tests/differential`: that engine is a
 //! dependency of the tests only.

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ng_proof::campaign::{self, Plan};
 use ng_proof::target;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Decoders and apply against arbitrary input.
@@ -28,12 +29,24 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
-    /// One input again.
+    /// One input again; one that fails is made small and printed.
     Replay {
         /// Which target.
         target: String,
-        /// The input, in hexadecimal digits.
+        /// The input: hexadecimal digits, or a file that holds it.
         input: String,
+    },
+    /// The names of all targets, one a line.
+    Targets,
+    /// Inputs of the first seeds, a file each: where a search by coverage begins.
+    Seeds {
+        /// Which target.
+        target: String,
+        /// The folder; it is made.
+        folder: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 200)]
+        count: u64,
     },
 }
 
@@ -41,33 +54,46 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Fuzz { minutes, from, only } => {
             if let Some(name) = &only {
-                target::named(name)
-                    .with_context(|| format!("there is no target {name}: {}", names()))?;
+                known(name)?;
             }
-            // A panic is a finding, told with its input; the hook would tell every try.
-            std::panic::set_hook(Box::new(|_| {}));
+            quiet();
             let plan = Plan { span: Duration::from_secs(minutes * 60), from, only };
             match campaign::run(&plan, |line| println!("{line}")) {
-                Ok(runs) => println!("{runs} runs from seed {from}: nothing found"),
-                Err(failure) => bail!(
-                    "{failure}\n  again: cargo run -p ng-proof -- replay {} {}",
-                    failure.target,
-                    campaign::hex(&failure.input)
-                ),
+                Ok(done) => println!("{done}: nothing found"),
+                Err(failure) => bail!("{failure}"),
             }
         }
         Command::Replay { target, input } => {
-            let known = target::named(&target);
-            let known =
-                known.with_context(|| format!("there is no target {target}: {}", names()))?;
-            let input = campaign::from_hex(&input).context("the input is not hexadecimal")?;
-            (known.check)(&input).map_err(|what| anyhow::anyhow!(what))?;
-            println!("{target}: as it must be");
+            let target = known(&target)?;
+            let bytes = if Path::new(&input).is_file() {
+                std::fs::read(&input).with_context(|| format!("cannot read {input}"))?
+            } else {
+                let digits = campaign::from_hex(&input);
+                digits.with_context(|| format!("{input} is no file and no hexadecimal digits"))?
+            };
+            if let Some(failure) = campaign::input(target, &bytes) {
+                bail!("{failure}");
+            }
+            println!("{}: as it must be", target.name);
+        }
+        Command::Targets => target::all().for_each(|target| println!("{}", target.name)),
+        Command::Seeds { target, folder, count } => {
+            let target = known(&target)?;
+            std::fs::create_dir_all(&folder)?;
+            for seed in 1..=count {
+                std::fs::write(folder.join(format!("seed-{seed}")), target.input(seed))?;
+            }
         }
     }
     Ok(())
 }
 
-fn names() -> String {
-    target::all().map(|target| target.name).collect::<Vec<_>>().join(", ")
+/// A panic is a finding, told with its input; the hook would tell every try.
+fn quiet() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+fn known(name: &str) -> anyhow::Result<&'static target::Target> {
+    let all = || target::all().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    target::named(name).with_context(|| format!("there is no target {name}: {}", all()))
 }

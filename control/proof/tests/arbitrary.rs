@@ -3,7 +3,18 @@
 use ng_proof::{campaign, target};
 
 /// Inputs that found something, by target.
-const ONCE: &[(&str, &str)] = &[];
+const ONCE: &[(&str, &str)] = &[
+    // Evidence that no owner was ever, with an op behind it: taken, and written without.
+    (
+        "planner",
+        concat!(
+            "020000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+            "000000000000000000000000000000000100000000000000000003000000010101000001000000000000000000000000",
+            "000000000000000000000000000000000001010000000000000000000000000101010000000001000000000000000000",
+            "000000000000000000000000000000000005010a00000000",
+        ),
+    ),
+];
 
 #[test]
 fn no_decoder_and_no_node_fails_on_the_first_seeds() {

@@ -214,7 +214,7 @@ impl Ending {
 fn decode_evidence(from: &mut Reader<'_>) -> Read<Evidence> {
     let (number, op) = (from.u8()?, from.op()?);
     Ok(match number {
-        1 => Evidence::NeverOwned,
+        1 if op == Op::ZERO => Evidence::NeverOwned,
         2 => Evidence::Stopped(op),
         3 => Evidence::LeaseEnded(op),
         4 => Evidence::NewLife(op),
@@ -230,7 +230,20 @@ fn decode_failures(from: &mut Reader<'_>) -> Read<BTreeMap<NodeId, Failure>> {
         let op = from.op()?;
         Ok((node, Failure { incarnation, op, reason: decode_text(from)? }))
     };
-    (0..count).map(failure).collect()
+    by_node((0..count).map(failure))
+}
+
+/// A map as it is written: each node once, in order. Then one state has one writing only.
+fn by_node<T>(pairs: impl Iterator<Item = Read<(NodeId, T)>>) -> Read<BTreeMap<NodeId, T>> {
+    let mut map = BTreeMap::new();
+    for pair in pairs {
+        let (node, value) = pair?;
+        if map.last_key_value().is_some_and(|(last, _)| *last >= node) {
+            return Err(Malformed::OutOfRange("order of nodes"));
+        }
+        map.insert(node, value);
+    }
+    Ok(map)
 }
 
 fn encode_trigger(trigger: &Trigger, to: &mut Writer) {
@@ -405,7 +418,7 @@ fn encode_stints(stints: &BTreeMap<NodeId, Stint>, to: &mut Writer) {
 
 fn decode_stints(from: &mut Reader<'_>) -> Read<BTreeMap<NodeId, Stint>> {
     let count = from.count(NODES_MAX, "stints")?;
-    (0..count).map(|_| Ok((from.node()?, from.stint()?))).collect()
+    by_node((0..count).map(|_| Ok((from.node()?, from.stint()?))))
 }
 
 fn decode_text(from: &mut Reader<'_>) -> Read<String> {
