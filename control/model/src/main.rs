@@ -55,11 +55,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.without.is_empty() && !cfg!(feature = "mutations") {
         bail!("built without the feature `mutations`: no rule can be switched off");
     }
-    let all = scenario::all();
     let named =
         |name: &String| Scenario::named(name).with_context(|| format!("no scenario {name}"));
     let chosen: Vec<Scenario> = if arguments.scenarios.is_empty() {
-        all.into_iter().filter(|s| arguments.large || s.quick.is_some()).collect()
+        scenario::all()
     } else {
         arguments.scenarios.iter().map(named).collect::<Result<_>>()?
     };
@@ -74,7 +73,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn explore(scenario: &Scenario, arguments: &Arguments) -> Result<bool> {
-    let mut budget = scenario.quick.filter(|_| !arguments.large).unwrap_or(scenario.large);
+    let mut budget = if arguments.large { scenario.large } else { scenario.quick };
     change(&mut budget, &arguments.budget)?;
     // Some bytes a run.
     let off: Vec<&'static str> =

@@ -20,8 +20,8 @@ pub struct Scenario {
     pub prelude: fn(&World) -> State,
     /// Most lives of a node.
     pub max_life: u32,
-    /// Bounds that take seconds; `None` where nothing smaller shows anything.
-    pub quick: Option<Budget>,
+    /// Bounds that take seconds.
+    pub quick: Budget,
     /// Bounds that take minutes.
     pub large: Budget,
     /// What must be seen within them.
@@ -102,7 +102,7 @@ fn primary() -> Scenario {
         },
         prelude: settled,
         max_life: 1,
-        quick: Some(Budget { accusations: 2, ..NONE }),
+        quick: Budget { accusations: 2, ..NONE },
         large: Budget { accusations: 2, writes: 1, ..NONE },
         expected: &[LEASE, TERM],
     }
@@ -119,7 +119,7 @@ fn removal() -> Scenario {
         },
         prelude: settled,
         max_life: 1,
-        quick: Some(Budget { removals: 1, ticks: 2, beats: 2, ..NONE }),
+        quick: Budget { removals: 1, ticks: 2, beats: 2, ..NONE },
         large: Budget { removals: 1, ticks: 2, beats: 2, turns: 1, ..NONE },
         expected: &[LEASE, REMOVAL],
     }
@@ -143,7 +143,7 @@ fn restart() -> Scenario {
         },
         prelude: settled,
         max_life: 2,
-        quick: Some(Budget { writes: 1, obituaries: 1, crashes: 1, starts: 1, beats: 1, ..NONE }),
+        quick: Budget { writes: 1, obituaries: 1, crashes: 1, starts: 1, beats: 1, ..NONE },
         large: Budget {
             writes: 1,
             obituaries: 1,
@@ -171,7 +171,7 @@ fn admission() -> Scenario {
             world.start(world.crash(state, &[3]), &[3])
         },
         max_life: 2,
-        quick: Some(Budget { ticks: 1, turns: 1, ..NONE }),
+        quick: Budget { ticks: 1, turns: 1, beats: 1, ..NONE },
         large: Budget { ticks: 1, turns: 1, beats: 1, writes: 1, ..NONE },
         expected: &[LEASE, REMOVAL, ADMISSION],
     }
@@ -195,7 +195,7 @@ fn pair() -> Scenario {
         },
         prelude: settled,
         max_life: 2,
-        quick: Some(Budget {
+        quick: Budget {
             ticks: 2,
             turns: 1,
             crashes: 1,
@@ -203,7 +203,7 @@ fn pair() -> Scenario {
             accusations: 1,
             evidence: 1,
             ..NONE
-        }),
+        },
         large: Budget {
             ticks: 2,
             turns: 1,
@@ -231,7 +231,7 @@ fn cold() -> Scenario {
             state
         },
         max_life: 3,
-        quick: Some(Budget { ticks: 1, turns: 3, ..NONE }),
+        quick: Budget { ticks: 1, turns: 3, ..NONE },
         large: Budget { ticks: 1, turns: 3, crashes: 1, ..NONE },
         expected: &[ERA],
     }
@@ -252,8 +252,8 @@ fn half() -> Scenario {
             world.start(world.crash(state, &[2, 3]), &[2, 3])
         },
         max_life: 2,
-        quick: None,
-        large: Budget { ticks: 6, turns: 2, ..NONE },
+        quick: Budget { ticks: 5, turns: 1, ..NONE },
+        large: Budget { ticks: 6, turns: 1, ..NONE },
         expected: &[LEASE, ERA],
     }
 }
@@ -276,7 +276,7 @@ fn clocks() -> Scenario {
         },
         prelude: |world| world.renew(settled(world), id(3)),
         max_life: 1,
-        quick: Some(Budget { removals: 1, ticks: 5, turns: 1, slips: 1, ..NONE }),
+        quick: Budget { removals: 1, ticks: 5, turns: 1, slips: 1, ..NONE },
         large: Budget { removals: 1, ticks: 5, turns: 1, slips: 1, beats: 2, ..NONE },
         expected: &[LEASE, REMOVAL],
     }
@@ -297,7 +297,7 @@ fn bystander() -> Scenario {
             world.start(world.crash(state, &[1, 2]), &[1, 2])
         },
         max_life: 2,
-        quick: Some(Budget { ticks: 3, turns: 4, ..NONE }),
+        quick: Budget { ticks: 3, turns: 4, ..NONE },
         large: Budget { ticks: 4, turns: 5, beats: 1, ..NONE },
         expected: &[LEASE, ERA],
     }
@@ -318,7 +318,7 @@ fn taken() -> Scenario {
         },
         prelude: |world| world.configure(settled(world)),
         max_life: 1,
-        quick: Some(Budget { ticks: 1, turns: 1, removals: 1, beats: 2, ..NONE }),
+        quick: Budget { ticks: 1, turns: 1, removals: 1, beats: 2, ..NONE },
         large: Budget { ticks: 2, turns: 3, removals: 1, beats: 2, ..NONE },
         expected: &[LEASE, VOTE, REMOVAL],
     }
@@ -340,7 +340,7 @@ fn exchange() -> Scenario {
         },
         prelude: |world| world.configure(settled(world)),
         max_life: 1,
-        quick: Some(Budget { ticks: 1, turns: 1, outages: 1, ..NONE }),
+        quick: Budget { ticks: 1, turns: 1, outages: 1, ..NONE },
         large: Budget { ticks: 2, turns: 3, beats: 1, outages: 1, ..NONE },
         expected: &[LEASE, VOTE, ERA],
     }
@@ -359,7 +359,7 @@ fn overtaken() -> Scenario {
         },
         prelude: settled,
         max_life: 1,
-        quick: Some(Budget { accusations: 2, configures: 1, ..NONE }),
+        quick: Budget { accusations: 2, configures: 1, ..NONE },
         large: Budget { accusations: 2, configures: 1, writes: 1, ..NONE },
         expected: &[LEASE, VOTE, TERM],
     }
@@ -393,7 +393,7 @@ fn again() -> Scenario {
             state
         },
         max_life: 1,
-        quick: Some(Budget { removals: 1, ticks: 1, beats: 2, turns: 2, ..NONE }),
+        quick: Budget { removals: 1, ticks: 1, beats: 2, turns: 2, ..NONE },
         large: Budget { removals: 1, ticks: 2, beats: 2, turns: 3, ..NONE },
         expected: &[LEASE, REMOVAL],
     }
@@ -409,16 +409,19 @@ fn evidence_again() -> Scenario {
     Scenario {
         name: "evidence-again",
         about: "a pair whose second came back after the first went on by evidence, and is silent again",
-        shape: Shape {
-            lost: vec!["Reject", "Bare"],
-            terms: 4,
-            roles: roles(&[("accusations", &[2]), ("beats", &[2])]),
-            ..Shape::of(2)
-        },
+        shape: Shape { lost: vec!["Reject", "Bare"], terms: 4, ..Shape::of(2) },
         prelude: |world| world.settle(world.start(alone(world), &[2])),
         max_life: 2,
-        quick: Some(Budget { ticks: 1, accusations: 1, beats: 1, ..NONE }),
-        large: Budget { ticks: 2, accusations: 2, beats: 1, ..NONE },
+        quick: Budget { ticks: 1, accusations: 1, beats: 1, ..NONE },
+        large: Budget {
+            ticks: 2,
+            beats: 2,
+            turns: 2,
+            crashes: 1,
+            accusations: 2,
+            evidence: 1,
+            ..NONE
+        },
         expected: &[LEASE],
     }
 }
@@ -443,7 +446,7 @@ fn evidence_fresh() -> Scenario {
             world.pass(state, 1)
         },
         max_life: 2,
-        quick: Some(Budget { ticks: 1, turns: 2, crashes: 1, accusations: 1, evidence: 1, ..NONE }),
+        quick: Budget { ticks: 1, turns: 2, crashes: 1, accusations: 1, evidence: 1, ..NONE },
         large: Budget { ticks: 2, turns: 3, crashes: 1, accusations: 1, evidence: 1, ..NONE },
         expected: &[],
     }

@@ -112,7 +112,7 @@ fn nodes(nodes: &[u8]) -> NodeSet {
 fn a_rule_that_is_off_is_missed() {
     for (rule, name, broken) in FOUND {
         let scenario = scenario(name);
-        must_find(&scenario, scenario.quick.unwrap(), &[rule], broken);
+        must_find(&scenario, scenario.quick, &[rule], broken);
     }
 }
 
@@ -120,7 +120,7 @@ fn a_rule_that_is_off_is_missed() {
 fn a_rule_that_is_doubled_is_not_missed_alone() {
     for (rule, name) in DOUBLED {
         let scenario = scenario(name);
-        let outcome = without(&scenario, scenario.quick.unwrap(), &[rule]);
+        let outcome = without(&scenario, scenario.quick, &[rule]);
         assert!(outcome.is_clean(), "{rule}: {outcome:?}");
     }
 }
@@ -130,13 +130,13 @@ fn a_rule_that_is_doubled_is_not_missed_alone() {
 fn a_primary_that_does_not_wait_for_its_own_deadline_is_found() {
     let mut removal = scenario("removal");
     removal.shape.roles = Roles(vec![("removals", nodes(&[3])), ("beats", nodes(&[1, 3]))]);
-    must_find(&removal, removal.quick.unwrap(), &["primary-ack"], LEASE);
+    must_find(&removal, removal.quick, &["primary-ack"], LEASE);
 }
 
 #[test]
 fn a_join_of_an_earlier_stint_is_found_where_neither_rule_refuses_it() {
     let again = scenario("again");
-    must_find(&again, again.quick.unwrap(), &["join-removed-at", "beat-stint"], LEASE);
+    must_find(&again, again.quick, &["join-removed-at", "beat-stint"], LEASE);
 }
 
 /// A lease that was renewed just before its holder learned of the first vote is still held when the second is in force.
@@ -144,7 +144,7 @@ fn a_join_of_an_earlier_stint_is_found_where_neither_rule_refuses_it() {
 fn a_vote_that_does_not_wait_for_old_leases_is_found() {
     let mut taken = scenario("taken");
     taken.shape.stride = 1;
-    let budget = Budget { ticks: 2, turns: 0, ..taken.quick.unwrap() };
+    let budget = Budget { ticks: 2, turns: 0, ..taken.quick };
     must_find(&taken, budget, &["old-leases"], LEASE);
 }
 
