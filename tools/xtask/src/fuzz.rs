@@ -116,10 +116,7 @@ fn search(program: &Path, target: &str, seconds: u64) -> Result<()> {
         bail!("{target}: the search failed ({ended}): {}", log.display());
     };
     let kept = files(&corpus)?.len();
-    println!(
-        "{target}: {} runs in {seconds} s, {kept} inputs that reach code of their own",
-        runs.trim()
-    );
+    println!("{target}: {} runs in {seconds} s, {kept} inputs in its corpus", runs.trim());
     Ok(())
 }
 
