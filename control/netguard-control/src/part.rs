@@ -24,7 +24,7 @@ pub trait Part: Send {
     }
     /// Does what is due.
     fn handle_timeout(&mut self, _now: Instant) {}
-    /// Readable when the resource may have died.
+    /// Readable when the resource may have died, or wants [`Part::handle_timeout`] to look after it.
     fn watch_fd(&self) -> Option<RawFd> {
         None
     }
@@ -86,6 +86,9 @@ impl Part for FloatingAddress {
     }
     fn handle_timeout(&mut self, now: Instant) {
         Self::handle_timeout(self, now);
+    }
+    fn watch_fd(&self) -> Option<RawFd> {
+        Some(Self::watch_fd(self).as_raw_fd())
     }
     fn ends_connections(&self) -> bool {
         Self::ends_connections(self)

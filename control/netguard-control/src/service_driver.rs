@@ -73,7 +73,7 @@ impl ServiceDriver {
     pub fn poll_deadline(&self) -> Option<Instant> {
         self.parts.iter().filter_map(|part| part.poll_deadline()).min()
     }
-    /// Descriptors that show a death, while one would be told.
+    /// Descriptors that show a death or a loss, while one would be told.
     pub fn watch_fds(&self) -> impl Iterator<Item = i32> + '_ {
         let watching = self.up.is_some() && !self.death_told;
         self.parts.iter().filter(move |_| watching).filter_map(|part| part.watch_fd())

@@ -3,14 +3,19 @@
 use crate::announce::Announcer;
 use crate::destroy::{Destroyer, Ended};
 use crate::error::AddressError;
+use crate::events::Events;
 use crate::interface::{self, Interface};
 use crate::message;
 use crate::netlink::Netlink;
 use base::{Duration, Instant};
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// How often the kernel is told that the address is still wanted: it may miss three times.
 const RENEW_EVERY: Duration = Duration::from_millis(message::LIFETIME_S as u64 * 1_000 / 4);
+
+/// Between two looks after an address that may be missing: a machine whose interfaces change all the time costs no more.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What is configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +45,10 @@ pub struct FloatingAddress {
     ready: Option<Ready>,
     /// When the kernel is to be told again that the address is wanted; none while it is not.
     renew_at: Option<Instant>,
+    events: Events,
+    /// The address may be missing: when to look.
+    look_at: Option<Instant>,
+    looked: Instant,
 }
 
 /// Everything that depends on the interface; made anew when the interface changes.
@@ -62,7 +71,9 @@ impl FloatingAddress {
         }
         let netlink = Netlink::route()?;
         let destroyer = Destroyer::open()?;
-        let mut this = Self { spec, netlink, destroyer, ready: None, renew_at: None };
+        let (events, looked) = (Events::open()?, Instant::ZERO);
+        let (ready, renew_at, look_at) = (None, None, None);
+        let mut this = Self { spec, netlink, destroyer, ready, renew_at, events, look_at, looked };
         match this.prepare() {
             Ok(()) | Err(AddressError::NoInterface { .. } | AddressError::InterfaceDown { .. }) => {
             }
@@ -89,9 +100,11 @@ impl FloatingAddress {
             // The interface was made anew since the messages were built.
             Err(e) if e.errno() == Some(libc::ENODEV) => {
                 self.ready = None;
-                self.add()?;
+                let _ = self.add()?;
             }
-            other => other?,
+            other => {
+                let _ = other?;
+            }
         }
         self.renew_at = Some(now + RENEW_EVERY);
         if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
@@ -134,10 +147,24 @@ impl FloatingAddress {
     pub fn poll_deadline(&self) -> Option<Instant> {
         let announcer = self.ready.as_ref().and_then(|ready| ready.announcer.as_ref());
         let announcement = announcer.and_then(Announcer::poll_deadline);
-        announcement.into_iter().chain(self.renew_at).min()
+        announcement.into_iter().chain(self.renew_at).chain(self.look_at).min()
     }
-    /// Renews the address and repeats the announcement if they are due.
+    /// Readable when the address may be missing: [`FloatingAddress::handle_timeout`] looks.
+    #[must_use]
+    pub fn watch_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+    /// Renews the address and repeats the announcement if they are due; brings the address back if it was lost.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.events.changed() && self.look_at.is_none() {
+            self.look_at = Some(now.max(self.looked + LOOK_EVERY));
+        }
+        if self.look_at.is_some_and(|at| now >= at) {
+            (self.look_at, self.looked) = (None, now);
+            if self.renew_at.is_some() {
+                self.regain(now);
+            }
+        }
         if self.renew_at.is_some_and(|at| now >= at) {
             self.renew_at = Some(now + RENEW_EVERY);
             self.renew(now);
@@ -169,14 +196,31 @@ impl FloatingAddress {
         }
     }
 
-    fn add(&mut self) -> Result<(), AddressError> {
+    /// Brings back an address that somebody took away, or that went with its interface, and tells the neighbours. What
+    /// fails is tried again with the next change, or the next renewal.
+    fn regain(&mut self, now: Instant) {
+        let added = match self.add() {
+            Err(e) if e.errno() == Some(libc::ENODEV) => {
+                self.ready = None;
+                self.add()
+            }
+            other => other,
+        };
+        let announcer = self.ready.as_mut().and_then(|ready| ready.announcer.as_mut());
+        if let (Ok(true), Some(announcer)) = (added, announcer) {
+            announcer.start(now);
+        }
+    }
+
+    /// True if it was not there.
+    fn add(&mut self) -> Result<bool, AddressError> {
         if self.ready.is_none() {
             self.prepare()?;
         }
         let Some(ready) = &mut self.ready else { return Err(self.no_interface()) };
         match self.netlink.request(&mut ready.add, "add the address") {
-            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
-            other => other,
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(false),
+            other => other.map(|()| true),
         }
     }
 

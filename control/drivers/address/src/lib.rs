@@ -6,6 +6,7 @@
 //!
 //! * [`floating`]: the driver of one address: start, withdraw, stop, repeats.
 //! * [`announce`]: gratuitous ARP and unsolicited NA frames and when to repeat them.
+//! * [`events`]: tells when an address may be missing.
 //! * [`interface`]: interfaces and the addresses on them.
 //! * [`leftover`]: what an earlier run left behind (R-START).
 //! * [`destroy`]: ends the TCP connections of a released address.
@@ -15,6 +16,7 @@
 pub mod announce;
 pub mod destroy;
 pub mod error;
+pub mod events;
 pub mod floating;
 pub mod interface;
 pub mod leftover;

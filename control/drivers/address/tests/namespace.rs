@@ -7,6 +7,7 @@ use ng_driver_address::netlink::Netlink;
 use ng_driver_address::{Address, AddressError, FloatingAddress, remove_leftovers};
 use std::io::Read;
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -121,6 +122,49 @@ fn an_interface_that_is_made_anew_gets_its_address_back() {
         ip("link set nga0 up");
         driver.handle_timeout(Instant(10_000_000_000));
         assert!(here("10.7.0.100"));
+    });
+}
+
+/// Long before the next renewal: the kernel's own message is what wakes the driver's thread.
+#[test]
+fn what_was_lost_comes_back_when_the_kernel_says_so() {
+    in_namespace("what_was_lost_comes_back_when_the_kernel_says_so", || {
+        let ip = |line: &str| {
+            assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success());
+        };
+        let ms = |n: u64| Instant(n * 1_000_000);
+        let readable = |driver: &FloatingAddress| {
+            let (fd, events, revents) = (driver.watch_fd().as_raw_fd(), libc::POLLIN, 0);
+            let mut poll = libc::pollfd { fd, events, revents };
+            // SAFETY: one descriptor, which lives as long as the driver.
+            (unsafe { libc::poll(&raw mut poll, 1, 0) }) == 1
+        };
+        let mut driver = FloatingAddress::open(floating("10.7.0.100", 24)).unwrap();
+        driver.start(ms(0)).unwrap();
+        driver.handle_timeout(ms(10));
+        assert!(!readable(&driver), "what it did itself is taken, and no news");
+        ip("addr del 10.7.0.100/24 dev nga0");
+        assert!(readable(&driver) && !here("10.7.0.100"));
+        driver.handle_timeout(ms(20));
+        assert!(here("10.7.0.100"), "taken away, and back");
+        ip("link del nga0");
+        driver.handle_timeout(ms(30));
+        assert!(!here("10.7.0.100") && !readable(&driver));
+        ip("link add nga0 type veth peer name nga1");
+        ip("link set nga0 up");
+        assert!(readable(&driver));
+        // Two changes in quick succession are looked at once.
+        driver.handle_timeout(ms(31));
+        let at = driver.poll_deadline().unwrap();
+        assert!(at <= ms(35), "{at:?}");
+        driver.handle_timeout(at);
+        assert!(here("10.7.0.100"), "on the interface that was made anew");
+        driver.withdraw().unwrap();
+        driver.handle_timeout(ms(50));
+        ip("link set nga0 down");
+        ip("link set nga0 up");
+        driver.handle_timeout(ms(60));
+        assert!(!here("10.7.0.100"), "who does not own it does not bring it back");
     });
 }
 
