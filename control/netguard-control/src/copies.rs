@@ -14,7 +14,7 @@ use wire::frame::Kind;
 use wire::{EntryKind, LinkId, Message, NODES_MAX, NodeId, NodeSet, Op, Term};
 
 /// How much later a copy goes out than the first.
-pub(crate) const AFTER: Duration = Duration::from_micros(200);
+pub(crate) const AFTER: Duration = Duration::from_micros(500);
 /// Copies that wait at most; one more sends the oldest at once.
 const WAITING_MAX: usize = 64;
 

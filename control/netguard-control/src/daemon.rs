@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::snapshot::{Facts, Moment, api_alarm};
 use crate::storage::Stored;
 use crate::sweeper::Sweeper;
-use crate::system::{self, Poll, Signals, Wake};
+use crate::system::{self, Signals, Wake, Watch};
 use crate::{life, start};
 use base::{Duration, Instant};
 use driver::Done;
@@ -34,7 +34,7 @@ const OUTCOMES_MAX: usize = 64;
 const ROUNDS_MAX: usize = 8;
 /// Questions answered per cycle: each builds a picture of everything.
 const ASKS_MAX: usize = 4;
-/// Where the descriptors stand in the poll; the links come after them.
+/// Where the descriptors stand in the watch; the links come after them.
 mod place {
     pub(super) const SIGNALS: usize = 0;
     pub(super) const PARENT: usize = 1;
@@ -43,8 +43,6 @@ mod place {
     pub(super) const WAKE: usize = 4;
     pub(super) const LINKS: usize = 5;
 }
-/// A descriptor that poll(2) passes over.
-const NOBODY: i32 = -1;
 /// How often the peers are told that fast is gone: a frame can be lost.
 const OBITUARIES: u32 = 3;
 /// Distance of two looks at alarms and link counts.
@@ -91,7 +89,7 @@ pub enum End {
 
 /// What the loop remembers from cycle to cycle.
 struct Run {
-    poll: Poll,
+    watch: Watch,
     orders: Orders,
     probes: Probes,
     ending: Option<(End, Instant)>,
@@ -109,8 +107,12 @@ struct Run {
 impl Daemon {
     /// Runs until the end.
     pub fn run(&mut self) -> End {
+        let watch = match self.watch() {
+            Ok(watch) => watch,
+            Err(e) => return End::Failed(Failure::kernel("watch its descriptors")(e)),
+        };
         let mut run = Run {
-            poll: Poll::default(),
+            watch,
             orders: Orders::default(),
             probes: Probes::from_environment(),
             ending: None,
@@ -132,7 +134,7 @@ impl Daemon {
             }
             // Nobody is judged before everything is heard that came meanwhile (S10).
             let due = self.node.poll_deadline().is_some_and(|at| at <= now);
-            let judges = due || !run.poll.any();
+            let judges = due || !run.watch.any();
             run.more = self.take_inputs(now, judges, &mut run);
             if judges {
                 self.node.handle_timeout(now);
@@ -142,11 +144,12 @@ impl Daemon {
                 let performed = self.effects.perform(now, &mut self.node);
                 run.again = performed.more;
                 self.conclude(now, performed, &mut run);
-                if !run.again {
+                // Others wait for messages and answers; for what runs here nobody waits so short a time.
+                if !run.again && !self.node.follow_up() {
                     break;
                 }
             }
-            run.more |= run.again;
+            run.more |= run.again || !self.node.is_settled();
             self.effects.perform_rest(now, &mut self.node);
             self.effects.fast.flush();
             if now >= run.look_at {
@@ -161,32 +164,37 @@ impl Daemon {
         }
     }
 
-    fn wait(&self, run: &mut Run) -> std::io::Result<()> {
-        run.poll.clear();
-        // What was heard once stays readable for good: waiting for it again would be spinning.
-        let unless = |heard: bool, fd| if heard { NOBODY } else { fd };
-        run.poll.add(unless(run.ending.is_some(), self.signals.fd()));
-        run.poll.add(unless(run.orphaned, self.parent.as_raw_fd()));
-        run.poll.add(unless(run.orphaned, self.effects.fast.lifeline.as_raw_fd()));
-        run.poll.add(self.event.fd());
-        run.poll.add(self.wake.fd());
-        for fd in self.effects.exchange.fds() {
-            run.poll.add(fd);
+    /// Watches everything that wakes the loop.
+    fn watch(&self) -> std::io::Result<Watch> {
+        let watch = Watch::new()?;
+        watch.add(self.signals.fd(), place::SIGNALS)?;
+        watch.add(self.parent.as_raw_fd(), place::PARENT)?;
+        watch.add(self.effects.fast.lifeline.as_raw_fd(), place::LIFELINE)?;
+        watch.add(self.event.fd(), place::EVENT)?;
+        watch.add(self.wake.fd(), place::WAKE)?;
+        for (number, fd) in self.effects.exchange.fds().enumerate() {
+            watch.add(fd, place::LINKS + number)?;
         }
+        Ok(watch)
+    }
+
+    fn wait(&self, run: &mut Run) -> std::io::Result<()> {
         let due = self.node.poll_deadline().into_iter().chain(self.effects.exchange.copies_due());
-        let limit = match due.min() {
-            _ if run.more => Duration::ZERO,
-            Some(at) => at.since(system::now()).min(self.effects.fast.turn),
-            None => self.effects.fast.turn,
-        };
-        run.poll.wait(Some(limit))
+        let turn = system::now() + self.effects.fast.turn;
+        let until = if run.more { Instant::ZERO } else { due.fold(turn, Instant::min) };
+        run.watch.wait(until)
     }
 
     /// Takes in what came; true if something may be left. `all`: from every link, whatever the poll said, because this
     /// thread may have stood still since (S10).
     fn take_inputs(&mut self, now: Instant, all: bool, run: &mut Run) -> bool {
         let board_end = self.effects.map.board().lease_end();
-        run.orphaned |= run.poll.ready(place::PARENT) || run.poll.ready(place::LIFELINE);
+        if !run.orphaned && (run.watch.ready(place::PARENT) || run.watch.ready(place::LIFELINE)) {
+            run.orphaned = true;
+            // What was heard once stays readable for good: waiting for it again would be spinning.
+            run.watch.forget(self.parent.as_raw_fd());
+            run.watch.forget(self.effects.fast.lifeline.as_raw_fd());
+        }
         let orphaned = run.orphaned;
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
             run.obituaries = OBITUARIES;
@@ -199,23 +207,35 @@ impl Daemon {
         self.node.handle_slowest(self.effects.map.board().slowest());
         // Without fast nobody renews the lease, whatever its word says.
         self.node.handle_lease(now, if orphaned { Instant::ZERO } else { board_end });
+        let asked = run.watch.ready(place::SIGNALS);
+        if asked {
+            run.watch.forget(self.signals.fd());
+        }
         if orphaned && !matches!(run.ending, Some((End::Orphaned, _))) {
             self.effects.journal.say("netguard-fast is gone: everything is stopped");
             run.ending = Some((End::Orphaned, now + self.patience));
             self.node.handle_leave(now);
-        } else if run.poll.ready(place::SIGNALS) && run.ending.is_none() {
+        } else if asked && run.ending.is_none() {
             self.effects.journal.say("asked to stop: services go elsewhere first");
             run.ending = Some((End::Stopped, now + self.patience));
             self.node.handle_leave(now);
         }
-        if run.poll.ready(place::EVENT) {
+        // Whoever puts something into a queue wakes this loop afterwards: what nobody woke it for is not looked at, but for
+        // what was left last time, and once in every turn that nothing else began.
+        let all_queues = all || run.more;
+        let mut more = false;
+        if all_queues || run.watch.ready(place::EVENT) {
             self.event.clear();
+            more |= self.take_events(now);
         }
-        let mut more = self.take_events(now);
+        let woken = all_queues || run.watch.ready(place::WAKE);
+        if woken {
+            self.wake.clear();
+        }
         let Self { node, effects, .. } = self;
         let counters = effects.map.counters();
-        let on = |link| all || run.poll.ready(place::LINKS + link);
-        more |= effects.exchange.receive(now, counters, on, &mut |from, said| match said {
+        let on = |link| all_queues || run.watch.ready(place::LINKS + link);
+        more |= effects.exchange.receive(now, counters, on, woken, &mut |from, said| match said {
             Said::Message(message) => node.handle_message(now, from, message),
             Said::Level(level) => node.handle_level(from, level),
             Said::Obituary(stint) => {
@@ -223,17 +243,21 @@ impl Daemon {
                 node.handle_event(now, heartbeat::Event { at: now, kind });
             }
         });
-        if let Some(state) = effects.gate.poll_news() {
-            node.handle_gate(now, state);
+        if woken {
+            more |= self.take_queues(now, run);
         }
-        if run.poll.ready(place::WAKE) {
-            self.wake.clear();
+        more | (run.obituaries > 0)
+    }
+
+    /// What the other threads of this process have for the loop.
+    fn take_queues(&mut self, now: Instant, run: &mut Run) -> bool {
+        if let Some(state) = self.effects.gate.poll_news() {
+            self.node.handle_gate(now, state);
         }
         while let Ok(stored) = self.effects.storage.results.try_recv() {
             self.take_stored(now, stored);
         }
-        more |= self.take_outcomes(now);
-        more | self.take_asks(now, run) | (run.obituaries > 0)
+        self.take_outcomes(now) | self.take_asks(now, run)
     }
 
     fn take_events(&mut self, now: Instant) -> bool {

@@ -211,13 +211,14 @@ impl Exchange {
         }
     }
 
-    /// Takes what waits on those links that `on` names by their place, bounded, and gives everything new to `each` with its
-    /// sender. True if something may be left.
+    /// Takes what waits on those links that `on` names by their place, and on the stream if `streamed`, bounded, and gives
+    /// everything new to `each` with its sender. True if something may be left.
     pub fn receive(
         &mut self,
         now: Instant,
         counters: &Counters,
         on: impl Fn(usize) -> bool,
+        streamed: bool,
         each: &mut dyn FnMut(Life, Said),
     ) -> bool {
         let mut more = false;
@@ -245,7 +246,7 @@ impl Exchange {
             let full = (0..BATCHES_MAX).all(|_| link.receive(&mut take) >= BATCH);
             more |= full;
         }
-        if let Some(stream) = stream {
+        if let Some(stream) = stream.as_ref().filter(|_| streamed) {
             let mut left = FROM_STREAM_MAX;
             while let Some((header, message)) = stream.poll() {
                 // Its thread has taken it as new; which lives are over, this window knows as well.
@@ -401,7 +402,7 @@ mod tests {
     fn taken(at: &mut Exchange, now: u64, map: &Map) -> Vec<(Life, Message)> {
         let mut all = Vec::new();
         for _ in 0..20 {
-            at.receive(Instant(now), map.counters(), |_| true, &mut |from, said| match said {
+            at.receive(Instant(now), map.counters(), |_| true, true, &mut |from, said| match said {
                 Said::Message(message) => all.push((from, message)),
                 Said::Obituary(stint) => panic!("an obituary of {stint:?}"),
                 Said::Level(level) => assert_eq!(level, 1),
@@ -458,7 +459,7 @@ mod tests {
         let mut heard = Vec::new();
         for _ in 0..20 {
             let mut hear = |from, said| heard.push((from, said));
-            two.receive(Instant(1), map.counters(), |_| true, &mut hear);
+            two.receive(Instant(1), map.counters(), |_| true, true, &mut hear);
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         let from = Life { node: NodeId::new(1).unwrap(), incarnation: Incarnation(3) };
@@ -470,7 +471,7 @@ mod tests {
         one.send(NOW, Destination::All, some(2));
         let mut heard = Vec::new();
         for _ in 0..20 {
-            two.receive(Instant(1), map.counters(), |_| true, &mut |_, said| heard.push(said));
+            two.receive(Instant(1), map.counters(), |_| true, true, &mut |_, said| heard.push(said));
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         let messages = [1, 2].map(|number| Said::Message(some(number)));

@@ -47,15 +47,148 @@ impl Poll {
             e => Err(e),
         }
     }
-    /// True if any is.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.fds.iter().any(|fd| fd.revents != 0)
-    }
     /// True if the descriptor added as number `i` is readable, closed or broken.
     #[must_use]
     pub fn ready(&self, i: usize) -> bool {
         self.fds.get(i).is_some_and(|fd| fd.revents != 0)
+    }
+}
+
+/// Places that a [`Watch`] may have.
+const PLACES_MAX: usize = 64;
+/// What the kernel gives back for the timer.
+const TIMER: u64 = u64::MAX;
+
+/// Descriptors that are watched for long, and a moment until which to wait for them.
+///
+/// The kernel is told once what is watched, and of a moment only when it comes before the one that it has: a loop that
+/// waits a thousand times for "2 ms from now" and is woken sooner arms one timer in 2 ms, and takes none back. Both
+/// cost more than what a message makes the loop do, on virtual machines most of all.
+#[derive(Debug)]
+pub struct Watch {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    /// What the timer stands at; none once it has rung.
+    armed: Option<Instant>,
+    /// One bit for each place that is ready.
+    ready: u64,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; the results are checked.
+        let fds = unsafe {
+            let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+            let timer = libc::timerfd_create(libc::CLOCK_BOOTTIME, flags);
+            [libc::epoll_create1(libc::EPOLL_CLOEXEC), timer]
+        };
+        let own = |fd: RawFd| {
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the kernel has just made this descriptor; nobody else owns it.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        };
+        let [epoll, timer] = fds.map(own);
+        let watch = Self { epoll: epoll?, timer: timer?, armed: None, ready: 0 };
+        // It rings once for each arming: nobody needs to read it.
+        watch.control(libc::EPOLL_CTL_ADD, watch.timer.as_raw_fd(), TIMER, libc::EPOLLET)?;
+        Ok(watch)
+    }
+
+    /// Watches a descriptor from now on, until [`Watch::forget`] or its end; it is told as `place`, below 64.
+    pub fn add(&self, fd: RawFd, place: usize) -> io::Result<()> {
+        if place >= PLACES_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.control(libc::EPOLL_CTL_ADD, fd, place as u64, 0)
+    }
+
+    /// Watches it no more: what stays readable for good would end every wait. What is not watched is none to forget.
+    pub fn forget(&self, fd: RawFd) {
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
+    }
+
+    fn control(&self, what: i32, fd: RawFd, data: u64, flags: i32) -> io::Result<()> {
+        let events = (libc::EPOLLIN | flags) as u32;
+        let mut event = libc::epoll_event { events, u64: data };
+        // SAFETY: one event that lives for the call; a descriptor that is none is an error.
+        let result =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &raw mut event) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Waits until one is ready or the moment has come. One that is over: only looks. An interrupted wait is a wait that
+    /// ended.
+    pub fn wait(&mut self, until: Instant) -> io::Result<()> {
+        self.ready = 0;
+        if until <= now() {
+            return self.look(0).map(|_| ());
+        }
+        loop {
+            if self.armed.is_none_or(|at| until < at) {
+                self.arm(until)?;
+            }
+            let rang = self.look(-1)?;
+            // It may stand at a moment that mattered to an earlier wait.
+            if !rang || self.any() || until <= now() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn arm(&mut self, at: Instant) -> io::Result<()> {
+        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let value = libc::timespec {
+            tv_sec: (at.0 / 1_000_000_000) as libc::time_t,
+            tv_nsec: (at.0 % 1_000_000_000) as libc::c_long,
+        };
+        let spec = libc::itimerspec { it_interval: zero, it_value: value };
+        let (fd, flags) = (self.timer.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
+        // SAFETY: one itimerspec that lives for the call; the old value is not asked for.
+        let result =
+            unsafe { libc::timerfd_settime(fd, flags, &raw const spec, std::ptr::null_mut()) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.armed = Some(at);
+        Ok(())
+    }
+
+    /// One look at what is ready, for at most `millis` (-1: for ever); true if the timer rang, or the wait was interrupted
+    /// (then the caller sees nothing ready).
+    fn look(&mut self, millis: i32) -> io::Result<bool> {
+        const MOST: usize = 16;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+        // SAFETY: the array has so many places and lives for the call.
+        let count = unsafe {
+            let to = events.as_mut_ptr();
+            libc::epoll_wait(self.epoll.as_raw_fd(), to, MOST as i32, millis)
+        };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) };
+        }
+        let mut rang = false;
+        for event in events.iter().take(count as usize) {
+            match event.u64 {
+                TIMER => (rang, self.armed) = (true, None),
+                place => self.ready |= 1u64.wrapping_shl(place as u32),
+            }
+        }
+        Ok(rang)
+    }
+
+    /// True if any is ready.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.ready != 0
+    }
+    /// True if what is watched as `place` is readable, closed or broken.
+    #[must_use]
+    pub const fn ready(&self, place: usize) -> bool {
+        place < PLACES_MAX && self.ready >> place & 1 != 0
     }
 }
 
@@ -205,7 +338,7 @@ pub fn lock(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Poll, Wake, inherit, now};
+    use super::{Poll, Wake, Watch, inherit, now};
     use base::Duration;
 
     #[test]
@@ -223,6 +356,35 @@ mod tests {
         wake.clear();
         poll.wait(Some(Duration::ZERO)).unwrap();
         assert!(!poll.ready(i));
+    }
+
+    #[test]
+    fn a_watch_tells_places_and_ends_in_time_whatever_its_timer_stood_at() {
+        let (one, other) = (Wake::new().unwrap(), Wake::new().unwrap());
+        let mut watch = Watch::new().unwrap();
+        watch.add(one.fd(), 3).unwrap();
+        watch.add(other.fd(), 63).unwrap();
+        assert!(watch.add(other.fd(), 64).is_err());
+        other.wake();
+        // The timer stands at a later moment, at an earlier one, and rings for nobody.
+        for millis in [20, 2, 1, 5] {
+            let until = now() + Duration::from_millis(millis);
+            watch.wait(until).unwrap();
+            assert!(watch.any() && watch.ready(63) && !watch.ready(3) && now() < until);
+        }
+        other.clear();
+        for millis in [3, 1, 6] {
+            let until = now() + Duration::from_millis(millis);
+            watch.wait(until).unwrap();
+            assert!(!watch.any() && now() >= until);
+        }
+        one.wake();
+        watch.wait(now()).unwrap();
+        assert!(watch.ready(3), "a look");
+        watch.forget(one.fd());
+        watch.forget(one.fd());
+        watch.wait(now()).unwrap();
+        assert!(!watch.any(), "forgotten");
     }
 
     #[test]

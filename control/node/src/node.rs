@@ -1,8 +1,9 @@
 //! The state of one life, and where its inputs go.
 //!
-//! Every input ends in `Node::settle`: first what the agreement has to say is taken in order
-//! (committed entries go through membership and planner), then what runs here follows the log,
-//! then requests go out.
+//! Every input ends in `Node::settle`: what the agreement has to say is taken in order (committed entries go through
+//! membership and planner), and requests that wait are given to it. What runs here follows the log after that, in
+//! [`Node::follow_up`]: when the actions so far have been taken, acknowledgements and answers among them, at which others
+//! wait.
 
 use crate::action::Action;
 use crate::command::{Command, CommandDone, CommandRefused};
@@ -66,6 +67,8 @@ pub struct Node {
     pub(crate) since: BTreeMap<ServiceId, ((Phase, Generation), Instant)>,
     pub(crate) actions: VecDeque<Action>,
     late: Option<(Destination, Message)>,
+    /// The moment of the last input, until what runs here has followed it.
+    unsettled: Option<Instant>,
     owner: bool,
     pub(crate) leaving: Option<Instant>,
     /// How far it has come, if it leaves because it is configured no more.
@@ -110,6 +113,7 @@ impl Node {
             since: BTreeMap::new(),
             actions: VecDeque::new(),
             late: None,
+            unsettled: None,
             owner: false,
             leaving: None,
             dropped: Dropped::default(),
@@ -281,11 +285,43 @@ impl Node {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
         let late = |(to, message)| Action::Send { to, message };
-        self.poll_urgent().or_else(|| self.poll_late().map(late))
+        loop {
+            if let Some(action) = self.poll_urgent() {
+                return Some(action);
+            }
+            if !self.follow_up() {
+                return self.poll_late().map(late);
+            }
+        }
     }
 
-    /// The next thing to do but for what [`Node::poll_late`] gives. Who answers callers between the two has their next
-    /// requests go out with it.
+    /// Has what runs here follow the inputs so far; true if there is something to do now. Whoever polls by
+    /// [`Node::poll_urgent`] calls this when that has nothing more, and polls again while it is true.
+    pub fn follow_up(&mut self) -> bool {
+        if let Some(now) = self.unsettled.take() {
+            for _ in 0..ROUNDS_MAX {
+                self.follow(now);
+                self.propose_fail_back(now);
+                if !self.ask(now) {
+                    break;
+                }
+                self.take(now);
+            }
+            for tag in self.requests.expired(now) {
+                self.reply(tag, Err(CommandRefused::Timeout));
+            }
+        }
+        !self.actions.is_empty()
+    }
+
+    /// False while [`Node::follow_up`] has something to do, or actions wait.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.is_none() && self.actions.is_empty()
+    }
+
+    /// The next thing to do but for what [`Node::follow_up`] and [`Node::poll_late`] give. Who answers callers before those
+    /// has their next requests go out first.
     pub fn poll_urgent(&mut self) -> Option<Action> {
         outbox::next(&mut self.actions, &mut self.late)
     }
@@ -306,6 +342,7 @@ impl Node {
             self.requests.deadline(),
             self.dropped_deadline(),
             leave,
+            self.unsettled,
         ]
         .into_iter()
         .flatten()
@@ -367,16 +404,12 @@ impl Node {
     }
 
     pub(crate) fn settle(&mut self, now: Instant) {
+        self.unsettled = Some(now);
         for _ in 0..ROUNDS_MAX {
             self.take(now);
-            self.follow(now);
-            self.propose_fail_back(now);
             if !self.ask(now) {
                 break;
             }
-        }
-        for tag in self.requests.expired(now) {
-            self.reply(tag, Err(CommandRefused::Timeout));
         }
     }
 

@@ -15,20 +15,41 @@ pub(crate) struct Arrived {
     pub(crate) truncated: bool,
 }
 
-/// Takes at most one batch into `buffers` (each `size` bytes) and describes the n-th datagram to
-/// `each(n, …)` afterwards. Returns how many came.
+/// Datagrams of the first call: mostly one or two wait, and to prepare places for a whole batch costs more than to take
+/// one.
+const FEW: usize = 4;
+
+/// Takes at most one batch into `buffers` (each `size` bytes) and describes each datagram to `each` afterwards. Returns
+/// how many came; an error only if none did.
 pub(crate) fn receive(
     socket: &Socket,
     buffers: &mut [u8],
     size: usize,
     mut each: impl FnMut(&[u8], Arrived),
 ) -> io::Result<usize> {
-    // SAFETY: both types are C structs of integers and pointers, for which zero is a valid value.
+    let (first, rest) = buffers.split_at_mut(buffers.len().min(FEW * size));
+    let count = receive_into::<FEW>(socket, first, size, &mut each)?;
+    if count < FEW {
+        return Ok(count);
+    }
+    // What is wrong is found again by the next call.
+    let more = receive_into::<{ BATCH - FEW }>(socket, rest, size, &mut each).unwrap_or(0);
+    Ok(count + more)
+}
+
+/// At most `N` datagrams in one call.
+fn receive_into<const N: usize>(
+    socket: &Socket,
+    buffers: &mut [u8],
+    size: usize,
+    each: &mut impl FnMut(&[u8], Arrived),
+) -> io::Result<usize> {
+    // SAFETY: all types are C structs of integers and pointers, for which zero is a valid value.
     let (mut vectors, mut headers, mut sources) = unsafe {
         (
-            zeroed::<[libc::iovec; BATCH]>(),
-            zeroed::<[libc::mmsghdr; BATCH]>(),
-            zeroed::<[libc::sockaddr_storage; BATCH]>(),
+            zeroed::<[libc::iovec; N]>(),
+            zeroed::<[libc::mmsghdr; N]>(),
+            zeroed::<[libc::sockaddr_storage; N]>(),
         )
     };
     let mut slots = 0;
@@ -72,6 +93,11 @@ pub(crate) fn receive(
         each(&buffer[..length], arrived);
     }
     Ok(count)
+}
+
+/// Sends one frame to one address.
+pub(crate) fn send_one(socket: &Socket, frame: &[u8], to: &SockAddr) -> io::Result<()> {
+    socket.send_to_with_flags(frame, to, libc::MSG_DONTWAIT).map(|_| ())
 }
 
 /// Sends one frame to each address; `failed` gets the error of each that did not go out. Returns

@@ -73,28 +73,34 @@ impl Link for UdpLink {
 
     fn send(&mut self, to: Destination, frame: &[u8]) -> bool {
         let counts = &mut self.counts;
-        let mut all = true;
-        let mut failed = |error: io::Error| {
-            all = false;
-            count_failed(counts, &error);
-        };
-        let sent = match (to, &self.group) {
-            (Destination::All, Some(group)) => {
-                batch::send(&self.socket, frame, std::iter::once(group), &mut failed)
-            }
-            (Destination::All, None) => {
-                batch::send(&self.socket, frame, self.peers.iter().flatten(), &mut failed)
-            }
+        let one = match (to, &self.group) {
+            (Destination::All, Some(group)) => group,
             (Destination::Node(node), _) => match &self.peers[node.index()] {
-                Some(peer) => batch::send(&self.socket, frame, std::iter::once(peer), &mut failed),
+                Some(peer) => peer,
                 None => {
-                    self.counts.no_address += 1;
+                    counts.no_address += 1;
                     return false;
                 }
             },
+            (Destination::All, None) => {
+                let mut all = true;
+                let failed = |error: io::Error| {
+                    all = false;
+                    count_failed(counts, &error);
+                };
+                let sent = batch::send(&self.socket, frame, self.peers.iter().flatten(), failed);
+                self.counts.sent += sent;
+                return all;
+            }
         };
-        self.counts.sent += sent;
-        all
+        match batch::send_one(&self.socket, frame, one) {
+            Ok(()) => counts.sent += 1,
+            Err(error) => {
+                count_failed(counts, &error);
+                return false;
+            }
+        }
+        true
     }
 
     fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize {
