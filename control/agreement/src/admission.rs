@@ -43,6 +43,10 @@ impl Joins {
         let late = self.0.iter().filter(|(_, join)| now.since(join.at) <= valid && other(join));
         late.map(|(node, _)| *node).collect()
     }
+    /// True if anybody has asked of late.
+    pub(crate) fn is_asked(&self, now: Instant, valid: Duration) -> bool {
+        self.0.values().any(|join| now.since(join.at) <= valid)
+    }
     /// Highest era that any of them knows.
     pub(crate) fn highest_era(&self) -> u32 {
         self.0.values().map(|join| join.era).max().unwrap_or(0)

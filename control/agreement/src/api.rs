@@ -90,6 +90,16 @@ impl Settings {
         }
         deadline + Duration(deadline.0.saturating_mul(2 * u64::from(self.rate_ppm)) / 1_000_000)
     }
+    /// True if no rule is switched off.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.mutations.is_empty()
+    }
+    /// No rule is ever off in the product.
+    #[cfg(not(feature = "mutations"))]
+    pub(crate) const fn is_whole(&self) -> bool {
+        true
+    }
     /// True if the named rule is switched off.
     #[cfg(feature = "mutations")]
     pub(crate) fn off(&self, rule: &str) -> bool {

@@ -103,6 +103,10 @@ impl Conf {
             wanted.told = None;
         }
     }
+    /// True if nothing is wanted, on its way to the disk, or uncommitted.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_waiting() && !self.is_storing() && self.open.is_empty() && self.parting.is_empty()
+    }
     /// True while something is on its way to the disk.
     pub(crate) const fn is_storing(&self) -> bool {
         self.storing.is_some()

@@ -34,6 +34,7 @@ pub mod replica;
 pub mod roster;
 
 mod admission;
+mod calm;
 mod clients;
 mod cold_start;
 mod configuration;

@@ -6,6 +6,7 @@
 
 use crate::admission::Joins;
 use crate::api::{Action, Destination, Settings, Status, StatusEvent};
+use crate::calm::{is_plain, is_routine};
 use crate::cold_start::Cold;
 use crate::configuration::Conf;
 use crate::log::Log;
@@ -82,6 +83,8 @@ pub struct Agreement {
     /// Superseded, said to be off, or to be renumbered: nothing more is said.
     ended: bool,
     faults: u64,
+    /// The last `settle` found nothing that could become due by a routine message.
+    pub(crate) calm: bool,
     /// Moment of the last input.
     pub(crate) settled: Instant,
     /// The longest deadline that a peer declares which is heard.
@@ -133,6 +136,7 @@ impl Agreement {
             voted: false,
             ended: false,
             faults: 0,
+            calm: false,
             settled: now,
             declared: Duration::ZERO,
             settings,
@@ -154,6 +158,7 @@ impl Agreement {
         }
         self.forget_evidence(from);
         self.spoke.insert(from.node, now);
+        let routine = is_routine(&message);
         match message {
             Message::Prepare { term, prev_op, prev_term, entries, commit, release, held } => {
                 let limits = (commit, release, held);
@@ -208,7 +213,11 @@ impl Agreement {
             // Taken before, also from a life that was said to be off itself.
             Message::Ended { .. } => {}
         }
-        self.settle(now);
+        if routine {
+            self.settle_calmly(now);
+        } else {
+            self.settle(now);
+        }
     }
 
     /// The fast path saw an authenticated frame of a life for the first time.
@@ -258,6 +267,7 @@ impl Agreement {
         let known = self.highest.entry(life.node).or_insert(life.incarnation);
         if life.incarnation > *known {
             *known = life.incarnation;
+            self.calm = false;
         }
         if life.node == self.me.node && life.incarnation > self.me.incarnation {
             self.outlived(life.incarnation);
@@ -289,6 +299,7 @@ impl Agreement {
     /// This life says nothing more; why is its last action.
     pub(crate) fn end_with(&mut self, last: Action) {
         self.ended = true;
+        self.calm = false;
         self.actions.push_back(last);
     }
 
@@ -336,12 +347,13 @@ impl Agreement {
                 break;
             }
         }
+        self.calm = self.is_calm(now);
         self.forward_requests(now);
         self.arm(now);
     }
 
     /// S10: who did not run itself accuses nobody of having said nothing meanwhile.
-    fn forgive_stall(&mut self, now: Instant) {
+    pub(crate) fn forgive_stall(&mut self, now: Instant) {
         let gap = now.since(self.settled);
         self.settled = now;
         if gap > self.deadline() + self.settings.interval {
@@ -385,6 +397,11 @@ impl Agreement {
         self.committed.stint(self.me).is_member()
     }
 
+    /// True if no rule is switched off.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.settings.is_whole()
+    }
+
     /// A rule that is switched off to see the checkers bite.
     pub(crate) fn off(&self, rule: &str) -> bool {
         self.settings.off(rule)
@@ -406,7 +423,10 @@ impl Agreement {
 
     pub(crate) fn turn(&mut self, event: StatusEvent) {
         match self.status.on(event) {
-            Ok(status) => self.status = status,
+            Ok(status) => {
+                self.calm &= status == self.status;
+                self.status = status;
+            }
             Err(_) => self.fault(),
         }
     }
@@ -432,6 +452,7 @@ impl Agreement {
 
     /// Enters another term: what was acknowledged in the last one says nothing in it.
     pub(crate) fn enter(&mut self, term: Term) {
+        self.calm = false;
         self.term = term;
         self.matched = Op::ZERO;
         self.acknowledged = None;
@@ -465,6 +486,7 @@ impl Agreement {
             }
             _ => None,
         };
+        self.calm &= is_plain(&entry);
         self.requests.appended(&entry);
         self.tail_bytes = self.tail_bytes.saturating_add(entry.size());
         let op = self.log.push(entry);
@@ -493,6 +515,7 @@ impl Agreement {
         if cut.is_empty() {
             return;
         }
+        self.calm = false;
         let cut: usize = cut.iter().map(Entry::size).sum();
         self.tail_bytes = self.tail_bytes.saturating_sub(cut);
         self.latest = roster_at(&self.committed, &self.log, op);
@@ -556,6 +579,7 @@ impl Agreement {
             let size = entry.size();
             self.tail_bytes = self.tail_bytes.saturating_sub(size);
             self.commit = op;
+            self.calm &= is_plain(&entry);
             published |= self.committed.apply(op, &entry);
             if matches!(entry.kind, EntryKind::Configure { .. } | EntryKind::Vote { .. }) {
                 if self.committed.was_changed_by(op) {

@@ -522,7 +522,7 @@ impl Agreement {
     }
 
     /// Notes since when each member owes an acknowledgement (R-PROGRESS).
-    fn watch_peers(&mut self, now: Instant) {
+    pub(crate) fn watch_peers(&mut self, now: Instant) {
         let op = self.log.op();
         for (life, _) in self.latest.members().filter(|(life, _)| *life != self.me) {
             let fresh = Peer { incarnation: life.incarnation, matched: Op::ZERO, behind: None };
@@ -631,7 +631,7 @@ impl Agreement {
     }
 
     /// Commits what a majority has acknowledged.
-    fn advance_commit(&mut self, now: Instant) {
+    pub(crate) fn advance_commit(&mut self, now: Instant) {
         let top = self.log.op();
         self.office.held = if self.off("primary-ack") { top } else { self.sealed_up_to(now, top) };
         let own = self.office.held;

@@ -56,6 +56,10 @@ impl Requests {
     pub(crate) fn is_holding(&self) -> bool {
         !self.held.is_empty()
     }
+    /// True if the operator's orders wait here.
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
     /// Out of office: whoever asked asks the next primary.
     pub(crate) fn leave_office(&mut self) {
         self.held.clear();
@@ -176,7 +180,7 @@ impl Agreement {
             return Err(Refusal::TooMany);
         }
         self.requests.outstanding.push_back(Outstanding { client, seq, body, told: None });
-        self.settle(now);
+        self.settle_calmly(now);
         Ok(())
     }
 

@@ -47,6 +47,10 @@ impl Suspicions {
     pub(crate) fn is_quiet(&self) -> bool {
         self.told.is_empty()
     }
+    /// True if neither this node nor another one suspects anybody.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.told.is_empty() && self.peers.values().all(|peer| peer.set.is_empty())
+    }
 }
 
 impl Agreement {

@@ -97,26 +97,37 @@ impl Exchange {
         }
         let deadline = interval(identity) * u64::from(identity.config.cluster.heartbeat_misses);
         let plan = Plan::open(identity, deadline)?;
-        let me = Life { node: identity.me, incarnation: Incarnation(0) };
-        let nodes = identity.nodes(|_| true);
-        let replay = Box::new(Replay::new(identity.me, nodes));
-        Ok(Self {
+        let mut exchange = Self::over(links, identity.me, identity.nodes(|_| true), seal, nonce);
+        (exchange.ports, exchange.plan) = (ports, Some(plan));
+        Ok(exchange)
+    }
+
+    /// The same over links that are open, without a stream.
+    #[must_use]
+    pub fn over(
+        links: Vec<Box<dyn Link>>,
+        me: NodeId,
+        nodes: NodeSet,
+        seal: Seal,
+        nonce: Nonce,
+    ) -> Self {
+        Self {
             seal,
-            me,
+            me: Life { node: me, incarnation: Incarnation(0) },
             nonce,
             links,
-            ports,
-            replay,
-            peers: without(nodes, me.node),
+            ports: Vec::new(),
+            replay: Box::new(Replay::new(me, nodes)),
+            peers: without(nodes, me),
             copies: Copies::default(),
             seq: 0,
             body: Writer::new(),
             frame: vec![0; FRAME_MAX],
             stale_told: vec![None; NODES_MAX],
             levels: vec![None; NODES_MAX],
-            plan: Some(plan),
+            plan: None,
             stream: None,
-        })
+        }
     }
 
     /// Says which life sends from now on; nothing may be sent before.
@@ -402,11 +413,17 @@ mod tests {
     fn taken(at: &mut Exchange, now: u64, map: &Map) -> Vec<(Life, Message)> {
         let mut all = Vec::new();
         for _ in 0..20 {
-            at.receive(Instant(now), map.counters(), |_| true, true, &mut |from, said| match said {
-                Said::Message(message) => all.push((from, message)),
-                Said::Obituary(stint) => panic!("an obituary of {stint:?}"),
-                Said::Level(level) => assert_eq!(level, 1),
-            });
+            at.receive(
+                Instant(now),
+                map.counters(),
+                |_| true,
+                true,
+                &mut |from, said| match said {
+                    Said::Message(message) => all.push((from, message)),
+                    Said::Obituary(stint) => panic!("an obituary of {stint:?}"),
+                    Said::Level(level) => assert_eq!(level, 1),
+                },
+            );
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         all
@@ -471,7 +488,9 @@ mod tests {
         one.send(NOW, Destination::All, some(2));
         let mut heard = Vec::new();
         for _ in 0..20 {
-            two.receive(Instant(1), map.counters(), |_| true, true, &mut |_, said| heard.push(said));
+            two.receive(Instant(1), map.counters(), |_| true, true, &mut |_, said| {
+                heard.push(said)
+            });
             std::thread::park_timeout(std::time::Duration::from_millis(1));
         }
         let messages = [1, 2].map(|number| Said::Message(some(number)));

@@ -114,8 +114,7 @@ impl Watch {
         let events = (libc::EPOLLIN | flags) as u32;
         let mut event = libc::epoll_event { events, u64: data };
         // SAFETY: one event that lives for the call; a descriptor that is none is an error.
-        let result =
-            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &raw mut event) };
+        let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &raw mut event) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
