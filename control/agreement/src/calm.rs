@@ -64,6 +64,7 @@ impl Agreement {
             return;
         }
         self.forgive_stall(now);
+        self.pace.forget(now);
         if self.status == Status::Primary {
             self.propose_requests(now);
             self.advance_commit(now);

@@ -11,7 +11,7 @@
 //! * [`replica`]: the state of one life, and where its inputs go.
 //! * [`log`], [`roster`]: entries; who votes and who is a member, derived from them.
 //! * `snapshot`, `transfer`: what is instead of the entries that are not kept, and how it comes to who lacks it.
-//! * `replicate`: Prepare, PrepareOk, commit, retransmission, progress.
+//! * `replicate`: Prepare, PrepareOk, commit, retransmission, progress; `calm`: what need not be asked meanwhile.
 //! * `pace`: how fast entries are sent again.
 //! * `seal`: R-ACK and R-SELF.
 //! * `suspicion`: sets of suspicions and what they cause.
