@@ -18,6 +18,7 @@ use crate::storage::Stored;
 use crate::sweeper::Sweeper;
 use crate::system::{self, Signals, Wake, Watch};
 use crate::{life, start};
+use agreement::Status;
 use base::{Duration, Instant};
 use driver::Done;
 use node::Node;
@@ -25,6 +26,7 @@ use shm::{Counter, Side};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use wire::Op;
 
 /// Events of fast taken per cycle.
 const EVENTS_MAX: usize = 256;
@@ -45,6 +47,9 @@ mod place {
 }
 /// How often the peers are told that fast is gone: a frame can be lost.
 const OBITUARIES: u32 = 3;
+/// How long a primary that has sent entries looks for their acknowledgements before it sleeps: a round trip in a rack. To
+/// fall asleep and be woken costs about as much, and whoever wrote waits for it.
+const BUSY: Duration = Duration::from_micros(60);
 /// Distance of two looks at alarms and link counts.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -92,6 +97,8 @@ struct Run {
     watch: Watch,
     orders: Orders,
     probes: Probes,
+    /// The last entry that was sent, and until when its acknowledgement is looked for.
+    busy: (Op, Instant),
     ending: Option<(End, Instant)>,
     /// Obituaries still to send for a fast path that is gone.
     obituaries: u32,
@@ -115,6 +122,7 @@ impl Daemon {
             watch,
             orders: Orders::default(),
             probes: Probes::from_environment(),
+            busy: (Op::ZERO, Instant::ZERO),
             ending: None,
             obituaries: 0,
             alarms: BTreeMap::new(),
@@ -151,6 +159,7 @@ impl Daemon {
             }
             run.more |= run.again || !self.node.is_settled();
             self.effects.perform_rest(now, &mut self.node);
+            self.note_sent(&mut run);
             self.effects.fast.flush();
             if now >= run.look_at {
                 run.look_at = now + LOOK_EVERY;
@@ -182,7 +191,18 @@ impl Daemon {
         let due = self.node.poll_deadline().into_iter().chain(self.effects.exchange.copies_due());
         let turn = system::now() + self.effects.fast.turn;
         let until = if run.more { Instant::ZERO } else { due.fold(turn, Instant::min) };
-        run.watch.wait(until)
+        run.watch.wait(until, run.busy.1)
+    }
+
+    /// As primary: entries went out just now, and a majority of them is awaited.
+    fn note_sent(&self, run: &mut Run) {
+        let agreement = self.node.agreement();
+        let op = agreement.op();
+        if agreement.commit() == op {
+            run.busy = (op, Instant::ZERO);
+        } else if op != run.busy.0 && agreement.status() == Status::Primary {
+            run.busy = (op, system::now() + BUSY);
+        }
     }
 
     /// Takes in what came; true if something may be left. `all`: from every link, whatever the poll said, because this

@@ -118,12 +118,22 @@ impl Watch {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Waits until one is ready or the moment has come. One that is over: only looks. An interrupted wait is a wait that
-    /// ended.
-    pub fn wait(&mut self, until: Instant) -> io::Result<()> {
+    /// Waits until one is ready or the moment has come; does not sleep before `busy`. One that is over: only looks. An
+    /// interrupted wait is a wait that ended.
+    pub fn wait(&mut self, until: Instant, busy: Instant) -> io::Result<()> {
         self.ready = 0;
-        if until <= now() {
-            return self.look(0).map(|_| ());
+        loop {
+            let now = now();
+            if until <= now || now < busy {
+                self.look(0)?;
+            }
+            if until <= now || self.any() {
+                return Ok(());
+            }
+            if now >= busy {
+                break;
+            }
+            std::hint::spin_loop();
         }
         loop {
             if self.armed.is_none_or(|at| until < at) {
@@ -338,7 +348,7 @@ pub fn lock(fd: BorrowedFd<'_>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{Poll, Wake, Watch, inherit, now};
-    use base::Duration;
+    use base::{Duration, Instant};
 
     #[test]
     fn a_wake_is_seen_once_and_a_wait_without_one_ends_in_time() {
@@ -368,21 +378,21 @@ mod tests {
         // The timer stands at a later moment, at an earlier one, and rings for nobody.
         for millis in [20, 2, 1, 5] {
             let until = now() + Duration::from_millis(millis);
-            watch.wait(until).unwrap();
+            watch.wait(until, Instant::ZERO).unwrap();
             assert!(watch.any() && watch.ready(63) && !watch.ready(3) && now() < until);
         }
         other.clear();
         for millis in [3, 1, 6] {
             let until = now() + Duration::from_millis(millis);
-            watch.wait(until).unwrap();
+            watch.wait(until, Instant::ZERO).unwrap();
             assert!(!watch.any() && now() >= until);
         }
         one.wake();
-        watch.wait(now()).unwrap();
+        watch.wait(now(), Instant::ZERO).unwrap();
         assert!(watch.ready(3), "a look");
         watch.forget(one.fd());
         watch.forget(one.fd());
-        watch.wait(now()).unwrap();
+        watch.wait(now(), Instant::ZERO).unwrap();
         assert!(!watch.any(), "forgotten");
     }
 
