@@ -8,9 +8,10 @@
 //!   needs on the slowest link ([`SLOWEST_BYTE`]). What it acknowledges, or asks for above that, opens the
 //!   next burst at once: so a fast link is paced by its own acknowledgements, a slow one is not filled with copies;
 //! * *all nodes together*: a message is taken to cost [`MESSAGE_COST`] and a byte [`BYTE_COST`]; repetitions may be ahead of
-//!   the clock by [`AT_ONCE`], answers by [`ANSWERS_AT_ONCE`] (the generic cell rate algorithm, ITU-T I.371). So each of both is at most
-//!   100,000 messages or 400 MB a second. One call hands over at most 500 messages or 2 MiB of repetitions (and one message), or one
-//!   answer. Among many that lag the repetitions of one interval are shared, voters first, and go on where they ended.
+//!   the clock by [`AT_ONCE`], answers by [`ANSWERS_AT_ONCE`] (the generic cell rate algorithm, ITU-T I.371). So each of
+//!   both is at most 100,000 messages or 400 MB a second. One call hands over at most 500 messages or 2 MiB of repetitions
+//!   (and one message), or one answer. Among many that lag the repetitions of one interval are shared, voters first, and go
+//!   on where they ended.
 //!
 //! *Liveness*: a bound only delays. A burst is at least one message whatever its size, time passes for all waits, who was not
 //! served is first in the next interval, and who gets no answer asks again after an interval.

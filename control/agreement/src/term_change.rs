@@ -222,7 +222,11 @@ impl Agreement {
 
     /// A peer has promised a higher term.
     pub(crate) fn on_reject(&mut self, now: Instant, from: Life, term: Term) {
-        if term <= self.term || self.term.era != term.era || !self.counts(&self.committed, from) {
+        if term <= self.term || self.term.era != term.era {
+            return;
+        }
+        if !self.counts(&self.committed, from) {
+            self.return_to(now, from, term);
             return;
         }
         match self.status {
@@ -235,9 +239,8 @@ impl Agreement {
                 if gone.len() >= self.committed.majority() {
                     self.promise(term);
                 } else if self.may_stand(now) {
-                    // A minority left a healthy primary: it comes back under a term above its promise.
-                    let counter = term.counter.saturating_add(1);
-                    self.stand(now, Term { era: term.era, counter, life: self.me });
+                    // A minority left a healthy primary.
+                    self.stand_above(now, term);
                 } else {
                     self.promise(term);
                 }
@@ -250,6 +253,22 @@ impl Agreement {
                 self.stand(now, term);
             }
             _ => {}
+        }
+    }
+
+    /// Comes back under a term above one that was promised to another.
+    fn stand_above(&mut self, now: Instant, term: Term) {
+        let counter = term.counter.saturating_add(1);
+        self.stand(now, Term { era: term.era, counter, life: self.me });
+    }
+
+    /// A life without a vote promised a later term before it knew that its vote was taken. The promise binds it all the
+    /// same (it may get its vote back), so that it follows nobody below: the primary comes back above it.
+    fn return_to(&mut self, now: Instant, from: Life, term: Term) {
+        let seated = self.committed.seat(from.node);
+        let seated = seated.is_some_and(|seat| seat.incarnation == from.incarnation);
+        if self.status == Status::Primary && seated && self.may_stand(now) {
+            self.stand_above(now, term);
         }
     }
 

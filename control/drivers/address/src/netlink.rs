@@ -123,12 +123,12 @@ fn verdict(payload: &[u8], doing: &'static str) -> Result<(), AddressError> {
     }
 }
 
-/// Walks the messages of one received buffer; ends at the first that does not fit.
 /// The kinds of the messages in a buffer.
 pub(crate) fn kinds(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
     parts(bytes).map(|part| part.kind)
 }
 
+/// Walks the messages of one received buffer; ends at the first that does not fit.
 fn parts(mut bytes: &[u8]) -> impl Iterator<Item = Part<'_>> {
     std::iter::from_fn(move || {
         let header = bytes.first_chunk::<HEADER_LEN>()?;

@@ -4,8 +4,8 @@
 //! Node 1 is primary and *holds* what is pulled, node 2 is its other voter, a *bystander* that commits small entries all
 //! the time, node 3 *pulls*. What is asserted does not depend on the machine: how much any one call may hand over, and
 //! within how many turns of the loops a small entry is agreed. A turn takes what the daemon's takes. What is handed over is
-//! shared, so that a message costs some microseconds whatever its size (sealing is the stream's thread's business): 501 messages in
-//! one call, the most that [`agreement`]'s pace allows, are far from 10 ms. The longest call is printed beside it.
+//! shared, so that a message costs some microseconds whatever its size (sealing is the stream's thread's business): 501
+//! messages in one call, the most that [`agreement`]'s pace allows, are far from 10 ms. The longest call is printed beside it.
 
 use super::Stream;
 use super::tests::{life, node, stream, wait_for};
