@@ -4,9 +4,10 @@
 //! lacks once an interval, whoever asks gets an answer. Both are bounded three times:
 //!
 //! * *one burst*: [`BURST`] messages, and [`BURST_BYTES`] of entries (the message that crosses that line is the last);
-//! * *one node*: what takes the stream is not sent to it again before it had time to arrive: half an interval, and what it
-//!   needs on the slowest link ([`SLOWEST_BYTE`]). What it acknowledges, or asks for above that, opens the
-//!   next burst at once: so a fast link is paced by its own acknowledgements, a slow one is not filled with copies;
+//! * *one node*: what takes the stream is not sent to it again before it had time to arrive on the slowest link
+//!   ([`SLOWEST_BYTE`]), but after a deadline at the latest: a connection may have broken, and R-PROGRESS does not wait. (What
+//!   is still on its way the stream does not carry twice.) What the node acknowledges, or asks for above that, opens the next
+//!   burst at once: so a fast link is paced by its own acknowledgements;
 //! * *all nodes together*: a message is taken to cost [`MESSAGE_COST`] and a byte [`BYTE_COST`]; repetitions may be ahead of
 //!   the clock by [`AT_ONCE`], answers by [`ANSWERS_AT_ONCE`] (the generic cell rate algorithm, ITU-T I.371). So each of
 //!   both is at most 100,000 messages or 400 MB a second. One call hands over at most 500 messages or 2 MiB of repetitions
@@ -174,7 +175,7 @@ impl Pace {
         (to, again): (Life, Again),
         (after, end): (Op, Op),
         burst: Burst,
-        pause: Duration,
+        longest: Duration,
     ) {
         match again {
             Again::Repetition => {
@@ -183,7 +184,7 @@ impl Pace {
             }
             Again::Answer => self.answers.charge(now, burst.cost),
         }
-        self.note_flight(now, to, (after, end), burst, pause);
+        self.note_flight(now, to, (after, end), burst, longest);
     }
 
     /// The same for what no meter counts.
@@ -193,10 +194,10 @@ impl Pace {
         to: Life,
         (after, end): (Op, Op),
         burst: Burst,
-        pause: Duration,
+        longest: Duration,
     ) {
         // Datagrams are there at once or not at all.
-        let due = now + pause + burst.time_to_carry();
+        let due = now + burst.time_to_carry().min(longest);
         if after < end && burst.large > 0 {
             let incarnation = to.incarnation;
             self.flights.insert(to.node, Flight { incarnation, after, end, due });
@@ -235,7 +236,7 @@ mod tests {
                 burst.add(size);
             }
             total = (total.0 + burst.messages, total.1 + burst.bytes);
-            pace.sent(now, (life(1, 1), again), (Op(0), Op(1)), burst, INTERVAL / 2);
+            pace.sent(now, (life(1, 1), again), (Op(0), Op(1)), burst, INTERVAL * 3);
         }
         total
     }
@@ -267,8 +268,8 @@ mod tests {
         let (mut pace, now) = (Pace::default(), Instant(1_000_000_000));
         let mut burst = pace.burst(now, Again::Answer, 1).unwrap();
         burst.add(1 << 20);
-        pace.sent(now, (life(1, 1), Again::Answer), (Op(4), Op(5)), burst, INTERVAL / 2);
-        let carried = now + INTERVAL / 2 + Duration(100 << 20);
+        pace.sent(now, (life(1, 1), Again::Answer), (Op(4), Op(5)), burst, INTERVAL * 100);
+        let carried = now + Duration(100 << 20);
         let before = Instant(carried.0 - 1);
         assert!(pace.is_under_way(before, life(1, 1), Op(5)));
         assert!(!pace.is_under_way(carried, life(1, 1), Op(5)));
@@ -276,6 +277,8 @@ mod tests {
         assert!(!pace.is_under_way(before, life(2, 1), Op(5)));
         assert!(!pace.is_under_way(before, life(1, 1), Op(6)), "it has it, and asks for the next");
         assert!(!pace.is_under_way(before, life(1, 1), Op(4)), "it lacks what lies below");
+        pace.sent(now, (life(1, 1), Again::Answer), (Op(4), Op(5)), burst, INTERVAL * 3);
+        assert!(!pace.is_under_way(now + INTERVAL * 3, life(1, 1), Op(5)), "it may be lost");
         pace.forget(carried);
         pace.last = None;
         assert_eq!(pace, Pace::default(), "nothing is kept of what is over");

@@ -225,6 +225,13 @@ impl Agreement {
         self.send(Destination::All, Message::Fetch { term: self.term, from: first });
     }
 
+    /// True if what this life lacks first takes the stream and may still be on its way. (A datagram in the middle of what is
+    /// large is there at once or not at all.)
+    pub(crate) fn is_under_way(&self, now: Instant, to: Life, first: Op) -> bool {
+        self.pace.is_under_way(now, to, first)
+            && self.log.get(first).is_none_or(|entry| entry.size() > DATAGRAM_MAX)
+    }
+
     pub(crate) fn on_fetch(&mut self, now: Instant, from: Life, term: Term, first: Op) {
         let after = Op(first.0.saturating_sub(1));
         if after < self.log.base() {
@@ -233,7 +240,7 @@ impl Agreement {
             }
             return;
         }
-        if self.pace.is_under_way(now, from, first) {
+        if self.is_under_way(now, from, first) {
             return;
         }
         if self.status == Status::Silent && term == self.term && term.life == from {
@@ -368,8 +375,7 @@ impl Agreement {
         mut burst: Burst,
     ) {
         let end = self.send_entries(Destination::Node(to.node), after, limit, &mut burst);
-        let pause = self.settings.interval / 2;
-        self.pace.sent(now, (to, again), (after, end), burst, pause);
+        self.pace.sent(now, (to, again), (after, end), burst, self.deadline());
     }
 
     fn send_prepare(&mut self, to: Destination, prev_op: Op, prev_term: Term, entries: Vec<Entry>) {
@@ -502,7 +508,7 @@ impl Agreement {
             // Who lacks what is below asks for it, and is offered a snapshot.
             .map(|(life, matched)| (life, matched.max(self.log.base())))
             .filter(|(_, matched)| *matched < op)
-            .filter(|(life, matched)| !self.pace.is_under_way(now, *life, matched.next()))
+            .filter(|(life, matched)| !self.is_under_way(now, *life, matched.next()))
             .collect();
         let voters = self.latest.voters;
         behind.sort_by_key(|(life, _)| (!voters.contains(life.node), self.pace.place(life.node)));

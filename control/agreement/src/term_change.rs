@@ -153,7 +153,7 @@ impl Agreement {
             }
         }
         // What takes the stream is not sent again while it may be on its way.
-        self.pace.note_flight(self.settled, term.life, (begin, prev_op), burst, Duration::ZERO);
+        self.pace.note_flight(self.settled, term.life, (begin, prev_op), burst, self.deadline());
     }
 
     /// Stands for a term of its own: promises to itself and asks the others.
@@ -190,7 +190,7 @@ impl Agreement {
             return;
         }
         if term == self.term && self.status == Status::Silent {
-            if !self.pace.is_under_way(now, from, self.commit.next()) {
+            if !self.is_under_way(now, from, self.commit.next()) {
                 self.send_promise(self.commit);
             }
         } else if term < self.term {

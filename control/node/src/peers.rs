@@ -46,6 +46,9 @@ impl Peers {
     /// Takes one event.
     pub fn note(&mut self, event: &Event) {
         match event.kind {
+            // It came late: the next life is heard already.
+            EventKind::Suspected { life, .. } | EventKind::Obituary { life, .. }
+                if self.newest(life.node).is_some_and(|newest| life.incarnation < newest) => {}
             EventKind::Suspected { life, .. } => {
                 self.heard.remove(life.node);
                 self.suspects.insert(life.node);
@@ -147,6 +150,9 @@ mod tests {
         let (stint, heard) = (Stint(4), Instant(0));
         assert_eq!(note(EventKind::Suspected { life, stint, heard, deadline: heard }), (false, 0));
         assert_eq!(note(EventKind::Trusted { life, stint }), (true, 0));
+        let before = Life { incarnation: Incarnation(2), ..life };
+        assert_eq!(note(EventKind::Obituary { life: before, stint }), (true, 0), "long over");
+        assert_eq!(note(EventKind::Obituary { life, stint }), (false, 0));
         assert_eq!(peers.newest(node), Some(Incarnation(3)));
     }
 }
