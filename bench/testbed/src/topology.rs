@@ -275,7 +275,7 @@ fn interface(node: u8, link: u8) -> Vec<String> {
 /// answer a direct probe, and that question tells the client where the floating address now is: the
 /// observer would help the takeover.
 fn client_known() -> String {
-    format!("neigh add {CLIENT} lladdr {} nud permanent dev eth0", mac_text(CLIENT_MAC))
+    format!("neigh replace {CLIENT} lladdr {} nud permanent dev eth0", mac_text(CLIENT_MAC))
 }
 
 fn addresses(node: u8, link: u8) -> [String; 2] {
