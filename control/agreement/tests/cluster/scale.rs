@@ -55,7 +55,8 @@ fn starve(c: &mut Cluster, nodes: &[u8], ms: u64) -> (usize, usize, usize) {
     (most.0, most.1, all)
 }
 
-/// A member that lacks 16 entries of 1 MiB, and acknowledges none, is sent two of them once a deadline; as soon as it gets them it has all within what its own acknowledgements take, and each about once.
+/// A member that lacks 16 entries of 1 MiB, and acknowledges none, is sent two of them once a deadline; as soon as
+/// it gets them it has all within what its own acknowledgements take, and each about once.
 #[test]
 fn a_lagging_member_is_not_sent_the_whole_tail_each_interval() {
     let mut c = Cluster::running(3);
