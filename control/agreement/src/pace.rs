@@ -85,9 +85,22 @@ impl Burst {
     }
 }
 
-/// Until when what was sent is paid for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+/// Until when what was sent is paid for. It only delays, by milliseconds: two states that differ in nothing else are one,
+/// else the model would tell apart every order of messages of one moment.
+#[derive(Clone, Copy, Debug, Default)]
 struct Meter(Instant);
+
+impl PartialEq for Meter {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Meter {}
+
+impl core::hash::Hash for Meter {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
 
 impl Meter {
     fn allowed(self, now: Instant, at_once: Duration) -> Duration {
