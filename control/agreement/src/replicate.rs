@@ -275,7 +275,7 @@ impl Agreement {
         burst.add(entries.iter().map(Entry::size).sum());
         // Whoever got it asks for the next at once; only what takes the stream is not sent twice meanwhile.
         let end = Op(prev_op.0 + entries.len() as u64);
-        self.pace.sent(now, (asker, Again::Answer), (prev_op, end), burst, Duration::ZERO);
+        self.pace.sent(now, (asker, Again::Answer), (prev_op, end), burst, self.deadline());
         let message = Message::Committed { prev_op, prev_term, entries };
         self.send(Destination::Node(asker.node), message);
     }

@@ -1,5 +1,6 @@
 //! Three to five agreements in one test, under a virtual clock.
 
+mod calm;
 mod changes;
 mod eras;
 mod faults;
