@@ -14,8 +14,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// How often the kernel is told that the address is still wanted: it may miss three times.
 const RENEW_EVERY: Duration = Duration::from_millis(message::LIFETIME_S as u64 * 1_000 / 4);
 
-/// Between two looks after an address that may be missing: a machine whose interfaces change all the time costs no more.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// From the first sign that the address may be missing to the look after it: the gate's watch hears the same and has its
+/// filters on a new interface by then, and a machine whose interfaces change all the time costs no more.
+const LOOK_AFTER: Duration = Duration::from_millis(10);
 
 /// What is configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,7 +49,6 @@ pub struct FloatingAddress {
     events: Events,
     /// The address may be missing: when to look.
     look_at: Option<Instant>,
-    looked: Instant,
 }
 
 /// Everything that depends on the interface; made anew when the interface changes.
@@ -71,9 +71,9 @@ impl FloatingAddress {
         }
         let netlink = Netlink::route()?;
         let destroyer = Destroyer::open()?;
-        let (events, looked) = (Events::open()?, Instant::ZERO);
+        let events = Events::open()?;
         let (ready, renew_at, look_at) = (None, None, None);
-        let mut this = Self { spec, netlink, destroyer, ready, renew_at, events, look_at, looked };
+        let mut this = Self { spec, netlink, destroyer, ready, renew_at, events, look_at };
         match this.prepare() {
             Ok(()) | Err(AddressError::NoInterface { .. } | AddressError::InterfaceDown { .. }) => {
             }
@@ -115,7 +115,7 @@ impl FloatingAddress {
 
     /// Takes the address away at once; connections stay, they go on should the address come back.
     pub fn withdraw(&mut self) -> Result<(), AddressError> {
-        self.renew_at = None;
+        (self.renew_at, self.look_at) = (None, None);
         if let Some(announcer) = self.ready.as_mut().and_then(|r| r.announcer.as_mut()) {
             announcer.stop();
         }
@@ -156,14 +156,12 @@ impl FloatingAddress {
     }
     /// Renews the address and repeats the announcement if they are due; brings the address back if it was lost.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.events.changed() && self.look_at.is_none() {
-            self.look_at = Some(now.max(self.looked + LOOK_EVERY));
+        if self.events.changed() && self.renew_at.is_some() && self.look_at.is_none() {
+            self.look_at = Some(now + LOOK_AFTER);
         }
         if self.look_at.is_some_and(|at| now >= at) {
-            (self.look_at, self.looked) = (None, now);
-            if self.renew_at.is_some() {
-                self.regain(now);
-            }
+            self.look_at = None;
+            self.regain(now);
         }
         if self.renew_at.is_some_and(|at| now >= at) {
             self.renew_at = Some(now + RENEW_EVERY);
