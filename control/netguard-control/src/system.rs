@@ -382,14 +382,19 @@ mod tests {
             assert!(watch.any() && watch.ready(63) && !watch.ready(3) && now() < until);
         }
         other.clear();
-        for millis in [3, 1, 6] {
-            let until = now() + Duration::from_millis(millis);
-            watch.wait(until, Instant::ZERO).unwrap();
+        // Asleep, awake to the end, and awake for a while.
+        for (millis, busy) in [(3, 0), (1, 1), (6, 2)] {
+            let begin = now();
+            let until = begin + Duration::from_millis(millis);
+            watch.wait(until, begin + Duration::from_millis(busy)).unwrap();
             assert!(!watch.any() && now() >= until);
         }
         one.wake();
         watch.wait(now(), Instant::ZERO).unwrap();
         assert!(watch.ready(3), "a look");
+        let until = now() + Duration::from_millis(20);
+        watch.wait(until, until).unwrap();
+        assert!(watch.ready(3) && now() < until, "awake, it sees what comes");
         watch.forget(one.fd());
         watch.forget(one.fd());
         watch.wait(now(), Instant::ZERO).unwrap();
