@@ -3,14 +3,36 @@
 
 use crate::choices::Choices;
 use base::{Duration, Instant};
+use heartbeat::EventKind;
 use services::{Body, Report};
 use std::sync::Arc;
 use wire::entry::{FenceProof, RemovalCause};
 use wire::message::{Order, Suspicion};
 use wire::{
     Beat, Charter, ClientId, Configuration, Echo, EchoBody, Edition, Entry, EntryKind, Generation,
-    Incarnation, Life, Message, NodeId, NodeSet, Obituary, Op, Seq, ServiceId, Stint, Term,
+    Incarnation, Life, LinkId, Message, NodeId, NodeSet, Obituary, Op, Seq, ServiceId, Stint, Term,
 };
+
+/// What the fast path may tell, of a life and its stint, or of a link to some node.
+pub fn event(c: &mut Choices<'_>, life: Life, stint: Stint) -> EventKind {
+    let (node, link) = (node(c), LinkId(c.byte()));
+    match c.below(9) {
+        0 => EventKind::Suspected {
+            life,
+            stint,
+            heard: Instant(c.edge(64)),
+            deadline: Instant(c.edge(64)),
+        },
+        1 => EventKind::Trusted { life, stint },
+        2 => EventKind::Obituary { life, stint },
+        3 => EventKind::Appeared { life },
+        4 => EventKind::LeaseGained,
+        5 => EventKind::Stalled { lost: Duration(c.edge(64)) },
+        6 => EventKind::LinkDown { node, link },
+        7 => EventKind::Impostor { node, incarnation: life.incarnation },
+        _ => EventKind::LinkUp { node, link },
+    }
+}
 
 /// A few nodes.
 pub fn nodes(c: &mut Choices<'_>) -> NodeSet {

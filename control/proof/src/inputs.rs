@@ -8,8 +8,8 @@ use crate::choices::Choices;
 use agreement::Status;
 use base::{Duration, Instant};
 use driver::{Done, Outcome};
+use heartbeat::Event;
 use heartbeat::board::Frozen;
-use heartbeat::{Event, EventKind};
 use node::{Action, Command, GateState, Node};
 use wire::{
     Configuration, Edition, Generation, Incarnation, Life, Message, Op, ServiceId, Stint, Term,
@@ -114,19 +114,7 @@ fn step(c: &mut Choices<'_>, bench: &mut Bench) {
             node.handle_message(now, from, message);
         }
         6 => {
-            let kind = match c.below(6) {
-                0 => EventKind::Suspected {
-                    life,
-                    stint,
-                    heard: Instant(c.edge(64)),
-                    deadline: Instant(c.edge(64)),
-                },
-                1 => EventKind::Trusted { life, stint },
-                2 => EventKind::Obituary { life, stint },
-                3 => EventKind::Appeared { life },
-                4 => EventKind::Stalled { lost: Duration(c.edge(64)) },
-                _ => EventKind::Impostor { node: life.node, incarnation: life.incarnation },
-            };
+            let kind = arbitrary::event(c, life, stint);
             node.handle_event(now, Event { at: Instant(c.edge(64)), kind });
         }
         7 => {

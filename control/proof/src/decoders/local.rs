@@ -6,11 +6,11 @@ use crate::choices::Choices;
 use crate::target::Target;
 use base::{Duration, Instant};
 use config::NewNode;
-use heartbeat::{Event, EventKind};
+use heartbeat::Event;
 use shm::setup::{Core, Key, LinkSetup, Mode, Setup};
 use shm::{Change, ChangeReader, ChangeWriter, Took, event_words, trace};
 use std::net::{IpAddr, Ipv4Addr};
-use wire::{ClusterId, LinkId, NodeId, NodeSet, Nonce};
+use wire::{ClusterId, NodeId, NodeSet, Nonce};
 
 pub(super) const TARGETS: &[Target] = &[
     Target { name: "request-line", sample: request_sample, check: request_check },
@@ -258,24 +258,8 @@ const fn ip(n: u8) -> IpAddr {
 }
 
 fn event_sample(c: &mut Choices<'_>) -> Vec<u8> {
-    let (life, stint, node) = (arbitrary::life(c), wire::Stint(c.edge(64)), arbitrary::node(c));
-    let link = LinkId(c.byte());
-    let kind = match c.below(9) {
-        0 => EventKind::Suspected {
-            life,
-            stint,
-            heard: Instant(c.edge(64)),
-            deadline: Instant(c.edge(64)),
-        },
-        1 => EventKind::Trusted { life, stint },
-        2 => EventKind::Obituary { life, stint },
-        3 => EventKind::Appeared { life },
-        4 => EventKind::LeaseGained,
-        5 => EventKind::Stalled { lost: Duration(c.edge(64)) },
-        6 => EventKind::LinkDown { node, link },
-        7 => EventKind::Impostor { node, incarnation: life.incarnation },
-        _ => EventKind::LinkUp { node, link },
-    };
+    let (life, stint) = (arbitrary::life(c), wire::Stint(c.edge(64)));
+    let kind = arbitrary::event(c, life, stint);
     let words = event_words::encode(&Event { at: Instant(c.edge(64)), kind });
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
