@@ -4,8 +4,8 @@
 use crate::costs::Costs;
 use crate::shared::{Seen, Shared};
 use base::{Duration, Instant};
-use heartbeat::{Action as FastAction, Board, Event, EventKind, Heartbeat};
-use link::{BATCH, Destination, Link, OpenError, UdpLink};
+use heartbeat::{Action as FastAction, Board, Event, EventKind, Heartbeat, Receipt};
+use link::{Arrival, BATCH, Destination, Link, OpenError, UdpLink};
 use membership::Names;
 use node::{Action, Node};
 use std::collections::VecDeque;
@@ -105,6 +105,7 @@ fn open(me: NodeId, nodes: NodeSet, port: u16) -> Result<UdpLink, OpenError> {
         interface: 0,
         peers: peers.map(|node| (node, address(node, port))).collect(),
         frame_max: FRAME_MAX,
+        stamped: false,
     })
 }
 
@@ -248,18 +249,20 @@ impl Fast {
         let Self { heartbeat, replay, link, .. } = self;
         let mut heard = 0;
         for _ in 0..FAST_BATCHES {
-            let taken = link.receive(&mut |_, bytes| {
-                let Ok((header, body)) = frame::open(&SEAL, LinkId(0), bytes) else { return };
+            let taken = link.receive(&mut |Arrival { frame: bytes, .. }| {
+                let Ok((header, body)) = frame::open(&SEAL, LinkId(0), bytes) else { return None };
                 let now = os::now();
                 if let Err(reason) = replay.take(&header) {
-                    return heartbeat.handle_disorder(header.from.node, LinkId(0), reason);
+                    heartbeat.handle_disorder(header.from.node, LinkId(0), reason);
+                    return None;
                 }
                 heard += 1;
                 let from = header.from;
                 match header.kind {
                     Kind::Beat => {
                         if let Ok(beat) = Beat::decode(body) {
-                            heartbeat.handle_beat(now, LinkId(0), from, header.seq, &beat, board);
+                            let receipt = Receipt::at(LinkId(0), now);
+                            heartbeat.handle_beat(receipt, from, header.seq, &beat, board);
                         }
                     }
                     Kind::Echo => {
@@ -274,6 +277,7 @@ impl Fast {
                     }
                     Kind::Agreement | Kind::Bulk => {}
                 }
+                None
             });
             if taken < BATCH {
                 break;
@@ -328,15 +332,16 @@ impl Control {
     /// True if something may be left.
     fn receive(&mut self, now: Instant, costs: &mut Costs) -> bool {
         let Self { node, replay, link, .. } = self;
-        let mut take = |_: SocketAddr, bytes: &[u8]| {
-            let Ok((header, body)) = frame::open(&SEAL, LinkId(0), bytes) else { return };
+        let mut take = |Arrival { frame: bytes, .. }: Arrival<'_>| {
+            let Ok((header, body)) = frame::open(&SEAL, LinkId(0), bytes) else { return None };
             if header.kind != Kind::Agreement || replay.take(&header).is_err() {
-                return;
+                return None;
             }
             costs.received += 1;
             if let Ok(message) = Message::decode(body) {
                 node.handle_message(now, header.from, message);
             }
+            None
         };
         (0..CONTROL_BATCHES).all(|_| link.receive(&mut take) >= BATCH)
     }

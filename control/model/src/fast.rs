@@ -3,7 +3,7 @@
 
 use crate::packet::Body;
 use base::Instant;
-use heartbeat::{Action, Board, EventKind, Heartbeat, Settings};
+use heartbeat::{Action, Board, EventKind, Heartbeat, Receipt, Settings};
 use std::collections::BTreeMap;
 use wire::{Incarnation, Life, LinkId, NodeId, NodeSet, Seq};
 
@@ -63,7 +63,13 @@ impl Fast {
                 *last = (from.incarnation, seq).max(*last);
                 match body {
                     Body::Beat(seq, beat) => {
-                        self.heart.handle_beat(now, LinkId(0), from, seq, &beat, board);
+                        self.heart.handle_beat(
+                            Receipt::at(LinkId(0), now),
+                            from,
+                            seq,
+                            &beat,
+                            board,
+                        );
                     }
                     Body::Echo(echo) => self.heart.handle_echo(now, from, &echo, board),
                     Body::Obituary(obituary) => self.heart.handle_obituary(now, from, &obituary),

@@ -9,7 +9,7 @@
 use base::{Duration, Instant};
 use heartbeat::board::Frozen;
 use heartbeat::{Event, EventKind};
-use link::{BATCH, Counts, Destination, Link};
+use link::{Arrival, BATCH, Counts, Destination, Hear, Link, Source};
 use membership::Names;
 use netguard_control::exchange::{Exchange, Said};
 use node::{Action, Command, Node};
@@ -61,12 +61,12 @@ impl Link for Memory {
         }
         true
     }
-    fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize {
-        let source = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    fn receive(&mut self, each: &mut Hear<'_>) -> usize {
+        let source = Source::Ip((Ipv4Addr::LOCALHOST, 1).into());
         for taken in 0..BATCH {
             let frame = self.wires.lock().unwrap()[place(self.me, self.id)].pop_front();
             let Some(frame) = frame else { return taken };
-            each(source, &frame);
+            each(Arrival { frame: &frame, source, waited: None });
         }
         BATCH
     }

@@ -7,7 +7,7 @@ use crate::start::interval;
 use crate::stream::{self, Plan, Stream};
 use crate::system::Wake;
 use base::{Duration, Instant};
-use link::{BATCH, Destination, Faults, Link, Settings, UdpLink};
+use link::{Arrival, BATCH, Destination, Faults, Link, Settings, UdpLink};
 use shm::{Counter, Counters, LinkCounter, Side};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -88,6 +88,7 @@ impl Exchange {
                 interface: local.interface.index,
                 peers: peers.map(|(node, ip)| (node, SocketAddr::new(ip, port))).collect(),
                 frame_max: FRAME_MAX,
+                stamped: false,
             };
             let udp: Box<dyn Link> = Box::new(UdpLink::open(&settings)?);
             links.push(match faults {
@@ -237,22 +238,25 @@ impl Exchange {
         let Self { links, seal, replay, copies, stream, levels, .. } = self;
         for (_, link) in links.iter_mut().enumerate().filter(|(place, _)| on(*place)) {
             let id = link.id();
-            let mut take = |_: SocketAddr, bytes: &[u8]| match open(seal, replay, id, bytes) {
-                Ok((from, said)) => {
-                    if let Some(level) = new_level(levels, from, bytes) {
-                        each(from, Said::Level(level));
+            let mut take = |Arrival { frame, .. }: Arrival<'_>| {
+                match open(seal, replay, id, frame) {
+                    Ok((from, said)) => {
+                        if let Some(level) = new_level(levels, from, frame) {
+                            each(from, Said::Level(level));
+                        }
+                        if let Said::Message(message) = &said {
+                            copies.heard(from.node, id, message);
+                        }
+                        each(from, said);
                     }
-                    if let Said::Message(message) = &said {
-                        copies.heard(from.node, id, message);
+                    Err((reason, from)) => {
+                        counters.reject(Side::Control, reason);
+                        if reason == Reject::Stale {
+                            outlived = from;
+                        }
                     }
-                    each(from, said);
                 }
-                Err((reason, from)) => {
-                    counters.reject(Side::Control, reason);
-                    if reason == Reject::Stale {
-                        outlived = from;
-                    }
-                }
+                None
             };
             let full = (0..BATCHES_MAX).all(|_| link.receive(&mut take) >= BATCH);
             more |= full;

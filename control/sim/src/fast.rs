@@ -6,7 +6,7 @@
 use crate::gate::Gate;
 use crate::packet::{BelievedDamage, Body, Packet};
 use base::{Duration, Instant};
-use heartbeat::{Action, Board, Event, EventKind, Heartbeat};
+use heartbeat::{Action, Board, Event, EventKind, Heartbeat, Receipt};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use wire::{Beat, Seq};
@@ -60,7 +60,8 @@ enum Stage {
 pub struct Fast {
     heartbeat: Heartbeat,
     replay: Box<Replay>,
-    inbox: VecDeque<Packet>,
+    /// With the time when each came.
+    inbox: VecDeque<(Instant, Packet)>,
     stage: Option<Stage>,
     interval: Duration,
     /// When it wanted to be woken at the latest.
@@ -109,9 +110,9 @@ impl Fast {
         self.changes.push_back(settings);
     }
     /// A frame is in the socket.
-    pub fn arrive(&mut self, packet: Packet) {
+    pub fn arrive(&mut self, now: Instant, packet: Packet) {
         if self.inbox.len() < INBOX_MAX {
-            self.inbox.push_back(packet);
+            self.inbox.push_back((now, packet));
         }
     }
     /// When it wants its next turn; at once in the middle of one.
@@ -149,8 +150,8 @@ impl Fast {
                 self.heartbeat.handle_timeout(now, board);
             }
             self.stage = Some(stage);
-            while let Some(packet) = self.inbox.pop_front() {
-                self.hear(now, board, &packet, out)?;
+            while let Some((came, packet)) = self.inbox.pop_front() {
+                self.hear((now, came), board, &packet, out)?;
                 if interrupt() {
                     return Ok(Turn::Interrupted);
                 }
@@ -197,7 +198,7 @@ impl Fast {
 
     fn hear(
         &mut self,
-        now: Instant,
+        (now, came): (Instant, Instant),
         board: &Board,
         packet: &Packet,
         out: &mut Vec<FastOut>,
@@ -214,8 +215,8 @@ impl Fast {
         let from = header.from;
         match body {
             Body::Beat(beat) => {
-                let (link, seq) = (header.link, header.seq);
-                self.heartbeat.handle_beat(now, link, from, seq, &beat, board);
+                let receipt = Receipt { link: header.link, read: now, came };
+                self.heartbeat.handle_beat(receipt, from, header.seq, &beat, board);
             }
             Body::Echo(echo) => self.heartbeat.handle_echo(now, from, &echo, board),
             Body::Obituary(obituary) => self.heartbeat.handle_obituary(now, from, &obituary),

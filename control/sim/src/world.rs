@@ -286,11 +286,12 @@ impl World {
         if header.kind == Kind::Beat && !packet.is_damaged() {
             self.checkers.needless.arrives(self.now, header.from, node, header.seq);
         }
-        let Some(life) = self.machines.get(&node).and_then(Machine::life) else { return };
+        let Some(machine) = self.machines.get(&node) else { return };
+        let (Some(life), now) = (machine.life(), machine.clock.local(self.now)) else { return };
         match stream {
             Stream::Fast => {
                 if let Some(fast) = self.fast_mut(life) {
-                    fast.actor.arrive(packet);
+                    fast.actor.arrive(now, packet);
                     self.wake_fast_soon(life);
                 }
             }

@@ -31,6 +31,30 @@ const QUALITY_BEATS: u16 = 512;
 /// when this one's were.
 const QUALITY_FAULTS: u16 = 4;
 
+/// How a beat came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Receipt {
+    /// The link.
+    pub link: LinkId,
+    /// When it was read. The seal reckons with this: it is never before the send (PROTOCOL 5.1).
+    pub read: Instant,
+    /// When it came, as far as that is known. Silence is reckoned from here: a reader that is late is no reason to wait
+    /// longer for the next beat. It decides who is suspected, and nothing else, because it can be wrong.
+    pub came: Instant,
+}
+
+impl Receipt {
+    /// Read as soon as it came.
+    #[must_use]
+    pub const fn at(link: LinkId, read: Instant) -> Self {
+        Self { link, read, came: read }
+    }
+    /// When it came, and not in the future.
+    fn came(self) -> Instant {
+        self.came.min(self.read)
+    }
+}
+
 /// What the edge must do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
@@ -93,11 +117,9 @@ impl Heartbeat {
     }
 
     /// An authenticated, new beat.
-    #[allow(clippy::too_many_arguments, reason = "one frame's fields, all needed")]
     pub fn handle_beat(
         &mut self,
-        now: Instant,
-        link: LinkId,
+        receipt: Receipt,
         from: Life,
         seq: Seq,
         beat: &Beat,
@@ -106,12 +128,13 @@ impl Heartbeat {
         if from.node == self.settings.me.node {
             return;
         }
+        let Receipt { read: now, link, .. } = receipt;
         if !self.is_newest(from, seq) {
             // The copy of a beat that came over a faster link first: it only proves that this link works.
-            self.heard_on(now, from, link);
+            self.heard_on(receipt, from);
             return;
         }
-        self.heard(now, from, Some(link));
+        self.heard(now, from, Some(receipt));
         let peer = &mut self.peers[from.node.index()];
         peer.newest = seq;
         peer.beats += 1;
@@ -353,8 +376,8 @@ impl Heartbeat {
         self.progress.1 + self.settings.deadline() * CONTROL_DEADLINES
     }
 
-    /// A frame of a peer came, on `link` if it proves that this link works.
-    fn heard(&mut self, now: Instant, from: Life, link: Option<LinkId>) {
+    /// A frame of a peer came, with a receipt if it proves that its link works.
+    fn heard(&mut self, now: Instant, from: Life, receipt: Option<Receipt>) {
         let node = from.node;
         let peer = &mut self.peers[node.index()];
         let newer = from.incarnation > peer.incarnation;
@@ -369,7 +392,7 @@ impl Heartbeat {
             peer.deadline = None;
             peer.stint = Stint::NONE;
         }
-        peer.heard = now;
+        peer.heard = receipt.map_or(now, Receipt::came);
         peer.step(HealthEvent::Heard);
         if suspected {
             // What its links do is judged afresh.
@@ -384,16 +407,17 @@ impl Heartbeat {
         if suspected {
             self.tell(now, EventKind::Trusted { life: from, stint });
         }
-        if let Some(link) = link {
-            self.heard_on(now, from, link);
+        if let Some(receipt) = receipt {
+            self.heard_on(receipt, from);
         }
     }
 
-    /// A frame of a peer came on `link`.
-    fn heard_on(&mut self, now: Instant, from: Life, link: LinkId) {
+    /// A frame of a peer came on a link.
+    fn heard_on(&mut self, receipt: Receipt, from: Life) {
         let peer = &mut self.peers[from.node.index()];
+        let Receipt { read: now, link, .. } = receipt;
         let Some(known) = peer.links.get_mut(usize::from(link.0)) else { return };
-        known.heard = now;
+        known.heard = receipt.came();
         known.quality.carried = known.quality.carried.saturating_add(1);
         if !known.up {
             known.up = true;

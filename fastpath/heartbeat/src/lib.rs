@@ -20,7 +20,7 @@ pub mod settings;
 
 pub use board::Board;
 pub use event::{Event, EventKind};
-pub use heart::{Action, Heartbeat};
+pub use heart::{Action, Heartbeat, Receipt};
 pub use settings::Settings;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod settings_change;
 
-use crate::{Action, Board, Event, EventKind, Heartbeat, Settings};
+use crate::{Action, Board, Event, EventKind, Heartbeat, Receipt, Settings};
 use base::{Duration, Instant};
 use wire::{
     Beat, EchoBody, Incarnation, Life, LinkId, NodeId, NodeSet, Obituary, Reject, Seq, Stint,
@@ -72,7 +72,8 @@ impl One {
         self.heart.fill_beat(now, &self.board)
     }
     fn hear(&mut self, now: Instant, link: u8, from: u8, (seq, beat): &(Seq, Beat)) -> Vec<Action> {
-        self.heart.handle_beat(now, LinkId(link), life(from), *seq, beat, &self.board);
+        let receipt = Receipt::at(LinkId(link), now);
+        self.heart.handle_beat(receipt, life(from), *seq, beat, &self.board);
         self.actions()
     }
     /// A beat to `other` and the echo in its next beat back.
@@ -321,6 +322,27 @@ fn control_without_progress_ends_the_lease_before_the_obituary_and_then_this_lif
 }
 
 #[test]
+fn a_late_reader_reckons_silence_from_when_the_beat_came_and_the_seal_from_when_it_was_read() {
+    let (mut a, mut b) = (One::new(1), One::new(2));
+    let (seq, beat) = b.beat(at(4));
+    let receipt = Receipt { link: LinkId(0), read: at(8), came: at(4) };
+    a.heart.handle_beat(receipt, life(2), seq, &beat, &a.board);
+    assert_eq!((a.board.heard(node(2)), a.board.echo_end(node(2))), (at(8), at(38)));
+    let suspected = |actions: Vec<Action>| {
+        let of = |kind: &EventKind| matches!(kind, EventKind::Suspected { life, .. } if life.node == node(2));
+        told(&actions).iter().any(of)
+    };
+    assert!(!suspected(a.turn(Instant(at(34).0 - 1))));
+    assert!(suspected(a.turn(at(34))));
+    // A stamp that lies in the future proves nothing.
+    let (seq, beat) = b.beat(at(40));
+    let receipt = Receipt { link: LinkId(0), read: at(41), came: at(50) };
+    a.heart.handle_beat(receipt, life(2), seq, &beat, &a.board);
+    assert!(!suspected(a.turn(Instant(at(71).0 - 1))));
+    assert!(suspected(a.turn(at(71))));
+}
+
+#[test]
 fn an_obituary_is_told_at_once_and_a_newer_life_appears() {
     let mut a = One::new(1);
     a.heart.handle_obituary(at(1), life(2), &Obituary { stint: Stint(3) });
@@ -330,7 +352,7 @@ fn an_obituary_is_told_at_once_and_a_newer_life_appears() {
     assert_eq!(events.iter().filter(|event| **event == obituary).count(), 1, "told once");
     let newer = Life { node: node(2), incarnation: Incarnation(2) };
     let beat = Beat::new(Stint::NONE, at(2), Duration::ZERO, Duration::ZERO);
-    a.heart.handle_beat(at(2), LinkId(0), newer, Seq(1), &beat, &a.board);
+    a.heart.handle_beat(Receipt::at(LinkId(0), at(2)), newer, Seq(1), &beat, &a.board);
     assert!(told(&a.actions()).contains(&EventKind::Appeared { life: newer }));
 }
 
@@ -418,7 +440,8 @@ fn a_life_accused_before_it_was_heard_is_trusted_although_its_predecessor_was_he
     a.board.set_roster(node(3), Incarnation(2));
     a.turn(at(30));
     let mut trusted = |ms, incarnation| {
-        a.heart.handle_beat(at(ms), LinkId(0), of(incarnation), beat.0, &beat.1, &a.board);
+        let receipt = Receipt::at(LinkId(0), at(ms));
+        a.heart.handle_beat(receipt, of(incarnation), beat.0, &beat.1, &a.board);
         let told = told(&a.actions());
         told.iter()
             .any(|k| matches!(k, EventKind::Trusted { life, .. } if *life == of(incarnation)))

@@ -1,5 +1,6 @@
 //! Many datagrams with one system call: recvmmsg and sendmmsg over arrays on the stack.
 
+use crate::stamp;
 use crate::udp::BATCH;
 use socket2::{SockAddr, Socket};
 use std::io;
@@ -13,6 +14,8 @@ pub(crate) struct Arrived {
     pub(crate) source: Option<SocketAddr>,
     /// It was longer than the buffer.
     pub(crate) truncated: bool,
+    /// When it came, by the wall clock, if the socket is asked for that.
+    pub(crate) stamp: Option<libc::timespec>,
 }
 
 /// Datagrams of the first call: mostly one or two wait, and to prepare places for a whole batch costs more than to take
@@ -45,16 +48,21 @@ fn receive_into<const N: usize>(
     each: &mut impl FnMut(&[u8], Arrived),
 ) -> io::Result<usize> {
     // SAFETY: all types are C structs of integers and pointers, for which zero is a valid value.
-    let (mut vectors, mut headers, mut sources) = unsafe {
+    let (mut vectors, mut headers, mut sources, mut controls) = unsafe {
         (
             zeroed::<[libc::iovec; N]>(),
             zeroed::<[libc::mmsghdr; N]>(),
             zeroed::<[libc::sockaddr_storage; N]>(),
+            zeroed::<[stamp::Control; N]>(),
         )
     };
     let mut slots = 0;
-    for (((buffer, vector), header), source) in
-        buffers.chunks_exact_mut(size).zip(&mut vectors).zip(&mut headers).zip(&mut sources)
+    for ((((buffer, vector), header), source), control) in buffers
+        .chunks_exact_mut(size)
+        .zip(&mut vectors)
+        .zip(&mut headers)
+        .zip(&mut sources)
+        .zip(&mut controls)
     {
         vector.iov_base = buffer.as_mut_ptr().cast();
         vector.iov_len = size;
@@ -62,9 +70,11 @@ fn receive_into<const N: usize>(
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = std::ptr::from_mut(source).cast();
         header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        header.msg_hdr.msg_control = std::ptr::from_mut(control).cast();
+        header.msg_hdr.msg_controllen = size_of::<stamp::Control>();
         slots += 1;
     }
-    // SAFETY: the first `slots` headers point to a vector, a buffer and a source of their own, all
+    // SAFETY: the first `slots` headers point to a vector, a buffer, a source and room for a stamp of their own, all
     // alive and borrowed by nobody else during the call; MSG_DONTWAIT makes it return at once.
     let count = unsafe {
         libc::recvmmsg(
@@ -82,13 +92,14 @@ fn receive_into<const N: usize>(
         };
     }
     let count = count as usize;
-    for ((buffer, header), source) in
-        buffers.chunks_exact(size).zip(&headers).zip(&sources).take(count)
+    for (((buffer, header), source), control) in
+        buffers.chunks_exact(size).zip(&headers).zip(&sources).zip(&controls).take(count)
     {
         let length = (header.msg_len as usize).min(size);
         let arrived = Arrived {
             source: address_of(source),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            stamp: control.stamp(header.msg_hdr.msg_controllen),
         };
         each(&buffer[..length], arrived);
     }

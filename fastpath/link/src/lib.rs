@@ -9,7 +9,8 @@
 //! * [`error`]: why a link cannot be opened, with the remedy.
 //! * [`udp`]: the UDP back end.
 //! * [`loss`]: seeded loss, doubles and disorder over any link, for tests.
-//! * `batch`: recvmmsg and sendmmsg; `options`: socket options. The unsafe code is there.
+//! * `batch`: recvmmsg and sendmmsg; `options`: socket options; `stamp`: the kernel's time of receipt. The unsafe code
+//!   is there.
 
 mod batch;
 pub mod error;
@@ -17,10 +18,11 @@ pub mod link;
 pub mod loss;
 mod options;
 pub mod settings;
+mod stamp;
 pub mod udp;
 
 pub use error::OpenError;
-pub use link::{Counts, Destination, Link};
+pub use link::{Arrival, Counts, Destination, Hear, Link, Source};
 pub use loss::{Faults, Lossy};
 pub use settings::{Mode, Settings};
 pub use udp::{BATCH, UdpLink};

@@ -5,7 +5,7 @@
 //! A delayed frame is given out after one to three later ones, so on a silent link it stays away:
 //! to whoever waits for it that is a loss.
 
-use crate::link::{Counts, Destination, Link};
+use crate::link::{Arrival, Counts, Destination, Hear, Link, Source};
 use base::Prng;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -89,7 +89,7 @@ impl Faults {
 struct Held {
     buffer: Box<[u8]>,
     length: usize,
-    source: Option<SocketAddr>,
+    source: Option<Source>,
     /// Given out after so many further frames.
     after: u64,
 }
@@ -127,20 +127,21 @@ impl Lossy {
 }
 
 impl Disturbance {
-    fn handle(&mut self, from: SocketAddr, frame: &[u8], each: &mut dyn FnMut(SocketAddr, &[u8])) {
+    fn handle(&mut self, arrival: Arrival<'_>, each: &mut Hear<'_>) -> Option<NodeId> {
         let Faults { loss, dup, reorder, .. } = self.faults;
         // Always three draws, so that one rate does not shift the others' sequence.
         let lost = self.prng.chance(loss, MILLION);
         let doubled = self.prng.chance(dup, MILLION);
         let late = self.prng.chance(reorder, MILLION);
+        let mut from = None;
         if lost {
             self.count += 1;
         } else {
-            if !(late && self.hold(from, frame)) {
-                each(from, frame);
+            if !(late && self.hold(&arrival)) {
+                from = each(arrival);
             }
-            if doubled && !self.hold(from, frame) {
-                each(from, frame);
+            if doubled && !self.hold(&arrival) {
+                each(arrival);
             }
             self.count += u64::from(late) + u64::from(doubled);
         }
@@ -148,16 +149,18 @@ impl Disturbance {
             if let Some(source) = held.source {
                 if held.after == 0 {
                     held.source = None;
-                    each(source, &held.buffer[..held.length]);
+                    // It comes now.
+                    each(Arrival { frame: &held.buffer[..held.length], source, waited: None });
                 } else {
                     held.after -= 1;
                 }
             }
         }
+        from
     }
 
     /// Keeps a frame for later; false if there is no room.
-    fn hold(&mut self, from: SocketAddr, frame: &[u8]) -> bool {
+    fn hold(&mut self, Arrival { frame, source, .. }: &Arrival<'_>) -> bool {
         let after = 1 + self.prng.below(3);
         let Some(free) = self.held.iter_mut().find(|held| held.source.is_none()) else {
             return false;
@@ -165,7 +168,7 @@ impl Disturbance {
         let Some(room) = free.buffer.get_mut(..frame.len()) else { return false };
         room.copy_from_slice(frame);
         free.length = frame.len();
-        free.source = Some(from);
+        free.source = Some(*source);
         free.after = after;
         true
     }
@@ -178,9 +181,12 @@ impl Link for Lossy {
     fn send(&mut self, to: Destination, frame: &[u8]) -> bool {
         self.inner.send(to, frame)
     }
-    fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize {
+    fn receive(&mut self, each: &mut Hear<'_>) -> usize {
         let disturbance = &mut self.disturbance;
-        self.inner.receive(&mut |from, frame| disturbance.handle(from, frame, each))
+        self.inner.receive(&mut |arrival| disturbance.handle(arrival, each))
+    }
+    fn flush(&mut self) {
+        self.inner.flush();
     }
     fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>) {
         self.inner.set_peer(node, address);
@@ -196,7 +202,7 @@ impl Link for Lossy {
 #[cfg(test)]
 mod tests {
     use super::{Faults, HELD_MAX, Lossy};
-    use crate::link::{Counts, Destination, Link};
+    use crate::link::{Arrival, Counts, Destination, Hear, Link, Source};
     use std::net::SocketAddr;
     use std::os::fd::{AsFd, BorrowedFd};
     use wire::{LinkId, NodeId};
@@ -214,8 +220,9 @@ mod tests {
         fn send(&mut self, _: Destination, _: &[u8]) -> bool {
             true
         }
-        fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize {
-            each(([127, 0, 0, 1], 1).into(), &self.next.to_le_bytes());
+        fn receive(&mut self, each: &mut Hear<'_>) -> usize {
+            let source = Source::Ip(([127, 0, 0, 1], 1).into());
+            each(Arrival { frame: &self.next.to_le_bytes(), source, waited: None });
             self.next += 1;
             1
         }
@@ -237,8 +244,9 @@ mod tests {
         let mut link = Lossy::new(numbers(), Faults::parse(faults).unwrap(), 64, salt);
         let mut out = Vec::new();
         for _ in 0..count {
-            link.receive(&mut |_, frame| {
-                out.push(u32::from_le_bytes(frame.try_into().unwrap()));
+            link.receive(&mut |arrival| {
+                out.push(u32::from_le_bytes(arrival.frame.try_into().unwrap()));
+                None
             });
         }
         (out, link.counts().disturbed)
@@ -277,7 +285,10 @@ mod tests {
         let faults = Faults::parse("seed=1,loss=1,link=0").unwrap();
         let mut link = faults.over(numbers(), 64, 0);
         let mut count = 0;
-        link.receive(&mut |_, _| count += 1);
+        link.receive(&mut |_| {
+            count += 1;
+            None
+        });
         assert_eq!(count, 1);
     }
 

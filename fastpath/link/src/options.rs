@@ -32,6 +32,10 @@ pub(crate) fn open(settings: &Settings) -> Result<Socket, OpenError> {
             .map_err(step("bind to the interface"))?;
     }
     set_common(&socket).map_err(step("set the socket's options"))?;
+    if settings.stamped {
+        set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &ON)
+            .map_err(step("ask for time stamps"))?;
+    }
     match settings.own.ip() {
         IpAddr::V4(own) => set_v4(&socket, own, settings).map_err(step("set IPv4 options"))?,
         IpAddr::V6(_) => set_v6(&socket, settings).map_err(step("set IPv6 options"))?,

@@ -29,4 +29,6 @@ pub struct Settings {
     pub peers: Vec<(NodeId, SocketAddr)>,
     /// Longest datagram that can be a frame.
     pub frame_max: usize,
+    /// Whether the kernel's time of receipt is wanted.
+    pub stamped: bool,
 }

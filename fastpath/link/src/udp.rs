@@ -2,9 +2,10 @@
 
 use crate::batch;
 use crate::error::OpenError;
-use crate::link::{Counts, Destination, Link};
+use crate::link::{Arrival, Counts, Destination, Hear, Link, Source};
 use crate::options;
 use crate::settings::{Mode, Settings};
+use crate::stamp;
 use socket2::{SockAddr, Socket};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,7 @@ pub struct UdpLink {
     /// One batch of received datagrams.
     buffers: Box<[u8]>,
     frame_max: usize,
+    stamped: bool,
     counts: Counts,
 }
 
@@ -52,6 +54,7 @@ impl UdpLink {
             peers: (0..NODES_MAX).map(|_| None).collect(),
             buffers: vec![0; BATCH * frame_max].into_boxed_slice(),
             frame_max,
+            stamped: settings.stamped,
             counts: Counts::default(),
         };
         for &(node, address) in &settings.peers {
@@ -103,8 +106,9 @@ impl Link for UdpLink {
         true
     }
 
-    fn receive(&mut self, each: &mut dyn FnMut(SocketAddr, &[u8])) -> usize {
-        let (counts, own) = (&mut self.counts, self.own);
+    fn receive(&mut self, each: &mut Hear<'_>) -> usize {
+        let (counts, own, stamped) = (&mut self.counts, self.own, self.stamped);
+        let mut now = None;
         let received =
             batch::receive(&self.socket, &mut self.buffers, self.frame_max, |frame, arrived| {
                 counts.received += 1;
@@ -114,7 +118,9 @@ impl Link for UdpLink {
                 } else if source.ip() == own && !own.is_loopback() {
                     counts.own += 1;
                 } else {
-                    each(source, frame);
+                    let read = |stamp| stamp::waited(*now.get_or_insert_with(stamp::now), stamp);
+                    let waited = arrived.stamp.filter(|_| stamped).and_then(read);
+                    each(Arrival { frame, source: Source::Ip(source), waited });
                 }
             });
         match received {
@@ -164,7 +170,7 @@ fn count_failed(counts: &mut Counts, error: &io::Error) {
 mod tests {
     use super::{BATCH, UdpLink};
     use crate::error::OpenError;
-    use crate::link::{Destination, Link};
+    use crate::link::{Destination, Link, Source};
     use crate::settings::{Mode, Settings};
     use std::net::{SocketAddr, UdpSocket};
     use std::time::Duration;
@@ -182,6 +188,7 @@ mod tests {
             interface: 0,
             peers: Vec::new(),
             frame_max: 100,
+            stamped: true,
         }
     }
 
@@ -199,7 +206,11 @@ mod tests {
             if unsafe { libc::poll(&raw mut waiting, 1, 1_000) } == 0 {
                 break;
             }
-            link.receive(&mut |source, frame| all.push((source, frame.to_vec())));
+            link.receive(&mut |arrival| {
+                let Source::Ip(source) = arrival.source else { panic!("{arrival:?}") };
+                all.push((source, arrival.frame.to_vec()));
+                None
+            });
         }
         all
     }
@@ -220,7 +231,7 @@ mod tests {
             let from = a.local().unwrap();
             assert_eq!(take(&mut b, 1), [(from, b"all".to_vec())]);
             assert_eq!(take(&mut c, 2), [(from, b"all".to_vec()), (from, b"three".to_vec())]);
-            assert_eq!(b.receive(&mut |_, _| panic!("nothing is left")), 0);
+            assert_eq!(b.receive(&mut |_| panic!("nothing is left")), 0);
             assert_eq!(a.counts().sent, 3);
             assert_eq!(c.counts().received, 2);
         }
@@ -234,7 +245,7 @@ mod tests {
         for n in 0..2 * BATCH as u8 + 1 {
             assert!(a.send(Destination::All, &[n]));
         }
-        assert_eq!(b.receive(&mut |_, _| ()), BATCH);
+        assert_eq!(b.receive(&mut |_| None), BATCH);
         let rest: Vec<_> = take(&mut b, BATCH + 1).into_iter().map(|(_, frame)| frame[0]).collect();
         assert_eq!(rest, (BATCH as u8..2 * BATCH as u8 + 1).collect::<Vec<_>>());
     }

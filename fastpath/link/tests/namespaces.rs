@@ -1,6 +1,6 @@
 //! Two namespaces and a cable: what loopback cannot show. Needs root; says SKIPPED without.
 
-use ng_link::{Destination, Link, Mode, OpenError, Settings, UdpLink};
+use ng_link::{Destination, Link, Mode, OpenError, Settings, Source, UdpLink};
 use std::ffi::CStr;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -51,7 +51,8 @@ impl Cable {
             let interface = unsafe { libc::if_nametoindex(on.as_ptr()) };
             assert_ne!(interface, 0);
             let (id, frame_max) = (LinkId(0), 1500);
-            UdpLink::open(&Settings { id, mode, own, interface, peers: Vec::new(), frame_max })
+            let peers = Vec::new();
+            UdpLink::open(&Settings { id, mode, own, interface, peers, frame_max, stamped: true })
         })
         .join()
         .unwrap()
@@ -76,7 +77,11 @@ fn next(link: &mut UdpLink, wait_ms: i32) -> Option<(IpAddr, Vec<u8>)> {
     let mut frame = None;
     // SAFETY: one pollfd, alive during the call.
     if unsafe { libc::poll(&raw mut waiting, 1, wait_ms) } == 1 {
-        link.receive(&mut |source, bytes| frame = Some((source.ip(), bytes.to_vec())));
+        link.receive(&mut |arrival| {
+            let Source::Ip(source) = arrival.source else { panic!("{arrival:?}") };
+            frame = Some((source.ip(), arrival.frame.to_vec()));
+            None
+        });
     }
     frame
 }

@@ -1,15 +1,55 @@
-//! The one clock: CLOCK_BOOTTIME, through the vDSO (about 32 ns).
+//! The one clock: CLOCK_BOOTTIME, through the vDSO (about 32 ns). And a watch on the wall clock, which the kernel stamps
+//! datagrams with.
 
 use base::Instant;
+
+/// The wall clock was set if it moved by more than this against the one clock between two turns.
+const STEP_NS: u64 = 1_000_000;
 
 /// Now. Counts suspended time too, so a lease does not outlive a suspend.
 #[must_use]
 pub fn now() -> Instant {
+    Instant(read(libc::CLOCK_BOOTTIME) as u64)
+}
+
+/// Nanoseconds of a clock.
+fn read(clock: libc::clockid_t) -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec that outlives the call. The call cannot fail: the clock
-    // exists since Linux 2.6.39.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-    Instant((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
+    // SAFETY: the pointer is to a timespec that outlives the call. The call cannot fail: both clocks exist since
+    // Linux 2.6.39.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+/// Watches whether the wall clock is set.
+#[derive(Debug)]
+pub struct Wall {
+    /// How far it was ahead of the one clock.
+    ahead: i64,
+}
+
+impl Default for Wall {
+    fn default() -> Self {
+        Self { ahead: Self::ahead() }
+    }
+}
+
+impl Wall {
+    /// False if it was set since the last call.
+    pub fn is_steady(&mut self) -> bool {
+        self.stays(Self::ahead())
+    }
+
+    fn stays(&mut self, ahead: i64) -> bool {
+        ahead.abs_diff(std::mem::replace(&mut self.ahead, ahead)) <= STEP_NS
+    }
+
+    fn ahead() -> i64 {
+        // A thread that loses its core in between sees a step that was none,
+        // and does without stamps for one turn.
+        let wall = read(libc::CLOCK_REALTIME);
+        wall.saturating_sub(read(libc::CLOCK_BOOTTIME))
+    }
 }
 
 /// How far a time namespace puts this process's clock from the kernel's, as the kernel writes it.
@@ -28,7 +68,16 @@ fn offset_in(offsets: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::offset_in;
+    use super::{Wall, offset_in};
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_seen_once() {
+        let mut wall = Wall { ahead: 5_000_000_000 };
+        assert!(wall.stays(5_000_900_000), "slewed");
+        assert!(!wall.stays(9_000_000_000), "set forward");
+        assert!(wall.stays(9_000_000_000));
+        assert!(!wall.stays(4_000_000_000), "set back");
+    }
 
     #[test]
     fn an_offset_of_the_boot_clock_is_seen_and_only_that() {

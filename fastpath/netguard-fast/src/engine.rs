@@ -1,17 +1,17 @@
 //! One turn of the loop: receive, decide, send. The heartbeat core decides; this file is its hands.
 
-use crate::clock;
+use crate::clock::{self, Wall};
 use crate::kernel::{EventFd, Waiter};
 use base::{Duration, Instant};
 use gate::Words;
-use heartbeat::{Action, Event, EventKind, Heartbeat, Settings};
-use link::{BATCH, Counts, Destination, Link};
+use heartbeat::{Action, Event, EventKind, Heartbeat, Receipt, Settings};
+use link::{Arrival, BATCH, Counts, Destination, Link};
 use shm::{ChangeReader, Counter, LinkCounter, LinkSetup, Map, Setup, Side, Took, TraceKind};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use wire::frame::{self, HEADER_LEN};
 use wire::{
-    Beat, EchoBody, Header, Kind, Life, LinkId, Nonce, Obituary, Reject, Replay, Seal, Seq,
+    Beat, EchoBody, Header, Kind, Life, NodeId, Nonce, Obituary, Reject, Replay, Seal, Seq,
 };
 
 /// The longest frame of the fast path; anything longer is not one.
@@ -36,6 +36,7 @@ pub struct Engine {
     links: Vec<Wired>,
     changes: ChangeReader,
     interval: Duration,
+    wall: Wall,
 }
 
 /// A link and its place among what the loop waits for.
@@ -44,8 +45,12 @@ struct Wired {
     /// Where the peers of this link listen.
     port: u16,
     place: usize,
-    /// The last send failed; only the first of a row is noted.
+    /// What had not been sent by the last turn.
+    unsent: u64,
+    /// It grew in the last turn; only the first of a row is noted.
     failing: bool,
+    /// When the link was last found empty: what comes now came after that, whatever its stamp says.
+    emptied: Instant,
 }
 
 /// What sending, telling and counting need.
@@ -111,11 +116,14 @@ impl Engine {
                     link,
                     port: *port,
                     place: usize::MAX,
+                    unsent: 0,
                     failing: false,
+                    emptied: Instant::ZERO,
                 })
                 .collect(),
             changes: ChangeReader::new(setup),
             interval: setup.interval,
+            wall: Wall::default(),
         }
     }
 
@@ -147,7 +155,7 @@ impl Engine {
     /// Takes what control has told over the set-up socket. False = the other end is gone.
     pub fn follow(&mut self, now: Instant, mut socket: impl Read) -> bool {
         for _ in 0..CHANGES_MAX {
-            let Self { out, heartbeat, replay, links, changes, interval } = self;
+            let Self { out, heartbeat, replay, links, changes, interval, .. } = self;
             let told = match changes.take(&mut socket) {
                 Took::Nothing => break,
                 Took::Closed => return false,
@@ -204,6 +212,10 @@ impl Engine {
         // Before anything is sent: an obituary says that the gate is closed.
         self.out.follow_lease();
         let stop = self.perform();
+        for wired in &mut self.links {
+            wired.link.flush();
+            self.out.note_failing(wired);
+        }
         let lost = self.heartbeat.dropped();
         self.out.map.counters().raise(Side::Fast, Counter::ActionsLost, lost);
         self.out.finish(woke, &self.links);
@@ -212,19 +224,26 @@ impl Engine {
 
     /// Takes what is waiting on the links that are readable; on all of them after a stall.
     fn receive(&mut self, waiter: &Waiter, all: bool) {
-        let Self { out, heartbeat, replay, links, .. } = self;
+        let Self { out, heartbeat, replay, links, wall, .. } = self;
+        // Stamps are of the wall clock: when it has just been set, they say nothing.
+        let stamps = wall.is_steady();
         for wired in links {
             if !all && !waiter.ready(wired.place) {
                 continue;
             }
-            let link = wired.link.id();
+            let (link, emptied) = (wired.link.id(), wired.emptied);
             for _ in 0..BATCHES_MAX {
-                let taken = wired.link.receive(&mut |_, bytes| {
-                    if let Err(reason) = out.hear(heartbeat, replay, link, bytes) {
-                        out.map.counters().reject(Side::Fast, reason);
-                    }
+                let began = clock::now();
+                let taken = wired.link.receive(&mut |arrival| {
+                    let Arrival { frame, waited, .. } = arrival;
+                    let read = clock::now();
+                    let waited = waited.filter(|_| stamps).unwrap_or_default();
+                    let receipt = Receipt { link, read, came: emptied.max(read - waited) };
+                    let heard = out.hear(heartbeat, replay, receipt, frame);
+                    heard.inspect_err(|reason| out.map.counters().reject(Side::Fast, *reason)).ok()
                 });
                 if taken < BATCH {
+                    wired.emptied = began;
                     break;
                 }
             }
@@ -278,18 +297,16 @@ impl Out {
         }
     }
 
-    /// Authenticates one datagram and gives it to the core.
+    /// Authenticates one datagram and gives it to the core. Returns whose it is.
     fn hear(
         &mut self,
         heartbeat: &mut Heartbeat,
         replay: &mut Replay,
-        link: LinkId,
+        receipt: Receipt,
         bytes: &[u8],
-    ) -> Result<(), Reject> {
+    ) -> Result<NodeId, Reject> {
+        let Receipt { link, read: now, .. } = receipt;
         let (header, body) = frame::open(&self.seal, link, bytes)?;
-        // Stamped after the receive: an earlier stamp could end a deadline too early (PROTOCOL
-        // 5.1).
-        let now = clock::now();
         if let Err(reason) = replay.take(&header) {
             if header.kind == Kind::Beat {
                 heartbeat.handle_disorder(header.from.node, link, reason);
@@ -304,7 +321,7 @@ impl Out {
         match header.kind {
             Kind::Beat => {
                 let beat = Beat::decode(body)?;
-                heartbeat.handle_beat(now, link, from, header.seq, &beat, board);
+                heartbeat.handle_beat(receipt, from, header.seq, &beat, board);
             }
             Kind::Echo => heartbeat.handle_echo(now, from, &EchoBody::decode(body)?, board),
             Kind::Obituary => heartbeat.handle_obituary(now, from, &Obituary::decode(body)?),
@@ -312,7 +329,7 @@ impl Out {
                 self.map.counters().count(Side::Fast, Counter::WrongKind);
             }
         }
-        Ok(())
+        Ok(from.node)
     }
 
     /// Sends one frame to all peers, on every link under the same number.
@@ -328,12 +345,18 @@ impl Out {
         let header = Header { kind, from: self.me, nonce: self.nonce, link, seq };
         let mut buffer = [0; FRAME_MAX];
         let Some(frame) = frame::seal(&self.seal, &header, body, &mut buffer) else { return };
-        let sent = wired.link.send(to, frame);
-        if !sent && !wired.failing {
-            let errno = wired.link.counts().last_errno;
+        wired.link.send(to, frame);
+    }
+
+    /// Notes the first failure to send of a row.
+    fn note_failing(&self, wired: &mut Wired) {
+        let counts = wired.link.counts();
+        let failing = counts.unsent() > wired.unsent;
+        if failing && !wired.failing {
+            let (link, errno) = (wired.link.id(), counts.last_errno);
             self.map.trace().note(clock::now(), TraceKind::SendFailed { link, errno });
         }
-        wired.failing = !sent;
+        (wired.unsent, wired.failing) = (counts.unsent(), failing);
     }
 
     /// Tells once of another machine that claims a peer's life, or to be this node.
@@ -446,6 +469,7 @@ mod tests {
             interface: 0,
             peers: Vec::new(),
             frame_max: FRAME_MAX,
+            stamped: true,
         })
         .unwrap()
     }

@@ -187,6 +187,7 @@ fn open_links(setup: &Setup, faults: Option<Faults>) -> Result<Vec<Box<dyn Link>
                     .map(|&(node, address)| (node, SocketAddr::new(address, link.port)))
                     .collect(),
                 frame_max: engine::FRAME_MAX,
+                stamped: true,
             };
             let open: Box<dyn Link> = Box::new(UdpLink::open(&settings)?);
             Ok(match &faults {

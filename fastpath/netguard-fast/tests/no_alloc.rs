@@ -109,6 +109,7 @@ fn open(own: SocketAddr) -> UdpLink {
         interface: 0,
         peers: Vec::new(),
         frame_max: FRAME_MAX,
+        stamped: true,
     })
     .unwrap()
 }
