@@ -6,7 +6,7 @@
 //! and left-out defaults do not change it. The order of links and services does, because links and
 //! services are numbered by it.
 
-use crate::model::{Config, Fence, Mode, Placement, Resource, Service};
+use crate::model::{Config, Fence, Frames, Mode, Placement, Resource, Service};
 use std::time::Duration;
 
 /// Grows when the encoding below changes, so that two releases never take different meanings for
@@ -25,13 +25,15 @@ impl Config {
         sum.number(self.links.len() as u64);
         for link in &self.links {
             sum.text(&link.name);
-            match link.mode {
-                Mode::Multicast { group } => {
-                    sum.number(1);
+            // Numbers of their own: without Ethernet frames the sum is that of the releases before them.
+            match (link.mode, link.frames) {
+                (Mode::Multicast { group }, frames) => {
+                    sum.number(if frames == Frames::Udp { 1 } else { 4 });
                     sum.text(&group.to_string());
                 }
-                Mode::Broadcast => sum.number(2),
-                Mode::Unicast => sum.number(3),
+                (Mode::Broadcast, Frames::Udp) => sum.number(2),
+                (Mode::Broadcast, Frames::Ethernet) => sum.number(5),
+                (Mode::Unicast, _) => sum.number(3),
             }
             sum.number(u64::from(link.port));
         }

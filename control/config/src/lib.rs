@@ -32,8 +32,8 @@ pub use edit::{EditError, NewNode, add_node, remove_node, without_local};
 pub use key::{Key, KeyFault, read_key};
 pub use load::{Loaded, load, load_without_key, parse, read_text};
 pub use model::{
-    Cluster, Config, Core, Fence, GateSockets, Link, Local, Mode, Node, Placement, Resource,
-    Service, UnknownNode,
+    Cluster, Config, Core, Fence, Frames, GateSockets, Link, Local, Mode, NetworkIo, Node,
+    Placement, Resource, Service, UnknownNode,
 };
 pub use plan::{Cost, Note, Plan, Situation, Step, plan};
 pub use suggest::did_you_mean;

@@ -41,8 +41,32 @@ pub struct Link {
     pub name: String,
     /// How one frame reaches all.
     pub mode: Mode,
+    /// What carries the heartbeats.
+    pub frames: Frames,
     /// Heartbeats; the next one carries the agreement.
     pub port: u16,
+}
+
+/// What carries the heartbeats of a link. The agreement always goes by IP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Frames {
+    /// UDP.
+    #[default]
+    Udp,
+    /// Ethernet frames of their own, without IP: multicast or broadcast.
+    Ethernet,
+}
+
+/// How this machine's kernel is asked for what comes by UDP. Both speak the same on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NetworkIo {
+    /// By io_uring where the kernel allows it, else by recvmmsg.
+    #[default]
+    Auto,
+    /// recvmmsg(2) and sendmmsg(2).
+    Recvmmsg,
+    /// io_uring(7); the daemon does not start without.
+    IoUring,
 }
 
 /// How one frame reaches all.
@@ -174,11 +198,18 @@ pub struct Local {
     pub realtime_priority: u8,
     /// How far the gate's second line reaches.
     pub gate_sockets: GateSockets,
+    /// How the kernel is asked for what comes.
+    pub network_io: NetworkIo,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        Self { core: Core::Auto, realtime_priority: 50, gate_sockets: GateSockets::Auto }
+        Self {
+            core: Core::Auto,
+            realtime_priority: 50,
+            gate_sockets: GateSockets::Auto,
+            network_io: NetworkIo::Auto,
+        }
     }
 }
 

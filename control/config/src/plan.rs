@@ -172,7 +172,9 @@ fn links(present: &Config, wanted: &Config, plan: &mut Plan) {
     let count = present.links.len().max(wanted.links.len());
     for place in 0..count {
         let (subject, what) = match (present.links.get(place), wanted.links.get(place)) {
-            (Some(old), Some(new)) if (old.mode, old.port) == (new.mode, new.port) => {
+            (Some(old), Some(new))
+                if (old.mode, old.frames, old.port) == (new.mode, new.frames, new.port) =>
+            {
                 stays = true;
                 if old.name != new.name {
                     plan.step(
@@ -205,11 +207,12 @@ const LINK_COST: &str = "restart the daemons of each node, one after another; un
                          between old and new";
 
 fn shown(link: &Link) -> String {
-    use crate::model::Mode;
+    use crate::model::{Frames, Mode};
+    let frames = if link.frames == Frames::Ethernet { "Ethernet frames, " } else { "" };
     match link.mode {
-        Mode::Multicast { group } => format!("multicast {group} port {}", link.port),
-        Mode::Broadcast => format!("broadcast port {}", link.port),
-        Mode::Unicast => format!("unicast port {}", link.port),
+        Mode::Multicast { group } => format!("{frames}multicast {group} port {}", link.port),
+        Mode::Broadcast => format!("{frames}broadcast port {}", link.port),
+        Mode::Unicast => format!("{frames}unicast port {}", link.port),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The sections as they were read: values that remember where they stood, and may be missing.
 
 use crate::model::{
-    Cluster, Config, Core, Fence, GateSockets, Link, Local, Mode, Node, Placement, Resource,
-    Service,
+    Cluster, Config, Core, Fence, Frames, GateSockets, Link, Local, Mode, NetworkIo, Node,
+    Placement, Resource, Service,
 };
 use crate::table::At;
 use std::net::IpAddr;
@@ -32,6 +32,7 @@ pub(crate) struct RawLink {
     pub(crate) name: Option<At<String>>,
     pub(crate) mode: Option<At<RawMode>>,
     pub(crate) group: Option<At<IpAddr>>,
+    pub(crate) frames: Option<At<Frames>>,
     pub(crate) port: Option<At<u16>>,
 }
 
@@ -92,6 +93,7 @@ pub(crate) struct RawLocal {
     pub(crate) core: Option<Core>,
     pub(crate) priority: Option<u8>,
     pub(crate) gate_sockets: Option<GateSockets>,
+    pub(crate) network_io: Option<NetworkIo>,
 }
 
 impl RawConfig {
@@ -116,6 +118,7 @@ impl RawConfig {
             core: self.local.core.unwrap_or(defaults.core),
             realtime_priority: self.local.priority.unwrap_or(defaults.realtime_priority),
             gate_sockets: self.local.gate_sockets.unwrap_or(defaults.gate_sockets),
+            network_io: self.local.network_io.unwrap_or(defaults.network_io),
         };
         Some(Config { cluster, links, nodes, services, local })
     }
@@ -128,7 +131,8 @@ impl RawLink {
             RawMode::Broadcast => Mode::Broadcast,
             RawMode::Unicast => Mode::Unicast,
         };
-        Some(Link { name: self.name?.value, mode, port: self.port?.value })
+        let frames = self.frames.map_or(Frames::default(), |at| at.value);
+        Some(Link { name: self.name?.value, mode, frames, port: self.port?.value })
     }
 }
 

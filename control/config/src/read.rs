@@ -1,7 +1,7 @@
 //! From the document to the sections: each key by itself.
 
 use crate::diagnostic::Report;
-use crate::model::{Core, Fence, GateSockets, Placement, Resource};
+use crate::model::{Core, Fence, Frames, GateSockets, NetworkIo, Placement, Resource};
 use crate::raw::{
     RawCluster, RawConfig, RawLink, RawLocal, RawMode, RawNode, RawResource, RawService,
 };
@@ -103,12 +103,25 @@ fn link(mut table: Table<'_>, report: &mut Report) -> RawLink {
     if mode.as_ref().is_some_and(|mode| mode.value == RawMode::Multicast) {
         table.require(report, "group", "add a group, such as group = \"239.255.77.1\"");
     }
+    let words = [("udp", Frames::Udp), ("ethernet", Frames::Ethernet)];
+    let frames = choice(&mut table, report, "frames", &words);
+    if let (Some(frames), Some(mode)) = (&frames, &mode)
+        && frames.value == Frames::Ethernet
+        && mode.value == RawMode::Unicast
+    {
+        let message = format!(
+            "{} cannot send Ethernet frames to each peer: it does not know where they are",
+            table.title
+        );
+        let remedy = "write mode = \"multicast\" or \"broadcast\", or frames = \"udp\"";
+        report.error(frames.span.clone(), message, remedy);
+    }
     let port = table
         .integer(report, "port", 1..=65534)
         .and_then(|at| u16::try_from(at.value).ok().map(|port| at.map(|_| port)));
     table.require(report, "port", "add port = 5800; the next port carries the agreement");
     table.finish(report, &[]);
-    RawLink { span, name, mode, group, port }
+    RawLink { span, name, mode, group, frames, port }
 }
 
 fn node(mut table: Table<'_>, report: &mut Report) -> RawNode {
@@ -269,8 +282,14 @@ fn local(mut table: Table<'_>, report: &mut Report) -> RawLocal {
         ("none", GateSockets::None),
     ];
     let gate_sockets = choice(&mut table, report, "gate_sockets", &words).map(|at| at.value);
+    let words = [
+        ("auto", NetworkIo::Auto),
+        ("recvmmsg", NetworkIo::Recvmmsg),
+        ("io_uring", NetworkIo::IoUring),
+    ];
+    let network_io = choice(&mut table, report, "network_io", &words).map(|at| at.value);
     table.finish(report, &[]);
-    RawLocal { core, priority, gate_sockets }
+    RawLocal { core, priority, gate_sockets, network_io }
 }
 
 /// The `name` that every section but `[local]` has; it becomes part of the section's title.

@@ -259,7 +259,10 @@ impl Effects {
 mod tests {
     use super::Fast;
     use base::Duration;
-    use shm::{Change, ChangeReader, Core, Key, LinkSetup, Mode, Setup, SetupError, Took};
+    use shm::{
+        Change, ChangeReader, Core, Frames, Key, LinkSetup, Mode, NetworkIo, Setup, SetupError,
+        Took,
+    };
     use std::os::unix::net::UnixStream;
     use wire::{ClusterId, Incarnation, Life, NodeId, Nonce};
 
@@ -267,6 +270,7 @@ mod tests {
         let me = NodeId::new(1).unwrap();
         let link = LinkSetup {
             mode: Mode::Unicast,
+            frames: Frames::Udp,
             own: "127.0.0.1".parse().unwrap(),
             interface: 0,
             target: None,
@@ -288,6 +292,7 @@ mod tests {
             nodes: [me].into_iter().collect(),
             priority: 0,
             core: Core::None,
+            network_io: NetworkIo::Auto,
             links: vec![link],
         }
     }

@@ -17,7 +17,7 @@ use driver_command::{Command, CommandDriver};
 use gate::Words;
 use membership::Names;
 use services::{ResourceSpec, ServiceSpec};
-use shm::{Change, Core, Key, LinkSetup, Map, Mode, Setup, lifeline};
+use shm::{Change, Core, Frames, Key, LinkSetup, Map, Mode, NetworkIo, Setup, lifeline};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -229,6 +229,10 @@ fn setup(identity: &Identity, me: Life, nonce: Nonce, seal: Seal) -> Setup {
                 config::Mode::Broadcast => Mode::Broadcast,
                 config::Mode::Unicast => Mode::Unicast,
             },
+            frames: match link.frames {
+                config::Frames::Udp => Frames::Udp,
+                config::Frames::Ethernet => Frames::Ethernet,
+            },
             own: local.own,
             interface: local.interface.index,
             target: local.target,
@@ -253,6 +257,11 @@ fn setup(identity: &Identity, me: Life, nonce: Nonce, seal: Seal) -> Setup {
             config::Core::Auto => Core::Auto,
             config::Core::None => Core::None,
             config::Core::Number(n) => Core::Number(n),
+        },
+        network_io: match config.local.network_io {
+            config::NetworkIo::Auto => NetworkIo::Auto,
+            config::NetworkIo::Recvmmsg => NetworkIo::Recvmmsg,
+            config::NetworkIo::IoUring => NetworkIo::IoUring,
         },
         links: links.collect(),
     }

@@ -449,7 +449,10 @@ mod tests {
     use base::{Duration, Instant};
     use heartbeat::{Event, EventKind};
     use link::{Link, UdpLink};
-    use shm::{Change, ChangeWriter, Core, Counter, Key, LinkSetup, Map, Mode, Setup, Side};
+    use shm::{
+        Change, ChangeWriter, Core, Counter, Frames, Key, LinkSetup, Map, Mode, NetworkIo, Setup,
+        Side,
+    };
     use std::net::{SocketAddr, UdpSocket};
     use wire::{ClusterId, Incarnation, Life, LinkId, NodeId, Nonce, Reject};
 
@@ -492,8 +495,10 @@ mod tests {
             nodes: [node(1), node(2)].into_iter().collect(),
             priority: 0,
             core: Core::None,
+            network_io: NetworkIo::Auto,
             links: vec![LinkSetup {
                 mode: Mode::Unicast,
+                frames: Frames::Udp,
                 own: own.ip(),
                 interface: 0,
                 target: None,

@@ -4,7 +4,7 @@
 
 use base::{Duration, Instant};
 use shm::header::State;
-use shm::{Core, Key, LinkSetup, Map, Mode, ReadMap, Setup};
+use shm::{Core, Frames, Key, LinkSetup, Map, Mode, NetworkIo, ReadMap, Setup};
 use std::fs::{self, File};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -300,6 +300,7 @@ fn setup(port: u16) -> Setup {
     let me = NodeId::new(1).unwrap();
     let link = LinkSetup {
         mode: Mode::Unicast,
+        frames: Frames::Udp,
         own: "127.0.0.1".parse().unwrap(),
         interface: 0,
         target: None,
@@ -322,6 +323,7 @@ fn setup(port: u16) -> Setup {
         nodes,
         priority: 0,
         core: Core::None,
+        network_io: NetworkIo::Auto,
         links: vec![link],
     }
 }

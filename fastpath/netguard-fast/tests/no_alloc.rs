@@ -8,7 +8,9 @@ use netguard_fast::control::{Control, Places};
 use netguard_fast::engine::{Engine, FRAME_MAX};
 use netguard_fast::kernel::{EventFd, Signals};
 use netguard_fast::watch::{self, Phase};
-use shm::{Change, ChangeWriter, Core, Counter, Key, LinkSetup, Map, Setup, Side};
+use shm::{
+    Change, ChangeWriter, Core, Counter, Frames, Key, LinkSetup, Map, NetworkIo, Setup, Side,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
@@ -75,6 +77,7 @@ fn setup(n: u8, link: &UdpLink) -> Setup {
     let own = link.local().unwrap();
     let link = LinkSetup {
         mode: shm::Mode::Unicast,
+        frames: Frames::Udp,
         own: own.ip(),
         interface: 0,
         target: None,
@@ -96,6 +99,7 @@ fn setup(n: u8, link: &UdpLink) -> Setup {
         nodes: nodes(),
         priority: 0,
         core: Core::None,
+        network_io: NetworkIo::Auto,
         links: vec![link],
     }
 }

@@ -49,5 +49,5 @@ pub use events::EventRing;
 pub use header::{Header, Maker, State};
 pub use map::Map;
 pub use reader::{BoardView, ReadMap};
-pub use setup::{Core, Key, LinkSetup, Mode, Setup};
+pub use setup::{Core, Frames, Key, LinkSetup, Mode, NetworkIo, Setup};
 pub use trace::{Trace, TraceKind, TraceRecord};

@@ -34,6 +34,28 @@ pub enum Mode {
     Unicast,
 }
 
+/// What carries the heartbeats of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Frames {
+    /// UDP.
+    #[default]
+    Udp,
+    /// Ethernet frames of their own; not in mode unicast.
+    Ethernet,
+}
+
+/// How the kernel is asked for what comes by UDP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NetworkIo {
+    /// By io_uring where the kernel allows it, else by recvmmsg.
+    #[default]
+    Auto,
+    /// recvmmsg(2) and sendmmsg(2).
+    Recvmmsg,
+    /// io_uring(7), or not at all.
+    IoUring,
+}
+
 /// Which processor fast keeps for itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Core {
@@ -51,6 +73,8 @@ pub enum Core {
 pub struct LinkSetup {
     /// How it reaches all.
     pub mode: Mode,
+    /// What carries the heartbeats.
+    pub frames: Frames,
     /// The own address.
     pub own: IpAddr,
     /// Index of the interface that has it; 0 = do not bind to an interface.
@@ -94,6 +118,8 @@ pub struct Setup {
     pub priority: u8,
     /// Processor wanted.
     pub core: Core,
+    /// How the kernel is asked for what comes.
+    pub network_io: NetworkIo,
     /// The links; the place in the list is the link's number.
     pub links: Vec<LinkSetup>,
 }
@@ -155,6 +181,8 @@ impl Setup {
                 _ => false,
             };
             ensure(target, "target")?;
+            let reachable = link.frames == Frames::Udp || link.mode != Mode::Unicast;
+            ensure(reachable, "frames")?;
         }
         Ok(())
     }
@@ -170,7 +198,7 @@ fn cut(error: io::Error) -> SetupError {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Core, Key, LinkSetup, Mode, Setup};
+    use super::{Core, Frames, Key, LinkSetup, Mode, NetworkIo, Setup};
     use crate::error::SetupError;
     use base::Duration;
     use std::net::IpAddr;
@@ -187,8 +215,9 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Setup {
         let v4 = |n| (node(n), ip(&format!("10.0.0.{n}")));
         let v6 = |n| (node(n), ip(&format!("fd00::{n}")));
-        let link = |mode, own, target, peers| LinkSetup {
+        let link = |mode, own, target: Option<IpAddr>, peers| LinkSetup {
             mode,
+            frames: if target.is_some() { Frames::Ethernet } else { Frames::Udp },
             own: ip(own),
             interface: 7,
             target,
@@ -210,6 +239,7 @@ pub(crate) mod tests {
             nodes: [node(1), node(2), node(128)].into_iter().collect(),
             priority: 50,
             core: Core::Number(3),
+            network_io: NetworkIo::Auto,
             links: vec![
                 link(Mode::Multicast, "10.0.0.1", Some(ip("239.1.1.1")), vec![v4(2), v4(128)]),
                 link(Mode::Unicast, "fd00::1", None, vec![v6(2), v6(128)]),

@@ -3,7 +3,7 @@
 
 use crate::counters::LINKS_MAX;
 use crate::error::SetupError;
-use crate::setup::{Core, Key, LinkSetup, Mode, Setup};
+use crate::setup::{Core, Frames, Key, LinkSetup, Mode, NetworkIo, Setup};
 use base::Duration;
 use bytemuck::{Pod, Zeroable};
 use std::mem::size_of;
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::{ClusterId, Incarnation, Life, NODES_MAX, NodeId, NodeSet, Nonce};
 
 /// Version of the record; a new one for every change of a field.
-pub const SETUP_VERSION: u32 = 1;
+pub const SETUP_VERSION: u32 = 2;
 
 /// How every record begins.
 const MAGIC: [u8; 8] = *b"NGSETUP\0";
@@ -29,6 +29,8 @@ pub(crate) struct Address {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct LinkRecord {
     mode: u32,
+    /// 0 = UDP, 1 = Ethernet.
+    frames: u32,
     interface: u32,
     port: u32,
     own: Address,
@@ -60,7 +62,11 @@ pub(crate) struct Record {
     priority: u32,
     /// 0 = none, 1 = auto, 2 + n = core n.
     core: u32,
+    /// 0 = auto, 1 = recvmmsg, 2 = io_uring.
+    network_io: u32,
     links: u32,
+    /// Zero: keeps the size a multiple of eight.
+    unused: u32,
     link: [LinkRecord; LINKS_MAX],
 }
 
@@ -113,7 +119,13 @@ impl Record {
                 Core::Auto => 1,
                 Core::Number(n) => 2 + u32::from(n),
             },
+            network_io: match setup.network_io {
+                NetworkIo::Auto => 0,
+                NetworkIo::Recvmmsg => 1,
+                NetworkIo::IoUring => 2,
+            },
             links: setup.links.len() as u32,
+            unused: 0,
             link: record.link,
         };
         for (slot, link) in record.link.iter_mut().zip(&setup.links) {
@@ -121,6 +133,10 @@ impl Record {
                 Mode::Multicast => 0,
                 Mode::Broadcast => 1,
                 Mode::Unicast => 2,
+            };
+            slot.frames = match link.frames {
+                Frames::Udp => 0,
+                Frames::Ethernet => 1,
             };
             slot.interface = link.interface;
             slot.port = link.port.into();
@@ -157,6 +173,12 @@ impl Record {
                 1 => Core::Auto,
                 n => Core::Number((n - 2).try_into().map_err(|_| out("core"))?),
             },
+            network_io: match self.network_io {
+                0 => NetworkIo::Auto,
+                1 => NetworkIo::Recvmmsg,
+                2 => NetworkIo::IoUring,
+                _ => return Err(out("network_io")),
+            },
             links: links.iter().map(LinkRecord::read).collect::<Result<_, _>>()?,
         })
     }
@@ -177,6 +199,11 @@ impl LinkRecord {
                 1 => Mode::Broadcast,
                 2 => Mode::Unicast,
                 _ => return Err(out("mode")),
+            },
+            frames: match self.frames {
+                0 => Frames::Udp,
+                1 => Frames::Ethernet,
+                _ => return Err(out("frames")),
             },
             own: self.own.read()?.ok_or(out("own address"))?,
             interface: self.interface,

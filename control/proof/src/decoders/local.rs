@@ -7,7 +7,7 @@ use crate::target::Target;
 use base::{Duration, Instant};
 use config::NewNode;
 use heartbeat::Event;
-use shm::setup::{Core, Key, LinkSetup, Mode, Setup};
+use shm::setup::{Core, Frames, Key, LinkSetup, Mode, NetworkIo, Setup};
 use shm::{Change, ChangeReader, ChangeWriter, Took, event_words, trace};
 use std::net::{IpAddr, Ipv4Addr};
 use wire::{ClusterId, NodeId, NodeSet, Nonce};
@@ -140,6 +140,7 @@ fn setup_sample(c: &mut Choices<'_>) -> Vec<u8> {
     peers.sort();
     let link = LinkSetup {
         mode: Mode::Unicast,
+        frames: Frames::Udp,
         own: IpAddr::V4(Ipv4Addr::new(10, 0, 0, me.node.get())),
         interface: c.edge(32) as u32,
         target: None,
@@ -161,6 +162,9 @@ fn setup_sample(c: &mut Choices<'_>) -> Vec<u8> {
         nodes,
         priority: c.below(100) as u8,
         core: c.pick(&[Core::None, Core::Auto, Core::Number(3)]).unwrap_or(Core::None),
+        network_io: c
+            .pick(&[NetworkIo::Auto, NetworkIo::Recvmmsg, NetworkIo::IoUring])
+            .unwrap_or_default(),
         links: vec![link; 1 + c.below(4) as usize],
     };
     let mut bytes = Vec::new();
@@ -227,6 +231,7 @@ fn known_setup() -> Setup {
     let peers = vec![(id(2), ip(2)), (id(3), ip(3))];
     let link = LinkSetup {
         mode: Mode::Unicast,
+        frames: Frames::Udp,
         own: ip(1),
         interface: 1,
         target: None,
@@ -249,6 +254,7 @@ fn known_setup() -> Setup {
         nodes: (1..=3).map(id).collect(),
         priority: 0,
         core: Core::None,
+        network_io: NetworkIo::Auto,
         links: vec![link.clone(), link],
     }
 }
