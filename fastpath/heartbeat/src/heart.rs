@@ -149,7 +149,7 @@ impl Heartbeat {
             // or control sees what this beat declares (PROTOCOL 5.3b).
             board.set_heard(from.node, now, end);
             let incarnation = from.incarnation;
-            let echoable = Echoable { seq, incarnation, stint, at: now };
+            let echoable = Echoable { seq, incarnation, stint, at: receipt.came() };
             self.peers[from.node.index()].echoable = Some(echoable);
             // An owner is answered at once (PROTOCOL 5.6), and so is a peer whose lease would end before the next own
             // beats could bring the echo: it beats faster than this node.

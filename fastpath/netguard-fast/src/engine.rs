@@ -2,16 +2,18 @@
 
 use crate::clock::{self, Wall};
 use crate::kernel::{EventFd, Waiter};
+use crate::meter::Meter;
 use base::{Duration, Instant};
 use gate::Words;
 use heartbeat::{Action, Event, EventKind, Heartbeat, Receipt, Settings};
 use link::{Arrival, BATCH, Counts, Destination, Link};
+use shm::measures::Fate;
 use shm::{ChangeReader, Counter, LinkCounter, LinkSetup, Map, Setup, Side, Took, TraceKind};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use wire::frame::{self, HEADER_LEN};
 use wire::{
-    Beat, EchoBody, Header, Kind, Life, NodeId, Nonce, Obituary, Reject, Replay, Seal, Seq,
+    Beat, EchoBody, Header, Kind, Life, LinkId, NodeId, Nonce, Obituary, Reject, Replay, Seal, Seq,
 };
 
 /// The longest frame of the fast path; anything longer is not one.
@@ -65,6 +67,7 @@ struct Out {
     me: Life,
     nonce: Nonce,
     told: bool,
+    meter: Meter,
     /// The last impostor told of, so that its every beat is not an event.
     impostor: Option<(Life, Nonce)>,
 }
@@ -105,6 +108,7 @@ impl Engine {
                 me: setup.me,
                 nonce: setup.nonce,
                 told: false,
+                meter: Meter::new(setup.me),
                 impostor: None,
             },
             heartbeat: Heartbeat::new(settings, clock::now()),
@@ -202,6 +206,10 @@ impl Engine {
         let late = woke.since(due);
         let stalled = late > self.interval / 2;
         self.out.count_wake(woke, late, stalled);
+        if woke >= due {
+            // A frame that wakes it earlier says nothing of the timer.
+            self.out.map.measures().lateness.record(late);
+        }
         // S10: what came while this thread did not run is heard before anybody is judged.
         self.receive(waiter, stalled);
         let now = clock::now();
@@ -256,7 +264,9 @@ impl Engine {
             match action {
                 Action::Beat => {
                     // The beat's time is read before the send (PROTOCOL 5.1).
-                    let (seq, beat) = self.heartbeat.fill_beat(clock::now(), self.out.map.board());
+                    let now = clock::now();
+                    let (seq, beat) = self.heartbeat.fill_beat(now, self.out.map.board());
+                    self.out.meter.sent(seq, now);
                     let mut body = [0; wire::beat::BEAT_MAX];
                     let body = beat.encode(&mut body);
                     self.out.map.counters().count(Side::Fast, Counter::Beats);
@@ -310,6 +320,7 @@ impl Out {
         if let Err(reason) = replay.take(&header) {
             if header.kind == Kind::Beat {
                 heartbeat.handle_disorder(header.from.node, link, reason);
+                self.note_disorder(header.from.node, link, reason);
             }
             let mine = header.from.node == self.me.node && header.nonce != self.nonce;
             if mine || reason == Reject::Impostor {
@@ -321,9 +332,18 @@ impl Out {
         match header.kind {
             Kind::Beat => {
                 let beat = Beat::decode(body)?;
+                let (which, at) = ((from, header.seq), (link, receipt.came));
+                self.meter.beat(self.map.measures(), at, which, &beat);
                 heartbeat.handle_beat(receipt, from, header.seq, &beat, board);
             }
-            Kind::Echo => heartbeat.handle_echo(now, from, &EchoBody::decode(body)?, board),
+            Kind::Echo => {
+                let body = EchoBody::decode(body)?;
+                if body.to == self.me.node {
+                    let measures = self.map.measures();
+                    self.meter.echo(measures, from, receipt.came, body.echo, None);
+                }
+                heartbeat.handle_echo(now, from, &body, board);
+            }
             Kind::Obituary => heartbeat.handle_obituary(now, from, &Obituary::decode(body)?),
             Kind::Agreement | Kind::Bulk => {
                 self.map.counters().count(Side::Fast, Counter::WrongKind);
@@ -346,6 +366,18 @@ impl Out {
         let mut buffer = [0; FRAME_MAX];
         let Some(frame) = frame::seal(&self.seal, &header, body, &mut buffer) else { return };
         wired.link.send(to, frame);
+    }
+
+    /// Counts a beat that its link brought twice, or after a newer one.
+    fn note_disorder(&self, node: NodeId, link: LinkId, reason: Reject) {
+        let fate = match reason {
+            Reject::Duplicate => Fate::Doubled,
+            Reject::Reordered => Fate::Reordered,
+            _ => return,
+        };
+        if let Some(words) = self.map.measures().peer(node).link(link) {
+            words.note(fate);
+        }
     }
 
     /// Notes the first failure to send of a row.

@@ -8,6 +8,7 @@
 //! * [`engine`]: one turn of the loop; [`watch`]: the loop with its child and its signals.
 //! * [`control`]: the child.
 //! * [`realtime`]: core, priority, memory.
+//! * [`meter`]: what beats and echoes say about the network.
 //! * [`clock`], [`kernel`]: what is asked of the system.
 
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod engine;
 pub mod exit;
 pub mod kernel;
+pub mod meter;
 pub mod realtime;
 pub mod start;
 pub mod watch;

@@ -3,12 +3,13 @@
 use crate::counters::Counters;
 use crate::events::EventRing;
 use crate::header::Header;
+use crate::measures::Measures;
 use crate::trace::Trace;
 use heartbeat::Board;
 use std::mem::{offset_of, size_of};
 
 /// Number of this layout; a new one for every change of a size, an offset or a meaning.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// A region, rounded up to whole pages.
 #[repr(C, align(4096))]
@@ -29,6 +30,8 @@ pub struct Shared {
     pub counters: Pages<Counters>,
     /// What fast did last.
     pub trace: Pages<Trace>,
+    /// What fast measures.
+    pub measures: Pages<Measures>,
 }
 
 impl Shared {
@@ -43,5 +46,6 @@ const _: () = assert!(
         && offset_of!(Shared, events) == 0x3000
         && offset_of!(Shared, counters) == 0x1_4000
         && offset_of!(Shared, trace) == 0x1_5000
-        && Shared::SIZE == 0x2_6000
+        && offset_of!(Shared, measures) == 0x2_6000
+        && Shared::SIZE == 0x12_8000
 );

@@ -12,7 +12,8 @@
 //! 0x03000 0x11000  events     fast        control          ring of 1024 records of 64 bytes
 //! 0x14000  0x1000  counters   both        tools            512 words: a block per process
 //! 0x15000 0x11000  trace      fast        tools            last 1024 records of 64 bytes
-//! 0x26000                     end
+//! 0x26000 0x102000 measures  fast        control, tools   histograms: lateness, round trips, jitter
+//! 0x128000                    end
 //! ```
 //!
 //! * [`map`]: make, attach by descriptor, refuse what does not fit.
@@ -22,6 +23,7 @@
 //! * [`events`]: the ring from fast to control; [`event_words`]: an event as eight words.
 //! * [`counters`]: named numbers.
 //! * [`trace`]: what fast did last.
+//! * [`measures`]: histograms of what fast measures.
 //! * [`setup`]: what control tells fast once; [`setup_record`]: its bytes.
 //! * [`lifeline`]: the set-up socket afterwards: each hears the other die; [`change`]: what control tells fast over it.
 //! * [`error`]: what can go wrong, each with its remedy.
@@ -36,6 +38,7 @@ pub mod header;
 pub mod layout;
 pub mod lifeline;
 pub mod map;
+pub mod measures;
 mod memory;
 pub mod reader;
 pub mod setup;

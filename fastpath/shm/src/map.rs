@@ -11,6 +11,7 @@ use crate::error::MapError;
 use crate::events::EventRing;
 use crate::header::{Header, Maker, Unfit};
 use crate::layout::{LAYOUT, Shared};
+use crate::measures::Measures;
 use crate::memory::{self, Memory};
 use crate::trace::Trace;
 use base::Instant;
@@ -118,6 +119,10 @@ impl Map {
     /// What fast did last.
     pub fn trace(&self) -> &Trace {
         &self.memory.shared().trace.0
+    }
+    /// What fast measures.
+    pub fn measures(&self) -> &Measures {
+        &self.memory.shared().measures.0
     }
 }
 

@@ -1,9 +1,11 @@
 //! The map for tools: read only, also of a daemon that is dead.
 
 use crate::counters::Counters;
+use crate::counters::LINKS_MAX;
 use crate::error::MapError;
 use crate::header::Header;
 use crate::map::map_checked;
+use crate::measures::{LinkMeasures, LinkSpread, Spread};
 use crate::memory::Memory;
 use crate::trace::TraceRecord;
 use base::Instant;
@@ -12,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use wire::{Incarnation, NodeId, NodeSet, Stint};
+use wire::{Incarnation, LinkId, NodeId, NodeSet, Stint};
 
 /// A map opened by its path, for reading.
 #[derive(Debug)]
@@ -60,6 +62,18 @@ impl ReadMap {
     /// What fast did last, the oldest first.
     pub fn trace(&self) -> impl Iterator<Item = TraceRecord> + '_ {
         self.memory.shared().trace.0.records()
+    }
+    /// How late the fast path's wake-ups were.
+    #[must_use]
+    pub fn lateness(&self) -> Spread {
+        self.memory.shared().measures.0.lateness.snapshot()
+    }
+    /// What was measured of a peer: round trip, outgoing jitter, and its links.
+    #[must_use]
+    pub fn peer(&self, node: NodeId) -> (Spread, Spread, [LinkSpread; LINKS_MAX]) {
+        let peer = self.memory.shared().measures.0.peer(node);
+        let link = |n| peer.link(LinkId(n as u8)).map(LinkMeasures::snapshot).unwrap_or_default();
+        (peer.round_trip.snapshot(), peer.outgoing.snapshot(), std::array::from_fn(link))
     }
     /// Events that control has not yet taken.
     pub fn events_waiting(&self) -> u64 {

@@ -70,6 +70,9 @@ pub struct Echo {
 }
 
 impl Echo {
+    /// A hold of this or longer is written as this.
+    pub const HELD_MAX: Duration = Duration(HELD_UNIT_NS * u16::MAX as u64);
+
     /// The echo of beat `seq` of incarnation `incarnation`.
     #[must_use]
     pub const fn new(seq: Seq, incarnation: crate::ids::Incarnation, held: Duration) -> Self {
