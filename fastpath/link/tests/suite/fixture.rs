@@ -1,0 +1,128 @@
+//! One end of a link, and how each back end is opened and waited for.
+
+use ng_link::{Counts, Destination, Link, OpenError, Settings, Source, UdpLink};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+use wire::NodeId;
+
+/// How long a frame that must come may take.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
+/// A back end under test.
+#[derive(Clone, Copy)]
+pub(crate) struct BackEnd {
+    /// Opens one end.
+    pub(crate) open: fn(&Settings) -> Result<End, OpenError>,
+}
+
+/// UDP by recvmmsg.
+pub(crate) const RECVMMSG: BackEnd = BackEnd {
+    open: |settings| {
+        let link = UdpLink::open(settings)?;
+        let port = link.local().unwrap().port();
+        let local = SocketAddr::new(settings.own.ip(), port);
+        Ok(End { link: Box::new(link), local, wait: Box::new(poll) })
+    },
+};
+
+/// Hands over what was put down, then waits until something can be received; false if nothing came in time.
+type Wait = dyn FnMut(&dyn Link, Duration) -> bool;
+
+/// Waits by poll(2).
+pub(crate) fn poll(link: &dyn Link, limit: Duration) -> bool {
+    let mut waiting = libc::pollfd { fd: link.fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, alive during the call.
+    unsafe { libc::poll(&raw mut waiting, 1, limit.as_millis() as libc::c_int) == 1 }
+}
+
+/// Lets time pass.
+pub(crate) fn pause(time: Duration) {
+    // SAFETY: no descriptor, so no pointer is read.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, time.as_millis() as libc::c_int) };
+}
+
+/// A frame that came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Came {
+    pub(crate) frame: Vec<u8>,
+    pub(crate) source: Source,
+    pub(crate) waited: Option<base::Duration>,
+}
+
+/// One end of a link.
+pub(crate) struct End {
+    pub(crate) link: Box<dyn Link>,
+    /// Where frames to it alone go.
+    pub(crate) local: SocketAddr,
+    pub(crate) wait: Box<Wait>,
+}
+
+impl End {
+    /// Sends and hands over. False if the kernel did not take all of it.
+    pub(crate) fn send(&mut self, to: Destination, frame: &[u8]) -> bool {
+        let before = self.counts().unsent();
+        let known = self.link.send(to, frame);
+        self.link.flush();
+        (self.wait)(&*self.link, Duration::ZERO);
+        let all = self.counts().unsent() == before;
+        assert!(
+            known || !all,
+            "what is known not to have gone out is counted: {:?}",
+            self.counts()
+        );
+        all
+    }
+
+    pub(crate) fn set_peer(&mut self, node: NodeId, address: impl Into<Option<SocketAddr>>) {
+        self.link.set_peer(node, address.into());
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.link.counts()
+    }
+
+    /// Takes one batch without waiting; nobody's frames are proven.
+    pub(crate) fn receive(&mut self) -> (usize, Vec<Came>) {
+        let mut all = Vec::new();
+        let taken = self.link.receive(&mut |arrival| {
+            let frame = arrival.frame.to_vec();
+            all.push(Came { frame, source: arrival.source, waited: arrival.waited });
+            None
+        });
+        (taken, all)
+    }
+
+    /// Everything that comes until `count` frames are there; less if for a time nothing comes.
+    pub(crate) fn take(&mut self, count: usize, patience: Duration) -> Vec<Came> {
+        let mut all = Vec::new();
+        let mut last = Instant::now();
+        while all.len() < count {
+            let left = patience.saturating_sub(last.elapsed());
+            let ready = (self.wait)(&*self.link, left);
+            let came = self.receive().1;
+            if !came.is_empty() {
+                last = Instant::now();
+            } else if !ready || left.is_zero() {
+                break;
+            }
+            all.extend(came);
+        }
+        all
+    }
+
+    /// The frames of [`Self::take`], without who sent them.
+    pub(crate) fn frames(&mut self, count: usize) -> Vec<Vec<u8>> {
+        self.take(count, SOON).into_iter().map(|came| came.frame).collect()
+    }
+
+    /// Asserts that nothing is there.
+    #[track_caller]
+    pub(crate) fn assert_silent(&mut self) {
+        assert_eq!(self.take(1, Duration::ZERO), [], "{:?}", self.counts());
+    }
+}
+
+pub(crate) fn node(n: u8) -> NodeId {
+    NodeId::new(n).unwrap()
+}
