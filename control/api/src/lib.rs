@@ -36,8 +36,8 @@ pub use reply::{
 };
 pub use request::{Request, RequestLine};
 pub use status::{
-    Agreement, Alarm, Fence, Gate, Lease, LinkState, Member, MemberState, Members, NodeFailure,
-    Phase, Placement, Quorum, Resource, Role, Service, Severity, Status,
+    Agreement, Alarm, Detection, Fence, Gate, Lease, LinkState, Member, MemberState, Members,
+    NodeFailure, Phase, Placement, Quorum, Resource, Role, Service, Severity, Status,
 };
 
 /// Version of these messages; a daemon refuses others by [`ErrorCode::Version`].

@@ -41,6 +41,9 @@ pub struct Status {
     pub lease: Lease,
     /// The kernel's gate on this node (S2b).
     pub gate: Gate,
+    /// How long the peers may have to wait for its beats; absent while too little is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection: Option<Detection>,
     /// All configured nodes, by id.
     pub members: Vec<Member>,
     /// All configured services, in the order of the file.
@@ -113,6 +116,21 @@ pub struct Lease {
     pub left_ms: f64,
     /// How often it lapsed while this node was a member.
     pub lapses: u64,
+}
+
+/// How long the peers may have to wait for this node's next beat, by what its fast path measured of the last minutes. A
+/// deadline below the budget makes them suspect a node that lives.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Detection {
+    /// Interval, lateness and jitter together.
+    pub budget_ms: f64,
+    /// Wake-ups of the fast path are not later in 99.99 % of all cases.
+    pub late_ms: f64,
+    /// The way to the peer for which it varies most does not vary more in 99.9 % of all cases.
+    pub jitter_ms: f64,
+    /// Interval times misses.
+    pub deadline_ms: f64,
 }
 
 /// The kernel's gate: passes packets of floating addresses only while this node may own them (S2b).

@@ -2,11 +2,11 @@
 
 use ng_api::{
     Agreement, Alarm, Answer, Configuration, ConfigurationAnswer, Configured, ConfirmedOff,
-    ErrorCode, Event, EventKind, Evidence, Failover, FailoverCause, FailoverService, Failovers,
-    Fence, Gate, Holder, Lease, LinkState, Member, MemberState, Members, Moved, NodeFailure,
-    Overridden, PendingVote, Phase, Placement, Quorum, REQUEST_LINE_MAX, Refusal, Reply, ReplyBody,
-    Request, Resource, Role, Service, Severity, Status, Why, WhyNode, WhyService, encode_reply,
-    encode_request, parse_reply, parse_request,
+    Detection, ErrorCode, Event, EventKind, Evidence, Failover, FailoverCause, FailoverService,
+    Failovers, Fence, Gate, Holder, Lease, LinkState, Member, MemberState, Members, Moved,
+    NodeFailure, Overridden, PendingVote, Phase, Placement, Quorum, REQUEST_LINE_MAX, Refusal,
+    Reply, ReplyBody, Request, Resource, Role, Service, Severity, Status, Why, WhyNode, WhyService,
+    encode_reply, encode_request, parse_reply, parse_request,
 };
 use std::path::Path;
 
@@ -48,6 +48,12 @@ fn service() -> Service {
 
 fn status() -> Status {
     Status {
+        detection: Some(Detection {
+            budget_ms: 12.3,
+            late_ms: 2.1,
+            jitter_ms: 0.2,
+            deadline_ms: 30.0,
+        }),
         cluster: "demo".into(),
         node: "n1".into(),
         node_id: 1,

@@ -113,6 +113,7 @@ pub fn examine(request: &Request) -> Report {
             Ok(facts) => found.extend(stalls::judge(&facts, times.interval, times.deadline)),
             Err(_) => found.push(THREADS.unchecked("the measuring thread died", "report this")),
         }
+        found.extend(status.map(stalls::judge_budget));
     });
     if let Some(config) = config {
         let ports: Vec<u16> =

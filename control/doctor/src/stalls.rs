@@ -17,6 +17,12 @@ const STALLS: Check = Check {
     why: "after a stall as long as the deadline the peers take over from a node that lives",
 };
 
+const BUDGET: Check = Check {
+    area: Area::Scheduling,
+    name: "detection-budget",
+    why: "peers that have to wait longer for a beat than the deadline suspect a node that lives",
+};
+
 /// How often the loop wakes.
 const PERIOD: Duration = Duration::from_micros(1_000);
 
@@ -86,6 +92,28 @@ pub(crate) fn judge(facts: &Facts, interval: Duration, deadline: Duration) -> Ve
     vec![steal(facts), stalls(facts, interval, deadline)]
 }
 
+/// What the running fast path has measured of the last minutes.
+pub(crate) fn judge_budget(status: &api::Status) -> Finding {
+    let Some(found) = status.detection else {
+        return BUDGET.unchecked(
+            "the daemons have not run long enough",
+            "run this again when they have run for some minutes",
+        );
+    };
+    let measured = format!(
+        "{:.1} ms of {:.1}: interval, wake-ups late by {:.3} (99.99 %), jitter {:.3} (99.9 %)",
+        found.budget_ms, found.deadline_ms, found.late_ms, found.jitter_ms
+    );
+    if found.budget_ms > found.deadline_ms {
+        BUDGET.warning(
+            measured,
+            "isolate the core (`core` above), or set more heartbeat_misses or a longer heartbeat_interval",
+        )
+    } else {
+        BUDGET.ok(measured)
+    }
+}
+
 fn steal(facts: &Facts) -> Finding {
     let Some((stolen, all)) = facts.stolen else {
         return STEAL.unchecked("the kernel does not tell", "mount /proc");
@@ -137,12 +165,24 @@ fn seconds(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Facts, judge, stolen};
+    use super::{Facts, judge, judge_budget, stolen};
     use crate::finding::Grade;
     use base::Duration;
 
     const INTERVAL: Duration = Duration::from_millis(10);
     const DEADLINE: Duration = Duration::from_millis(30);
+
+    #[test]
+    fn a_deadline_below_the_budget_is_a_warning() {
+        let of = |budget_ms| {
+            let detection =
+                api::Detection { budget_ms, deadline_ms: 30.0, ..api::Detection::default() };
+            judge_budget(&api::Status { detection: Some(detection), ..api::Status::default() })
+                .grade
+        };
+        assert_eq!((of(30.0), of(30.1)), (Grade::Ok, Grade::Warning));
+        assert_eq!(judge_budget(&api::Status::default()).grade, Grade::Notice);
+    }
 
     fn facts(worst_us: u64, over: u64) -> Facts {
         Facts {

@@ -4,6 +4,7 @@
 //! every queue is drained up to a bound, and the progress word grows with every cycle: a loop that
 //! hangs is a node that ends.
 
+use crate::budget::Budget;
 use crate::effects::{Effects, MustEnd, News, Performed};
 use crate::exchange::Said;
 use crate::failure::Failure;
@@ -104,6 +105,7 @@ struct Run {
     obituaries: u32,
     alarms: BTreeMap<&'static str, node::Alarm>,
     look_at: Instant,
+    budget: Budget,
     /// Fast is gone.
     orphaned: bool,
     more: bool,
@@ -127,6 +129,7 @@ impl Daemon {
             obituaries: 0,
             alarms: BTreeMap::new(),
             look_at: Instant::ZERO,
+            budget: Budget::new(system::now()),
             orphaned: false,
             more: false,
             again: false,
@@ -425,8 +428,9 @@ impl Daemon {
             self.node.handle_answered(service, generation, asked, answered);
         }
         let at = Moment::at(now);
-        let alarms: BTreeMap<_, _> =
-            self.node.status(now).alarms.into_iter().map(|alarm| (alarm.code, alarm)).collect();
+        let mut alarms = self.node.status(now).alarms;
+        alarms.extend(self.measure(now, run));
+        let alarms: BTreeMap<_, _> = alarms.into_iter().map(|alarm| (alarm.code, alarm)).collect();
         let raised = alarms.iter().filter(|(code, _)| !run.alarms.contains_key(*code));
         let cleared = run.alarms.iter().filter(|(code, _)| !alarms.contains_key(*code));
         for (raised, (_, alarm)) in raised.map(|a| (true, a)).chain(cleared.map(|a| (false, a))) {
@@ -437,6 +441,16 @@ impl Daemon {
             self.server.publish(now, at.unix_ms, event);
         }
         run.alarms = alarms;
+    }
+
+    /// How long the peers may have to wait for this node's beats; the alarm if that is too long.
+    fn measure(&mut self, now: Instant, run: &mut Run) -> Option<node::Alarm> {
+        let map = &self.effects.map;
+        run.budget.look(now, map.measures(), self.effects.exchange.peers(), self.facts.cadence());
+        let found = run.budget.found();
+        let us = found.map_or(0, |found| found.budget().micros());
+        map.counters().set(Side::Control, Counter::DetectionBudgetUs, us);
+        self.facts.measured(now, found).cloned()
     }
 
     /// Tests only: settings of this node alone.

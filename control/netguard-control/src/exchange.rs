@@ -192,6 +192,12 @@ impl Exchange {
         self.copies.due()
     }
 
+    /// The configured nodes without this one.
+    #[must_use]
+    pub const fn peers(&self) -> NodeSet {
+        self.peers
+    }
+
     /// Sends the copies that are due.
     pub fn send_copies(&mut self, now: Instant) {
         while let Some(copy) = self.copies.next(now) {

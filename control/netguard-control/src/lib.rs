@@ -18,6 +18,7 @@
 //! * [`system`]: system calls, the only unsafe code.
 
 pub mod agreed;
+pub mod budget;
 pub mod connection;
 mod copies;
 pub mod daemon;

@@ -1,6 +1,7 @@
 //! What `ng` shows: the node's values in the words of the local messages.
 
 use crate::agreed::OwnFile;
+use crate::budget::Detection;
 use crate::identity::Identity;
 use crate::standing::LEFTOVERS;
 use crate::system;
@@ -33,6 +34,8 @@ pub struct Facts {
     started: Instant,
     /// What the machine did not give this daemon.
     standing: Vec<api::Alarm>,
+    /// What its beats may take, and the alarm about that.
+    detection: (Option<Detection>, Option<node::Alarm>),
 }
 
 /// One moment on both clocks.
@@ -79,7 +82,18 @@ impl Facts {
             deadline: interval * u64::from(config.cluster.heartbeat_misses),
             started,
             standing,
+            detection: (None, None),
         }
+    }
+    /// What the fast path's measurements say now. Returns the alarm about it.
+    pub fn measured(&mut self, now: Instant, found: Option<Detection>) -> Option<&node::Alarm> {
+        let raised = self.detection.1.as_ref().map(|alarm| alarm.since);
+        self.detection = (found, found.and_then(|found| found.alarm(raised, now)));
+        self.detection.1.as_ref()
+    }
+    /// Interval and deadline in force.
+    pub const fn cadence(&self) -> (Duration, Duration) {
+        (self.interval, self.deadline)
     }
     /// The document in force is another one.
     pub fn follow(&mut self, identity: &Identity) {
@@ -130,6 +144,12 @@ impl Facts {
                 lack: status.gate.lack.clone().unwrap_or_default(),
                 cured: status.gate.cured,
             },
+            detection: self.detection.0.map(|found| api::Detection {
+                budget_ms: ms(found.budget()),
+                late_ms: ms(found.late),
+                jitter_ms: ms(found.jitter),
+                deadline_ms: ms(found.deadline),
+            }),
             members: status.members.iter().map(|m| self.member(at, m, board)).collect(),
             services: status.services.iter().map(|s| self.service_now(at, s, &status)).collect(),
             alarms: self.alarms(at, &status),
@@ -293,7 +313,8 @@ impl Facts {
 
     /// The node's, worst first, then what holds all the time.
     fn alarms(&self, at: Moment, status: &NodeStatus) -> Vec<api::Alarm> {
-        let alarms = status.alarms.iter().map(|alarm| api_alarm(at, alarm));
+        let alarms = status.alarms.iter().chain(&self.detection.1);
+        let alarms = alarms.map(|alarm| api_alarm(at, alarm));
         let fades = |alarm: &&api::Alarm| {
             alarm.code != LEFTOVERS
                 || at.unix_ms.saturating_sub(alarm.since_unix_ms) < LEFTOVERS_KEPT_MS

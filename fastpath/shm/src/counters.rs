@@ -131,6 +131,8 @@ named! {
     StreamStalled = "stream_stalled",
     /// Connections refused: from no configured address, too many, or nobody said who speaks.
     StreamStrangers = "stream_strangers",
+    /// How long the peers may have to wait for this node's next beat, in microseconds; 0 while too little is measured.
+    DetectionBudgetUs = "detection_budget_us",
 }
 
 const _: () = assert!(LinkCounter::ALL.len() <= LINK_WORDS && Counter::ALL.len() <= SCALAR_WORDS);

@@ -81,11 +81,33 @@ pub struct Spread {
     largest: Duration,
 }
 
+impl FromIterator<Duration> for Spread {
+    fn from_iter<I: IntoIterator<Item = Duration>>(values: I) -> Self {
+        let mut spread = Self { counts: vec![0; BUCKETS], largest: Duration::ZERO };
+        for value in values {
+            if let Some(count) = spread.counts.get_mut(bucket(value)) {
+                *count += 1;
+            }
+            spread.largest = spread.largest.max(value);
+        }
+        spread
+    }
+}
+
 impl Spread {
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+    /// What was counted since an earlier copy of the same histogram; its largest value is still that of the whole.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let counts = self.counts.iter().enumerate();
+        let less = |(index, now): (usize, &u64)| {
+            now.wrapping_sub(before.counts.get(index).copied().unwrap_or(0))
+        };
+        Self { counts: counts.map(less).collect(), largest: self.largest }
     }
     /// The largest value; zero without any.
     #[must_use]
@@ -156,6 +178,17 @@ impl PeerMeasures {
     pub fn link(&self, link: LinkId) -> Option<&LinkMeasures> {
         self.links.get(usize::from(link.0))
     }
+
+    /// A copy to read from.
+    #[must_use]
+    pub fn snapshot(&self, node: NodeId) -> PeerSpread {
+        PeerSpread {
+            id: node.get(),
+            round_trip: self.round_trip.snapshot(),
+            outgoing: self.outgoing.snapshot(),
+            links: self.links.iter().map(LinkMeasures::snapshot).collect(),
+        }
+    }
 }
 
 /// What came of a beat on a link.
@@ -207,6 +240,19 @@ impl LinkMeasures {
             jitter: self.jitter.snapshot(),
         }
     }
+}
+
+/// What was measured of a peer when it was read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PeerSpread {
+    /// The node's id.
+    pub id: u8,
+    /// From an own beat to its echo, less the time for which the peer held it.
+    pub round_trip: Spread,
+    /// Jitter of own beats on their way to it.
+    pub outgoing: Spread,
+    /// By the link's number.
+    pub links: Vec<LinkSpread>,
 }
 
 /// What a link had done to a peer's beats when it was read.

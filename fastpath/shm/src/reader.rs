@@ -1,11 +1,10 @@
 //! The map for tools: read only, also of a daemon that is dead.
 
 use crate::counters::Counters;
-use crate::counters::LINKS_MAX;
 use crate::error::MapError;
 use crate::header::Header;
 use crate::map::map_checked;
-use crate::measures::{LinkMeasures, LinkSpread, Spread};
+use crate::measures::{PeerSpread, Spread};
 use crate::memory::Memory;
 use crate::trace::TraceRecord;
 use base::Instant;
@@ -14,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use wire::{Incarnation, LinkId, NodeId, NodeSet, Stint};
+use wire::{Incarnation, NODES_MAX, NodeId, NodeSet, Stint};
 
 /// A map opened by its path, for reading.
 #[derive(Debug)]
@@ -68,12 +67,10 @@ impl ReadMap {
     pub fn lateness(&self) -> Spread {
         self.memory.shared().measures.0.lateness.snapshot()
     }
-    /// What was measured of a peer: round trip, outgoing jitter, and its links.
-    #[must_use]
-    pub fn peer(&self, node: NodeId) -> (Spread, Spread, [LinkSpread; LINKS_MAX]) {
-        let peer = self.memory.shared().measures.0.peer(node);
-        let link = |n| peer.link(LinkId(n as u8)).map(LinkMeasures::snapshot).unwrap_or_default();
-        (peer.round_trip.snapshot(), peer.outgoing.snapshot(), std::array::from_fn(link))
+    /// What was measured of each peer, heard or not.
+    pub fn peers(&self) -> impl Iterator<Item = PeerSpread> + '_ {
+        let nodes = (0..NODES_MAX).filter_map(NodeId::from_index);
+        nodes.map(|node| self.memory.shared().measures.0.peer(node).snapshot(node))
     }
     /// Events that control has not yet taken.
     pub fn events_waiting(&self) -> u64 {

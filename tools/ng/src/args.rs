@@ -106,6 +106,8 @@ pub(crate) enum Command {
     /// The last resort
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// What the heartbeats say of the network: jitter, loss, round trips; also those of a daemon that is dead
+    Links,
     /// The heartbeat's counters, also those of a daemon that is dead
     Stat {
         /// Counters that are zero too

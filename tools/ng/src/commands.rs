@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod failovers;
 mod key;
+mod links;
 mod members;
 mod orders;
 #[cfg(test)]
@@ -77,6 +78,10 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
             cluster::override_absent(&mut connect(args)?, absent, output)
         }
         Command::Cluster(ClusterCommand::Upgrade) => cluster::upgrade(&mut connect(args)?, output),
+        Command::Links => {
+            let status = connect(args).and_then(|mut client| Ok(client.status()?));
+            links::run(&args.run_dir, status.ok().as_ref(), output)
+        }
         Command::Stat { all, trace } => stat::run(&args.run_dir, *all, *trace, output),
         Command::Key(KeyCommand::New { file }) => key::new(file, output),
     }

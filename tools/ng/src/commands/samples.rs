@@ -47,6 +47,7 @@ fn service() -> Service {
 /// A cluster of three that is fine.
 pub(crate) fn status() -> Status {
     Status {
+        detection: None,
         cluster: "demo".into(),
         node: "n1".into(),
         node_id: 1,
