@@ -77,7 +77,7 @@ impl Counts {
 }
 
 /// One of the up to four ways to the peers.
-pub trait Link: Send {
+pub trait Link {
     /// Its number.
     fn id(&self) -> LinkId;
 

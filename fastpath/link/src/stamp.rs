@@ -22,6 +22,25 @@ impl Control {
         stamp: libc::timespec { tv_sec: 0, tv_nsec: 0 },
     };
 
+    /// The stamp in control data that lie anywhere, if they are one.
+    pub(crate) fn read(bytes: &[u8]) -> Option<libc::timespec> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (level, rest) = rest.split_first_chunk()?;
+        let (kind, rest) = rest.split_first_chunk()?;
+        let (seconds, rest) = rest.split_first_chunk()?;
+        let nanos = rest.first_chunk()?;
+        let head = libc::cmsghdr {
+            cmsg_len: usize::from_ne_bytes(*length),
+            cmsg_level: i32::from_ne_bytes(*level),
+            cmsg_type: i32::from_ne_bytes(*kind),
+        };
+        let stamp = libc::timespec {
+            tv_sec: i64::from_ne_bytes(*seconds),
+            tv_nsec: i64::from_ne_bytes(*nanos),
+        };
+        Self { head, stamp }.stamp(bytes.len())
+    }
+
     /// The stamp, if `filled` bytes hold one.
     pub(crate) fn stamp(&self, filled: usize) -> Option<libc::timespec> {
         let whole = filled >= size_of::<Self>() && self.head.cmsg_len >= size_of::<Self>();
@@ -74,6 +93,15 @@ mod tests {
             control.stamp(size_of::<Control>()).is_some_and(|t| (t.tv_sec, t.tv_nsec) == (7, 8))
         );
         assert!(control.stamp(size_of::<Control>() - 1).is_none());
+        // The same, byte by byte.
+        let mut bytes = [0_u8; size_of::<Control>()];
+        bytes[..8].copy_from_slice(&control.head.cmsg_len.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&control.head.cmsg_level.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&control.head.cmsg_type.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&7_i64.to_ne_bytes());
+        bytes[24..].copy_from_slice(&8_i64.to_ne_bytes());
+        assert!(Control::read(&bytes).is_some_and(|t| (t.tv_sec, t.tv_nsec) == (7, 8)));
+        assert!((0..bytes.len()).all(|length| Control::read(&bytes[..length]).is_none()));
         control.head.cmsg_type = libc::SCM_RIGHTS;
         assert!(control.stamp(size_of::<Control>()).is_none());
     }

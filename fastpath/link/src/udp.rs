@@ -1,6 +1,6 @@
 //! UDP: one socket per link, bound to its interface; one call for a batch of datagrams either way.
 
-use crate::batch;
+use crate::batch::{self, Arrived};
 use crate::error::OpenError;
 use crate::link::{Arrival, Counts, Destination, Hear, Link, Source};
 use crate::options;
@@ -29,7 +29,6 @@ pub struct UdpLink {
     /// One batch of received datagrams.
     buffers: Box<[u8]>,
     frame_max: usize,
-    stamped: bool,
     counts: Counts,
 }
 
@@ -54,7 +53,6 @@ impl UdpLink {
             peers: (0..NODES_MAX).map(|_| None).collect(),
             buffers: vec![0; BATCH * frame_max].into_boxed_slice(),
             frame_max,
-            stamped: settings.stamped,
             counts: Counts::default(),
         };
         for &(node, address) in &settings.peers {
@@ -107,21 +105,11 @@ impl Link for UdpLink {
     }
 
     fn receive(&mut self, each: &mut Hear<'_>) -> usize {
-        let (counts, own, stamped) = (&mut self.counts, self.own, self.stamped);
+        let (counts, own) = (&mut self.counts, self.own);
         let mut now = None;
         let received =
             batch::receive(&self.socket, &mut self.buffers, self.frame_max, |frame, arrived| {
-                counts.received += 1;
-                let Some(source) = arrived.source else { return };
-                if arrived.truncated {
-                    counts.oversize += 1;
-                } else if source.ip() == own && !own.is_loopback() {
-                    counts.own += 1;
-                } else {
-                    let read = |stamp| stamp::waited(*now.get_or_insert_with(stamp::now), stamp);
-                    let waited = arrived.stamp.filter(|_| stamped).and_then(read);
-                    each(Arrival { frame, source: Source::Ip(source), waited });
-                }
+                give(counts, own, &mut now, frame, arrived, each);
             });
         match received {
             Ok(count) => count,
@@ -147,9 +135,33 @@ impl Link for UdpLink {
     }
 }
 
+/// Counts one datagram, and gives it to `each` if it may be a frame of a peer. `now` is the wall clock, read once for a
+/// batch.
+pub(crate) fn give(
+    counts: &mut Counts,
+    own: IpAddr,
+    now: &mut Option<libc::timespec>,
+    frame: &[u8],
+    arrived: Arrived,
+    each: &mut Hear<'_>,
+) {
+    counts.received += 1;
+    let Some(source) = arrived.source else { return };
+    if arrived.truncated {
+        counts.oversize += 1;
+    } else if source.ip() == own && !own.is_loopback() {
+        counts.own += 1;
+    } else {
+        let waited = arrived
+            .stamp
+            .and_then(|stamp| stamp::waited(*now.get_or_insert_with(stamp::now), stamp));
+        each(Arrival { frame, source: Source::Ip(source), waited });
+    }
+}
+
 /// Sorts a failed send. None of them is fatal: a cable comes back, a filter is changed, a buffer
 /// drains.
-fn count_failed(counts: &mut Counts, error: &io::Error) {
+pub(crate) fn count_failed(counts: &mut Counts, error: &io::Error) {
     let errno = error.raw_os_error().unwrap_or(0);
     counts.last_errno = errno;
     match errno {

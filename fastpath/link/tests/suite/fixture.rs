@@ -1,6 +1,7 @@
 //! One end of a link, and how each back end is opened and waited for.
 
-use ng_link::{Counts, Destination, Link, OpenError, Settings, Source, UdpLink};
+use base::Instant as Moment;
+use ng_link::{Counts, Destination, Link, OpenError, Ring, Settings, Source, UdpLink, UringLink};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -12,12 +13,15 @@ pub(crate) const SOON: Duration = Duration::from_secs(1);
 /// A back end under test.
 #[derive(Clone, Copy)]
 pub(crate) struct BackEnd {
+    /// What this machine lacks for it.
+    pub(crate) lacks: fn() -> Option<String>,
     /// Opens one end.
     pub(crate) open: fn(&Settings) -> Result<End, OpenError>,
 }
 
 /// UDP by recvmmsg.
 pub(crate) const RECVMMSG: BackEnd = BackEnd {
+    lacks: || None,
     open: |settings| {
         let link = UdpLink::open(settings)?;
         let port = link.local().unwrap().port();
@@ -25,6 +29,42 @@ pub(crate) const RECVMMSG: BackEnd = BackEnd {
         Ok(End { link: Box::new(link), local, wait: Box::new(poll) })
     },
 };
+
+/// UDP on io_uring, each end with a ring of its own.
+pub(crate) const IO_URING: BackEnd = BackEnd {
+    lacks: || Ring::open(1).err().map(|error| error.to_string()),
+    open: |settings| {
+        let ring = Ring::open(settings.frame_max).expect("io_uring");
+        let link = UringLink::open(settings, &ring)?;
+        let port = link.local().unwrap().port();
+        let local = SocketAddr::new(settings.own.ip(), port);
+        let wait = move |_: &dyn Link, limit: Duration| {
+            let now = now();
+            let limit = base::Duration(limit.as_nanos() as u64);
+            ring.wait(now, now + limit).unwrap();
+            ring.has_arrivals()
+        };
+        Ok(End { link: Box::new(link), local, wait: Box::new(wait) })
+    },
+};
+
+/// True if this machine can do a case; else says why not.
+pub(crate) fn can(back_ends: &[&BackEnd]) -> bool {
+    let lacks = back_ends.iter().find_map(|back_end| (back_end.lacks)());
+    if let Some(why) = &lacks {
+        println!("SKIPPED: {why}");
+        assert!(std::env::var_os("CI").is_none(), "must not be skipped in CI");
+    }
+    lacks.is_none()
+}
+
+/// The one clock.
+fn now() -> Moment {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a timespec, alive during the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    Moment(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
 
 /// Hands over what was put down, then waits until something can be received; false if nothing came in time.
 type Wait = dyn FnMut(&dyn Link, Duration) -> bool;

@@ -1,6 +1,6 @@
 //! UDP over loopback: no root, no interface. Each case runs between two of the same kind and between mixed ones.
 
-use crate::fixture::{BackEnd, End, RECVMMSG, SOON, node, pause};
+use crate::fixture::{BackEnd, End, SOON, node, pause};
 use ng_link::{BATCH, Destination, Mode, OpenError, Settings, Source};
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -159,13 +159,17 @@ macro_rules! cases {
         $(mod $pair { cases!(@ $x, $y, $list); })*
     };
     (@ $x:expr, $y:expr, [$($case:ident,)*]) => {
-        use super::RECVMMSG;
-        $(#[test] fn $case() { super::$case(&$x, &$y); })*
+        #[allow(unused_imports, reason = "not every pair has both")]
+        use crate::fixture::{IO_URING, RECVMMSG, can};
+        $(#[test] fn $case() { if can(&[&$x, &$y]) { super::$case(&$x, &$y) } })*
     };
 }
 
 cases!(
-    (recvmmsg, RECVMMSG, RECVMMSG) => [
+    (recvmmsg, RECVMMSG, RECVMMSG)
+    (io_uring, IO_URING, IO_URING)
+    (recvmmsg_to_io_uring, RECVMMSG, IO_URING)
+    (io_uring_to_recvmmsg, IO_URING, RECVMMSG) => [
         a_frame_to_all_reaches_each_peer_and_one_to_a_node_only_that,
         more_than_a_batch_comes_in_several_calls_and_in_order,
         a_frame_to_more_peers_than_a_batch_reaches_all,
