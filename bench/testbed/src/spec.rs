@@ -18,6 +18,8 @@ pub const PORT_BEATS: u16 = 5800;
 /// A cluster to be built. The default is what the product promises its figures for.
 #[derive(Clone, Debug)]
 pub struct Spec {
+    /// `udp` or `ethernet`: what carries the beats, on every link.
+    pub frames: String,
     /// Nodes and links.
     pub shape: Shape,
     /// The interval between beats, as the file has it: `10ms`.
@@ -51,6 +53,7 @@ pub struct Spec {
 impl Default for Spec {
     fn default() -> Self {
         Self {
+            frames: "udp".into(),
             shape: Shape { nodes: 3, links: 2 },
             interval: "10ms".into(),
             misses: 3,
@@ -95,7 +98,7 @@ impl Spec {
     /// The text of `netguard.toml`.
     #[must_use]
     pub fn text(&self, key_file: &Path) -> String {
-        let Self { interval, misses, fence, placement, core, more, .. } = self;
+        let Self { frames, interval, misses, fence, placement, core, more, .. } = self;
         let core = if core.parse::<u16>().is_ok() { core.clone() } else { format!("{core:?}") };
         let mut text = format!(
             "[cluster]\nname = \"bed\"\nkey_file = \"{}\"\n\
@@ -107,7 +110,7 @@ impl Spec {
             let _ = write!(
                 text,
                 "\n[[link]]\nname = \"{}\"\nmode = \"multicast\"\n\
-                 group = \"239.255.77.{link}\"\nport = {PORT_BEATS}\n",
+                 group = \"239.255.77.{link}\"\nframes = {frames:?}\nport = {PORT_BEATS}\n",
                 link_name(link)
             );
         }

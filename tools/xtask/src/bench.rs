@@ -16,6 +16,8 @@ enum Bench {
     Failover(Trials),
     /// What a commit costs, beside a bare round trip and corosync's CPG.
     Agree(Trials),
+    /// How exactly beats leave, beside a bare timer; what each back end and the whole fast path cost.
+    Beat(Trials),
     /// The largest cluster in one process, over real sockets: beats, changes of the view, half of the nodes at once.
     Members(Trials),
     /// A long time under four hogs, keepalived and corosync beside it: no failover that no stall explains.
@@ -49,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Failover(trials) => harness("ng-bench-failover", &trials.list(200)),
         Bench::Agree(trials) => harness("ng-bench-agree", &trials.list(20)),
+        Bench::Beat(trials) => harness("ng-bench-beat", &trials.list(10)),
         Bench::Members(trials) => {
             demo::build(&["ng-bench-members"])?;
             demo::run_bed("ng-bench-members", &trials.list(20))
@@ -64,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// What every harness of trials takes.
 #[derive(clap::Args)]
 struct Trials {
-    /// Valid trials [default: 200 of failover, 20 of the others].
+    /// Valid trials [default: 200 of failover, 10 slices of beat, 20 of the others].
     #[arg(long)]
     trials: Option<u32>,
     /// One last line of JSON.

@@ -95,6 +95,12 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         &["bench/testbed", "fastpath/base", "control/api", "control/client"],
     ),
     ("bench/agree", Program, &["bench/testbed", "fastpath/base", "control/api", "control/client"]),
+    // It listens on the wire, and speaks for nodes that are not there.
+    (
+        "bench/beat",
+        Program,
+        &["bench/testbed", "fastpath/base", "fastpath/wire", "fastpath/link", "control/config"],
+    ),
     // It runs the cores over real sockets, all nodes in one process.
     (
         "bench/members",
