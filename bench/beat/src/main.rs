@@ -26,6 +26,8 @@ use testbed::topology::{Shape, address};
 use wire::{ClusterId, Seal};
 
 const INTERVAL: Duration = Duration::from_millis(10);
+/// Beats leave a 64th earlier than the interval says (`heartbeat::Settings::cadence`).
+const CADENCE: Duration = Duration::from_nanos(10_000_000 - 10_000_000 / 64);
 /// Beats may be later than a bare timer by this (SPECIFICATION.md).
 const BESIDE_BARE: Duration = Duration::from_micros(20);
 /// The fast path's share of a core (SPECIFICATION.md).
@@ -170,14 +172,14 @@ impl Bench<'_> {
                 }
             })?;
             let Some(last) = sent.last().copied() else { bail!("no beat of node 1 was heard") };
-            let (late, voids) = jitter::lateness(&sent, INTERVAL, &self.meter);
+            let (late, voids) = jitter::lateness(&sent, CADENCE, &self.meter);
             beats.push(late);
             beats_void += voids;
             // In the middle between two beats.
-            let turns = os::now().since(last).0 / INTERVAL.0 + 2;
-            let begin = last + INTERVAL * turns + INTERVAL / 2;
-            let woke = jitter::bare(core, INTERVAL, begin, begin + self.slice());
-            let (late, voids) = jitter::lateness(&woke, INTERVAL, &self.meter);
+            let turns = os::now().since(last).0 / CADENCE.0 + 2;
+            let begin = last + CADENCE * turns + CADENCE / 2;
+            let woke = jitter::bare(core, CADENCE, begin, begin + self.slice());
+            let (late, voids) = jitter::lateness(&woke, CADENCE, &self.meter);
             bare.push(late);
             bare_void += voids;
             println!(

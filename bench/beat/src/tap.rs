@@ -90,6 +90,10 @@ impl Tap {
             return None;
         }
         let beat = wire::Beat::decode(body).ok()?;
+        // A probe is not of the cadence.
+        if beat.probe {
+            return None;
+        }
         Some(Heard { from: header.from.node, sent: beat.sent, came })
     }
 }
