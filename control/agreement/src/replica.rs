@@ -72,6 +72,8 @@ pub struct Agreement {
     pub(crate) actions: VecDeque<Action>,
     /// Last message of this term's primary itself.
     pub(crate) heard_primary: Option<Instant>,
+    /// Since when a follower waits for the first one.
+    pub(crate) awaits_primary: Option<Instant>,
     /// What this term's primary has acknowledged itself.
     pub(crate) primary_holds: Op,
     /// Op acknowledged last in this term.
@@ -130,6 +132,7 @@ impl Agreement {
             timers: Timers::default(),
             actions: VecDeque::new(),
             heard_primary: None,
+            awaits_primary: None,
             primary_holds: Op::ZERO,
             acknowledged: None,
             asked: None,
@@ -358,6 +361,7 @@ impl Agreement {
         self.settled = now;
         if gap > self.deadline() + self.settings.interval {
             self.heard_primary = self.heard_primary.map(|_| now);
+            self.awaits_primary = self.awaits_primary.map(|_| now);
             self.office.forgive(now);
         }
     }
@@ -458,6 +462,7 @@ impl Agreement {
         self.acknowledged = None;
         self.primary_holds = Op::ZERO;
         self.heard_primary = None;
+        self.awaits_primary = None;
         self.office = Office::default();
         self.pace.enter_term();
         self.requests.leave_office();

@@ -1,7 +1,8 @@
 //! Numbered requests (PROTOCOL 2, Client): forwarded to the primary, sent again until committed, applied once.
 //!
-//! A client numbers its requests from 1 without gaps. The primary takes them in that order only; what comes too early is
-//! dropped, because the sender repeats it.
+//! A client numbers its requests from 1 without gaps. The primary takes them in that order only. What comes too early (the
+//! one before it may take the stream), or while too much waits for its commit, waits for its turn, as far as there is room and
+//! as long as its sender repeats it.
 
 use crate::api::{Destination, OUTSTANDING_MAX, Refusal, Status};
 use crate::clients::Clients;
@@ -44,12 +45,21 @@ pub(crate) struct Requests {
     /// Highest number that stands in the log uncommitted, of each client that has one there.
     appended: BTreeMap<ClientId, Seq>,
     orders: Vec<PendingOrder>,
-    /// As primary: what others asked while nothing may be proposed (R-BARRIER).
+    /// As primary: what others asked and cannot be proposed yet (R-BARRIER, its number, back-pressure). Those of one client
+    /// are in the order of their numbers.
     held: VecDeque<Held>,
 }
 
 /// A request of another node, as it came.
-type Held = (ClientId, (Seq, Seq), Arc<[u8]>);
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Held {
+    client: ClientId,
+    seq: Seq,
+    first: Seq,
+    body: Arc<[u8]>,
+    /// Its sender would have repeated it by then.
+    until: Instant,
+}
 
 impl Requests {
     /// True if requests of others wait here.
@@ -138,12 +148,27 @@ impl Requests {
         self.resend();
     }
 
-    /// True if `seq` is the next of its client, whose requests before `first` are done with.
-    fn is_next(&self, client: ClientId, seq: Seq, first: Seq) -> bool {
+    /// The number that comes next of a client whose requests before `first` are done with.
+    fn next_of(&self, client: ClientId, first: Seq) -> Seq {
         let known = self.appended.get(&client).copied().unwrap_or_default();
         let known = known.max(self.clients.applied(client));
-        let done = known.0.max(first.0.saturating_sub(1));
-        seq.0 == done.saturating_add(1)
+        Seq(known.0.max(first.0.saturating_sub(1)).saturating_add(1))
+    }
+
+    /// Keeps what cannot be proposed yet, if there is room: the sender repeats what is dropped.
+    fn hold(&mut self, held: Held, most_bytes: usize) {
+        let same = |h: &&mut Held| (h.client, h.seq) == (held.client, held.seq);
+        if let Some(known) = self.held.iter_mut().find(same) {
+            (known.first, known.until) = (held.first, held.until);
+            return;
+        }
+        let bytes = self.held.iter().map(|h| h.body.len()).sum::<usize>() + held.body.len();
+        if self.held.len() >= OUTSTANDING_MAX || !self.held.is_empty() && bytes > most_bytes {
+            return;
+        }
+        let after = |h: &Held| h.client == held.client && h.seq > held.seq;
+        let at = self.held.iter().position(after).unwrap_or(self.held.len());
+        self.held.insert(at, held);
     }
 
     fn is_applied(&self, client: ClientId, seq: Seq) -> bool {
@@ -242,45 +267,61 @@ impl Agreement {
         if self.status != Status::Primary || self.commit < self.office.first {
             return;
         }
+        let until = self.held_until(now);
+        let asked = Held { client, seq, first, body, until };
         if self.is_barred() {
-            // It is repeated only after a deadline; what finds no room here waits for that.
-            if self.requests.held.len() < OUTSTANDING_MAX {
-                self.requests.held.push_back((client, (seq, first), body));
-            }
-            return;
-        }
-        self.take_request(now, (client, seq, first), body);
-    }
-
-    /// As primary: appends a request that is its client's next.
-    fn take_request(
-        &mut self,
-        now: Instant,
-        (client, seq, first): (ClientId, Seq, Seq),
-        body: Arc<[u8]>,
-    ) {
-        if !self.is_busy() && body.len() <= BODY_MAX && self.requests.is_next(client, seq, first) {
-            let kind = EntryKind::Request { client, seq, body };
-            self.propose(now, kind);
+            self.hold(asked);
+        } else if let Some(later) = self.take_request(now, asked) {
+            self.hold(later);
         }
     }
 
-    /// As primary in office: takes the requests of this node, and those of others that waited.
+    /// Who asks repeats it each deadline.
+    fn held_until(&self, now: Instant) -> Instant {
+        now + self.slowest() * 2
+    }
+
+    fn hold(&mut self, asked: Held) {
+        self.calm = false;
+        self.requests.hold(asked, self.settings.limits.waiting_bytes);
+    }
+
+    /// As primary: appends a request that is its client's next, and gives a later one back. What is done with is dropped.
+    fn take_request(&mut self, now: Instant, asked: Held) -> Option<Held> {
+        let next = self.requests.next_of(asked.client, asked.first);
+        if asked.body.len() > BODY_MAX || asked.seq < next {
+            return None;
+        }
+        if asked.seq > next || self.is_busy() {
+            return Some(asked);
+        }
+        let Held { client, seq, body, .. } = asked;
+        self.propose(now, EntryKind::Request { client, seq, body });
+        None
+    }
+
+    /// As primary in office: takes the requests of this node, and those that waited.
     pub(crate) fn propose_requests(&mut self, now: Instant) {
-        let own: Vec<(ClientId, Seq, Arc<[u8]>)> = self
-            .requests
-            .outstanding
-            .iter()
-            .filter(|o| o.told != Some(self.term))
-            .map(|o| (o.client, o.seq, o.body.clone()))
-            .collect();
-        for (client, seq, body) in own {
-            let first = self.requests.first_of(client);
-            self.take_request(now, (client, seq, first), body);
+        let until = self.held_until(now);
+        let untold = |o: &&Outstanding| o.told != Some(self.term);
+        let held = |o: &Outstanding| Held {
+            client: o.client,
+            seq: o.seq,
+            first: self.requests.first_of(o.client),
+            body: o.body.clone(),
+            until,
+        };
+        let own: Vec<Held> = self.requests.outstanding.iter().filter(untold).map(held).collect();
+        let later: Vec<Held> =
+            own.into_iter().filter_map(|own| self.take_request(now, own)).collect();
+        for held in core::mem::take(&mut self.requests.held) {
+            if held.until > now
+                && let Some(later) = self.take_request(now, held)
+            {
+                self.requests.held.push_back(later);
+            }
         }
-        for (client, (seq, first), body) in core::mem::take(&mut self.requests.held) {
-            self.take_request(now, (client, seq, first), body);
-        }
+        later.into_iter().for_each(|own| self.hold(own));
         let term = self.term;
         self.requests.outstanding.iter_mut().for_each(|o| o.told = Some(term));
     }

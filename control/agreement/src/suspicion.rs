@@ -126,9 +126,11 @@ impl Agreement {
         self.committed.members().filter_map(opinion).collect()
     }
 
-    /// R-PROGRESS seen from the other side: the primary that beats but says nothing for so long.
+    /// R-PROGRESS seen from the other side: the primary that beats but says nothing for so long. Who was brought into a term by
+    /// somebody else (a snapshot) may never hear it: it may have left office since.
     fn mute_primary(&self, now: Instant) -> Option<Life> {
-        let heard = self.heard_primary.filter(|_| self.status == Status::Follower)?;
+        let heard = self.heard_primary.or(self.awaits_primary);
+        let heard = heard.filter(|_| self.status == Status::Follower)?;
         (now.since(heard) >= self.slowest() * PROGRESS).then_some(self.term.life)
     }
 

@@ -108,15 +108,16 @@ impl Agreement {
 
     /// Starts every timer that should run and does not, and stops those that should not.
     pub(crate) fn arm(&mut self, now: Instant) {
+        let waits = self.status == Status::Follower && self.heard_primary.is_none();
+        self.awaits_primary = waits.then(|| self.awaits_primary.unwrap_or(now));
         let (interval, deadline) = (self.settings.interval, self.deadline());
         let change = self.patience();
         let open_change = matches!(self.status, Status::Silent | Status::Candidate) && self.votes();
         // Who promised another's term may be the one that does not know how far the log is committed; and a learner of an era
         // may have been admitted without knowing it, by a primary that is gone.
         let following = match self.status {
-            Status::Follower => self.heard_primary.is_some(),
             Status::Learner => self.heard_primary.is_some() || self.term.era > 0,
-            Status::Silent => true,
+            Status::Follower | Status::Silent => true,
             Status::Candidate | Status::Primary => false,
         };
         // The next primary tells all others soon; asked by a hundred nodes at once, nobody would hear the voters.

@@ -301,7 +301,7 @@ fn strike(world: &mut World, dice: &mut Prng) -> Result<(), Violation> {
     world.heal();
     // What is about to end on its own ends first, and so do jobs that slow drivers have begun.
     let jobs = world.shape.manners.slow_max + Duration::from_millis(40);
-    world.run(jobs.max(deadline * 4))?;
+    world.run(jobs.max(deadline * 4).max(world.streams_need()))?;
     let stay_down = dice.chance(1, 3);
     for node in world.ailing() {
         world.cut(node);

@@ -108,6 +108,15 @@ impl World {
         latency
     }
 
+    /// How long what is on its way takes to be there. What TCP lost while datagrams were lost it may send again only 200 ms
+    /// later, which can be more than twenty deadlines, and everything behind it waits: the product holds on to such a
+    /// connection for as long (seeds 28876, 30149). That is a fault's own end, not what follows it.
+    #[must_use]
+    pub fn streams_need(&self) -> Duration {
+        let lanes = self.streams.lanes.values();
+        lanes.map(|lane| lane.last.since(self.now)).max().unwrap_or(Duration::ZERO)
+    }
+
     /// It is there, if its connection has lasted.
     pub(crate) fn deliver(&mut self, from: Life, to: Life, packet: Packet, number: u64) {
         let lane = self.streams.lanes.get(&(from.node, to.node));

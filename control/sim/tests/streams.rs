@@ -52,3 +52,28 @@ fn a_stream_that_breaks_costs_time_and_nobody_its_place() {
     assert!(took.is_some(), "it is never agreed");
     assert_eq!(world.checkers.log.removals(), 0);
 }
+
+/// A segment lost while the faults last may be sent again when twenty deadlines are over: a cluster is expected to be well only
+/// so long after that. (Once all works again, nothing else is late.)
+#[test]
+fn what_tcp_sends_again_late_is_waited_for() {
+    let mut shape = Shape::calm(3);
+    (shape.interval, shape.misses) = (Duration::from_millis(2), 2);
+    let mut world = World::new(shape, 7);
+    (1..=3).for_each(|n| world.start(id(n)));
+    let deadline = world.shape.deadline();
+    world.run(deadline * 20).unwrap();
+    world.network.quality.loss_ppm = 10_000;
+    let mut asked = Vec::new();
+    while world.streams_need() < deadline * 20 {
+        asked.extend(world.command(id(1), Command::Probe { bytes: 100_000 }));
+        world.run(deadline).unwrap();
+    }
+    world.heal();
+    let (need, late) = (world.streams_need(), world.now);
+    assert!(need > deadline * 20, "{need}");
+    world.run(need).unwrap();
+    assert!(world.streams_need() < deadline, "{}, since {late:?}", world.streams_need());
+    let done = |w: &World| asked.iter().all(|tag| w.replies.contains_key(tag));
+    assert!(world.run_while(deadline * 20, STEP, done).unwrap().is_some());
+}

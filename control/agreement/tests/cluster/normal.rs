@@ -39,6 +39,54 @@ fn requests_of_a_client_are_applied_in_their_order() {
     c.until("all have all", 2_000, |c| (1..=3).all(|n| c.applied(n) == bodies));
 }
 
+fn is_request(message: &Message) -> bool {
+    matches!(message, Message::Request { .. })
+}
+
+/// What takes the stream is overtaken by what follows it: that waits for it, and not for its repetition (seed 30149).
+#[test]
+fn what_comes_before_its_turn_waits_for_it() {
+    let mut c = Cluster::running(3);
+    let bodies: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n]).collect();
+    for body in &bodies {
+        c.write(2, body);
+    }
+    // The newest first, each twice.
+    let all: Vec<Packet> = c.packets.iter().filter(|p| is_request(&p.message)).cloned().collect();
+    while c.deliver(2, 1, is_request) {}
+    for packet in all.into_iter().rev() {
+        c.forge(packet.from, 1, packet.message);
+    }
+    c.until("all have all", 5, |c| (1..=3).all(|n| c.applied(n) == bodies));
+}
+
+#[test]
+fn what_waits_for_its_turn_is_bounded_and_forgotten_when_nobody_repeats_it() {
+    let mut c = Cluster::running(3);
+    let ask = |c: &mut Cluster, seq: u64| {
+        let (client, seq, body) = (ClientId(5), Seq(seq), vec![seq as u8].into());
+        let from = c.life(2);
+        c.forge(from, 1, Message::Request { client, seq, first: Seq(1), body });
+    };
+    (2..=100).for_each(|seq| ask(&mut c, seq));
+    ask(&mut c, 1);
+    c.run(5);
+    assert_eq!(c.applied(1).len(), 1 + 64);
+    ask(&mut c, 67);
+    c.run(100);
+    ask(&mut c, 66);
+    c.run(20);
+    assert_eq!(c.applied(1).len(), 66, "of 67 nobody speaks any more");
+    // Of large ones as many as may wait for their commit: eight mebibytes.
+    for seq in 68..=80 {
+        let (client, seq, body) = (ClientId(5), Seq(seq), vec![0; BODY_MAX].into());
+        c.forge(c.life(2), 1, Message::Request { client, seq, first: Seq(1), body });
+    }
+    ask(&mut c, 67);
+    c.run(100);
+    assert_eq!(c.applied(1).len(), 67 + (8 << 20) / BODY_MAX);
+}
+
 #[test]
 fn a_retry_is_applied_once() {
     let mut c = Cluster::running(3);

@@ -291,3 +291,39 @@ fn a_rule_of_installing_that_is_off_is_seen() {
     let (held, committed) = after_one_below_the_tail(&["install-tail"]);
     assert!(held < committed, "an acknowledged entry is gone");
 }
+
+/// Seed 29280: the primary of the snapshot's term beats, and leads no more: nobody calls it silent, and it says nothing.
+#[test]
+fn who_is_brought_into_a_term_by_a_snapshot_does_not_wait_for_its_primary_for_ever() {
+    let mut c = running(5, &[]);
+    let alone = |c: &mut Cluster, all: &[u8]| {
+        c.heal();
+        all.iter().for_each(|n| c.isolate(*n));
+    };
+    alone(&mut c, &[1, 5]);
+    c.until("2 leads without them", 300, |c| c.agreement(2).roster().members().count() == 3);
+    alone(&mut c, &[5]);
+    c.until("1 is back", 200, |c| c.stint(1).is_member());
+    write(&mut c, 2, 60);
+    c.run(100);
+    let term = c.agreement(2).term();
+    alone(&mut c, &[2, 5]);
+    c.until("3 leads without it", 300, |c| c.agreement(3).status() == Status::Primary);
+    c.until("2 has resigned", 100, |c| c.agreement(2).status() == Status::Silent);
+    for pair in [(id(2), id(5)), (id(5), id(2))] {
+        c.cut.remove(&pair);
+        c.deaf.remove(&pair);
+    }
+    c.until("5 has its snapshot", 200, |c| c.machines[&id(5)].installs == 1);
+    assert_eq!((c.agreement(5).status(), c.agreement(5).term()), (Status::Follower, term));
+    alone(&mut c, &[5]);
+    c.until("2 is back", 200, |c| c.stint(2).is_member());
+    c.kill(3);
+    c.heal();
+    for other in [1, 4, 5].map(id) {
+        c.cut.extend([(id(2), other), (other, id(2))]);
+    }
+    c.until("4 leads with its promise", 400, |c| {
+        c.agreement(4).status() == Status::Primary && c.stint(5).is_member()
+    });
+}
