@@ -6,7 +6,6 @@
 //! section 4). Then the owner's daemons are killed one at a time, and clusters whose links lose
 //! beats are watched. `soak` is a long time under load.
 
-mod keepalived;
 mod kills;
 mod lapses;
 mod report;
@@ -16,11 +15,11 @@ mod trial;
 use anyhow::{Result, bail};
 use base::Duration;
 use clap::{Parser, Subcommand};
-use keepalived::Keepalived;
 use report::{Rows, Summary};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use testbed::cluster::Cluster;
+use testbed::keepalived::Keepalived;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::spec::Spec;

@@ -1,13 +1,13 @@
 //! A long time under load: four ordinary programs that never sleep, and nobody fails. Every failover
 //! must be explained by a stall of the machine that the meter saw.
 
-use crate::keepalived::Keepalived;
 use crate::lapses::hours;
 use anyhow::{Result, bail};
 use base::{Duration, Instant};
 use std::collections::BTreeMap;
 use testbed::cluster::Cluster;
 use testbed::corosync::{Corosync, Told};
+use testbed::keepalived::Keepalived;
 use testbed::load::Hogs;
 use testbed::observer::Observer;
 use testbed::os;

@@ -3,6 +3,7 @@
 
 use crate::bed::{Bed, wait_until};
 use crate::error::{Context, Result};
+use crate::os;
 use crate::programs::Programs;
 use crate::topology::{Shape, address, node_name};
 use base::Duration;
@@ -52,19 +53,11 @@ impl Corosync {
     pub fn start(nodes: u8, programs: &Programs) -> Result<Self> {
         let bed = Bed::build(Shape { nodes, links: 1 }, programs.clone())?;
         let mut this = Self { bed, logs: Vec::new() };
-        let dir = this.bed.topology().run().dir().to_owned();
-        let file = dir.join("corosync.conf");
+        let file = this.bed.topology().run().dir().join("corosync.conf");
         fs::write(&file, configuration(nodes)).context("corosync.conf")?;
         for node in 1..=nodes {
-            // Its lock and its sockets have fixed names: each node gets folders of its own.
-            let mut command = Command::new("unshare");
-            command.args(["--mount", "sh", "-c"]).arg(format!(
-                "exec 3<'{}'; mount -t tmpfs none /run && mount -t tmpfs none /var/lib/corosync && \
-                 mount -t tmpfs none /dev/shm && exec {PROGRAM} -f -c /proc/self/fd/3",
-                file.display()
-            ));
-            this.bed.start(node, "corosync", command)?;
-            this.logs.push(dir.join(format!("{}-corosync.log", node_name(node))));
+            let log = this.launch(node)?;
+            this.logs.push(log);
         }
         let all = (1..=nodes).map(|it| it.to_string()).collect::<Vec<_>>().join(" ");
         let whole = format!("Members[{nodes}]: {all}");
@@ -74,6 +67,29 @@ impl Corosync {
             missing.map_or(Ok(()), |it| Err(it.lines().last().unwrap_or("no word").to_owned()))
         })?;
         Ok(this)
+    }
+
+    /// Starts it on a node; its log is new.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&mut self, node: u8) -> Result<PathBuf> {
+        let dir = self.bed.topology().run().dir().to_owned();
+        // Its lock and its sockets have fixed names: each node gets folders of its own.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c"]).arg(format!(
+            "exec 3<'{}'; mount -t tmpfs none /run && mount -t tmpfs none /var/lib/corosync && \
+             mount -t tmpfs none /dev/shm && exec {PROGRAM} -f -c /proc/self/fd/3",
+            dir.join("corosync.conf").display()
+        ));
+        let log = format!("corosync-{:08x}", os::random() as u32);
+        self.bed.start(node, &log, command)?;
+        Ok(dir.join(format!("{}-{log}.log", node_name(node))))
+    }
+
+    /// The log of each node, by its place.
+    pub const fn logs_mut(&mut self) -> &mut Vec<PathBuf> {
+        &mut self.logs
     }
 
     /// Its bed.

@@ -7,6 +7,7 @@ pub mod corosync;
 pub mod error;
 pub mod hearing;
 pub mod intruder;
+pub mod keepalived;
 pub mod load;
 pub mod namespace;
 pub mod netlink;

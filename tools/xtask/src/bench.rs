@@ -20,6 +20,8 @@ enum Bench {
     Beat(Trials),
     /// The largest cluster in one process, over real sockets: beats, changes of the view, half of the nodes at once.
     Members(Trials),
+    /// The same power cuts and hogs for NetGuard, keepalived, corosync, FRR's bfdd and etcd: one table, one plot.
+    Peers(Trials),
     /// A long time under four hogs, keepalived and corosync beside it: no failover that no stall explains.
     Soak {
         /// How long.
@@ -55,6 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Bench::Members(trials) => {
             demo::build(&["ng-bench-members"])?;
             demo::run_bed("ng-bench-members", &trials.list(20))
+        }
+        Bench::Peers(trials) => {
+            machine::provide(machine::MORE_PEERS)?;
+            harness("ng-bench-peers", &trials.list(20))
         }
         Bench::Soak { minutes } => {
             harness("ng-bench-failover", &["soak".into(), "--minutes".into(), minutes.to_string()])

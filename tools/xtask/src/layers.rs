@@ -95,6 +95,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         &["bench/testbed", "fastpath/base", "control/api", "control/client"],
     ),
     ("bench/agree", Program, &["bench/testbed", "fastpath/base", "control/api", "control/client"]),
+    ("bench/peers", Program, &["bench/testbed", "fastpath/base"]),
     // It listens on the wire, and speaks for nodes that are not there.
     (
         "bench/beat",

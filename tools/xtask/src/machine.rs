@@ -24,6 +24,12 @@ pub(crate) const PEERS: &[Need] = &[
     Need { program: "corosync", package: "corosync" },
 ];
 
+/// Those that only `bench peers` runs.
+pub(crate) const MORE_PEERS: &[Need] = &[
+    Need { program: "etcd", package: "etcd-server" },
+    Need { program: "/usr/lib/frr/bfdd", package: "frr" },
+];
+
 /// Installs what is missing, or says the one line that does.
 pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     let missing: Vec<&str> =

@@ -2,37 +2,42 @@
 //! priority, and the limit on real-time run time raised (with its default of 10 ms keepalived is
 //! killed by the kernel under load).
 
+use crate::bed::{Bed, wait_until};
+use crate::error::{BedError, Context, Result};
+use crate::os;
+use crate::power::Cut;
+use crate::programs::Programs;
+use crate::timeline::Timeline;
+use crate::topology::{FLOATING, Shape};
+use crate::trial::Contender;
 use base::{Duration, Instant};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use testbed::bed::{Bed, wait_until};
-use testbed::error::{BedError, Context, Result};
-use testbed::os;
-use testbed::power::Cut;
-use testbed::programs::Programs;
-use testbed::timeline::Timeline;
-use testbed::topology::{FLOATING, Shape};
-use testbed::trial::Contender;
 
 /// Where Debian puts it.
 const PROGRAM: &str = "/usr/sbin/keepalived";
 /// What it needs at most to see each other again.
 const SETTLE: Duration = Duration::from_millis(20_000);
-/// Three nodes with keepalived.
-pub(crate) struct Keepalived {
+/// Nodes with keepalived.
+#[derive(Debug)]
+pub struct Keepalived {
     bed: Bed,
 }
 
 impl Keepalived {
     /// Why it cannot run here.
-    pub(crate) fn obstacle() -> Option<String> {
+    #[must_use]
+    pub fn obstacle() -> Option<String> {
         let missing = !Path::new(PROGRAM).is_file();
         missing.then(|| "keepalived is not installed (apt-get install keepalived)".into())
     }
 
     /// Builds the bed and starts it on every node.
-    pub(crate) fn start(nodes: u8, programs: &Programs) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When something cannot be set up or started.
+    pub fn start(nodes: u8, programs: &Programs) -> Result<Self> {
         let mut this = Self { bed: Bed::build(Shape { nodes, links: 1 }, programs.clone())? };
         for node in 1..=nodes {
             this.launch(node)?;
