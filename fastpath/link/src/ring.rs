@@ -11,8 +11,8 @@
 //! makes no completion. It is absolute on CLOCK_BOOTTIME where the kernel can (6.12), so that a thread that loses its
 //! core on the way into the call is not late by that; before that it is relative, as ppoll's.
 //!
-//! Sockets are not registered with the ring: the kernel lets go of registered ones some time after the process has ended,
-//! and the next life of a node could not bind its port.
+//! A process that is killed leaves its receives to a worker of the kernel, which lets go of their sockets some time after
+//! the process has ended: the next life may find its port taken for that moment.
 
 mod buffers;
 mod probe;
@@ -162,8 +162,10 @@ impl Ring {
     /// A ring whose links send frames of at most `frame_max` bytes, with all the memory that sending will ever use. A
     /// trial on loopback shows first whether the kernel does what is asked of it here.
     pub fn open(frame_max: usize) -> Result<Self, Unusable> {
-        probe::run(&Self::untried(64)?)?;
-        Self::untried(frame_max)
+        let ring = Self::untried(frame_max.max(probe::FRAME_MAX))?;
+        probe::run(&ring)?;
+        ring.core.borrow_mut().watched = Default::default();
+        Ok(ring)
     }
 
     /// The same without the trial.
@@ -187,7 +189,7 @@ impl Ring {
             io,
             ports: Default::default(),
             watched: Default::default(),
-            slab: Slab::new(frame_max.max(1)),
+            slab: Slab::new(frame_max),
             pattern,
             flags,
             absolute,

@@ -211,6 +211,9 @@ impl Engine {
             self.out.map.measures().lateness.record(late);
         }
         // S10: what came while this thread did not run is heard before anybody is judged.
+        if stalled {
+            waiter.gather();
+        }
         self.receive(waiter, stalled);
         let now = clock::now();
         if stalled {
@@ -241,7 +244,7 @@ impl Engine {
             }
             let (link, emptied) = (wired.link.id(), wired.emptied);
             for _ in 0..BATCHES_MAX {
-                let began = clock::now();
+                let began = waiter.emptied(wired.place);
                 let taken = wired.link.receive(&mut |arrival| {
                     let Arrival { frame, waited, .. } = arrival;
                     let read = clock::now();
@@ -496,17 +499,20 @@ mod tests {
         Life { node: node(n), incarnation: Incarnation(1) }
     }
 
-    fn open() -> UdpLink {
-        UdpLink::open(&link::Settings {
+    fn settings(own: SocketAddr) -> link::Settings {
+        link::Settings {
             id: LinkId(0),
             mode: link::Mode::Unicast,
-            own: "127.0.0.1:0".parse().unwrap(),
+            own,
             interface: 0,
             peers: Vec::new(),
             frame_max: FRAME_MAX,
             stamped: true,
-        })
-        .unwrap()
+        }
+    }
+
+    fn open() -> UdpLink {
+        UdpLink::open(&settings("127.0.0.1:0".parse().unwrap())).unwrap()
     }
 
     fn setup(n: u8, key: u8, link: &UdpLink) -> Setup {
@@ -579,6 +585,32 @@ mod tests {
         assert!(!b.turn(woke, woke - lost, &waiter));
         assert_eq!(told(&b), [EventKind::Appeared { life: life(1) }, EventKind::Stalled { lost }]);
         assert_eq!(b.map().counters().get(Side::Fast, Counter::Stalls), 1);
+    }
+
+    #[test]
+    fn a_sleeper_whose_links_are_in_a_ring_asks_it_before_it_judges() {
+        let ring = match link::Ring::open(FRAME_MAX) {
+            Ok(ring) => ring,
+            Err(why) => return println!("SKIPPED: {why}"),
+        };
+        let mut a = open();
+        // The port of one that is closed again.
+        let settings = settings(open().local().unwrap());
+        let in_ring = link::UringLink::open(&settings, &ring).unwrap();
+        a.set_peer(node(2), Some(settings.own));
+        let mut a = engine(1, 7, a);
+        let setup = setup(2, 7, &open());
+        let (map, events) = (Map::nameless().unwrap(), EventFd::new().unwrap());
+        let mut b = Engine::new(&setup, map, events, vec![Box::new(in_ring)], None);
+        let mut waiter = Waiter::new(Some(ring));
+        b.watch(&mut waiter);
+        waiter.wait(clock::now(), Instant::ZERO);
+        // After the wait, as if it had lost its core there.
+        turn(&mut a);
+        let woke = clock::now();
+        let lost = Duration::from_millis(501);
+        assert!(!b.turn(woke, woke - lost, &waiter));
+        assert_eq!(told(&b), [EventKind::Appeared { life: life(1) }, EventKind::Stalled { lost }]);
     }
 
     /// The bytes of a change for node 2, whose peers are told.

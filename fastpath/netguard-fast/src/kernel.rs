@@ -1,6 +1,10 @@
-//! The descriptors that the loop sleeps on: eventfd, pidfd, signalfd, and ppoll over them.
+//! The descriptors that the loop sleeps on: eventfd, pidfd, signalfd, and what sleeps on them: ppoll, or the ring that
+//! carries the frames.
 
+use crate::clock;
 use base::{Duration, Instant};
+use link::Ring;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -107,29 +111,50 @@ impl io::Read for Waiting<'_> {
 /// Most descriptors that are waited for: links, pidfd, lifeline, signals.
 const WAIT_MAX: usize = shm::counters::LINKS_MAX + 3;
 
+/// The longest sleep when the ring would not wait: it must not become a busy loop, nor outsleep a beat.
+const RING_FAILED: Duration = Duration::from_millis(1);
+
 /// What to wait for.
 #[derive(Debug)]
 pub struct Waiter {
+    /// `revents` says what is ready, whoever waited.
     set: [libc::pollfd; WAIT_MAX],
     used: usize,
+    ring: Option<Ring>,
+    /// Places whose descriptor is the ring itself.
+    in_ring: [bool; WAIT_MAX],
+    /// When the ring was last asked: what it had not brought by then was not there.
+    asked: Cell<Instant>,
 }
 
 impl Default for Waiter {
     fn default() -> Self {
-        let none = libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 };
-        Self { set: [none; WAIT_MAX], used: 0 }
+        Self::new(None)
     }
 }
 
 impl Waiter {
+    /// One that waits in the ring, if there is one, else by ppoll.
+    #[must_use]
+    pub fn new(ring: Option<Ring>) -> Self {
+        let none = libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 };
+        let (set, in_ring) = ([none; WAIT_MAX], [false; WAIT_MAX]);
+        Self { set, used: 0, ring, in_ring, asked: Cell::new(Instant::ZERO) }
+    }
+
     /// Adds a descriptor, and returns its place. The caller keeps it open as long as the waiter is
-    /// used; one too many is not waited for.
+    /// used; one too many is not waited for. The descriptor of the ring itself stands for its links.
     pub fn add(&mut self, fd: BorrowedFd<'_>) -> usize {
         let place = self.used;
-        if let Some(slot) = self.set.get_mut(place) {
-            slot.fd = fd.as_raw_fd();
-            self.used += 1;
+        let Some(slot) = self.set.get_mut(place) else { return place };
+        match &self.ring {
+            Some(ring) if ring.as_fd().as_raw_fd() == fd.as_raw_fd() => self.in_ring[place] = true,
+            Some(ring) => {
+                ring.watch(place, fd);
+            }
+            None => slot.fd = fd.as_raw_fd(),
         }
+        self.used += 1;
         place
     }
 
@@ -139,10 +164,28 @@ impl Waiter {
             slot.fd = -1;
             slot.revents = 0;
         }
+        if let Some(ring) = &self.ring {
+            ring.leave(place);
+        }
     }
 
     /// Sleeps until something is readable or `until` comes.
     pub fn wait(&mut self, now: Instant, until: Instant) {
+        let Some(ring) = self.ring.clone() else { return self.poll(now, until) };
+        self.asked.set(now);
+        if ring.wait(now, until).is_err() {
+            // Nothing is in the set: it only sleeps.
+            self.poll(now, until.min(now + RING_FAILED));
+        }
+        let came = ring.has_arrivals();
+        for (place, (slot, in_ring)) in self.set.iter_mut().zip(&self.in_ring).enumerate() {
+            let ready = if *in_ring { came } else { ring.ready(place) };
+            slot.revents = if ready { libc::POLLIN } else { 0 };
+        }
+    }
+
+    /// Sleeps by ppoll.
+    fn poll(&mut self, now: Instant, until: Instant) {
         let Duration(ns) = until.since(now);
         let limit = libc::timespec {
             tv_sec: (ns / 1_000_000_000) as libc::time_t,
@@ -166,6 +209,25 @@ impl Waiter {
         }
     }
 
+    /// Hands over what the ring's links have put down, and takes what came since the wait. Nothing to do without a ring.
+    pub fn gather(&self) {
+        if let Some(ring) = &self.ring {
+            self.asked.set(clock::now());
+            ring.gather();
+        }
+    }
+
+    /// When what is at `place` was last known to be empty, if it has just been found empty: links in the ring give out what
+    /// it brought, and that was when it was asked.
+    #[must_use]
+    pub fn emptied(&self, place: usize) -> Instant {
+        if self.in_ring.get(place).is_some_and(|in_ring| *in_ring) {
+            self.asked.get()
+        } else {
+            clock::now()
+        }
+    }
+
     /// True if the descriptor at `place` can be read, or has failed.
     #[must_use]
     pub fn ready(&self, place: usize) -> bool {
@@ -180,31 +242,46 @@ mod tests {
     use base::Duration;
     use std::os::fd::AsFd;
 
+    /// Both kinds; the ring where the machine has it.
+    fn waiters() -> impl Iterator<Item = Waiter> {
+        let ring = link::Ring::open(64).inspect_err(|e| println!("SKIPPED: {e}")).ok();
+        std::iter::once(Waiter::default()).chain(ring.map(|ring| Waiter::new(Some(ring))))
+    }
+
     #[test]
     fn the_waiter_wakes_for_what_is_readable_and_for_the_time() {
-        let (quiet, rung) = (EventFd::new().unwrap(), EventFd::new().unwrap());
-        let mut waiter = Waiter::default();
-        let quiet_at = waiter.add(quiet.0.as_fd());
-        let rung_at = waiter.add(rung.0.as_fd());
-        let start = clock::now();
-        waiter.wait(start, start + Duration::from_millis(2));
-        assert!(clock::now().since(start) >= Duration::from_millis(2));
-        assert!(!waiter.ready(quiet_at) && !waiter.ready(rung_at));
-        rung.signal();
-        waiter.wait(start, start + Duration::from_millis(60_000));
-        assert!(!waiter.ready(quiet_at) && waiter.ready(rung_at));
-        assert!(!waiter.ready(99));
+        for mut waiter in waiters() {
+            let (quiet, rung) = (EventFd::new().unwrap(), EventFd::new().unwrap());
+            let quiet_at = waiter.add(quiet.0.as_fd());
+            let rung_at = waiter.add(rung.0.as_fd());
+            let start = clock::now();
+            waiter.wait(start, start + Duration::from_millis(2));
+            assert!(clock::now().since(start) >= Duration::from_millis(2));
+            assert!(!waiter.ready(quiet_at) && !waiter.ready(rung_at));
+            rung.signal();
+            // As long as nobody reads it.
+            for _ in 0..3 {
+                waiter.wait(start, start + Duration::from_millis(60_000));
+                assert!(!waiter.ready(quiet_at) && waiter.ready(rung_at));
+            }
+            assert!(!waiter.ready(99));
+            waiter.leave(rung_at);
+            let start = clock::now();
+            waiter.wait(start, start + Duration::from_millis(2));
+            assert!(!waiter.ready(rung_at) && clock::now() >= start + Duration::from_millis(2));
+        }
     }
 
     #[test]
     fn the_end_of_a_child_is_readable() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let fd = pidfd(child.id()).unwrap();
-        let mut waiter = Waiter::default();
-        let at = waiter.add(fd.as_fd());
-        let now = clock::now();
-        waiter.wait(now, now + Duration::from_millis(10_000));
-        assert!(waiter.ready(at));
-        child.wait().unwrap();
+        for mut waiter in waiters() {
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            let fd = pidfd(child.id()).unwrap();
+            let at = waiter.add(fd.as_fd());
+            let now = clock::now();
+            waiter.wait(now, now + Duration::from_millis(10_000));
+            assert!(waiter.ready(at));
+            child.wait().unwrap();
+        }
     }
 }

@@ -5,15 +5,15 @@ use crate::clock;
 use crate::control::{Control, Places};
 use crate::engine::{self, Engine};
 use crate::exit::Exit;
-use crate::kernel::{EventFd, Signals};
+use crate::kernel::{EventFd, Signals, Waiter};
 use crate::realtime;
 use crate::watch;
 use base::Duration;
 use gate::Words;
 use link::loss::FaultsError;
-use link::{Faults, Link, OpenError, UdpLink};
+use link::{Faults, Link, OpenError, Ring, UdpLink, Unusable, UringLink};
 use shm::header::State;
-use shm::{Maker, Map, MapError, Setup, SetupError, lifeline};
+use shm::{Maker, Map, MapError, NetworkIo, Setup, SetupError, lifeline};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -25,6 +25,10 @@ const SETUP_WAIT_S: u64 = 60;
 
 /// How long control may take to end after it has closed the set-up socket.
 const FAREWELL: Duration = Duration::from_millis(5_000);
+
+/// How long a port may still be taken. A former life that was killed leaves the sockets in its ring to a worker of the
+/// kernel, which lets go of them some 10 ms later, under load later still.
+const LET_GO: Duration = Duration::from_millis(1_000);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,12 @@ pub enum StartError {
         /// As the kernel writes it.
         offset: String,
     },
+    /// The configuration insists on what this machine has not.
+    #[error(
+        "network_io = \"io_uring\" cannot be had: {0}; set network_io = \"auto\" in [local] of \
+         netguard.toml, and recvmmsg is used instead"
+    )]
+    Ring(Unusable),
     /// The test knob.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -91,9 +101,11 @@ impl StartError {
             Self::Open(OpenError::System { .. }) | Self::Setup(_) | Self::Descriptor { .. } => {
                 Exit::Internal
             }
-            Self::Open(_) | Self::Faults(_) | Self::Spawn { .. } | Self::TimeNamespace { .. } => {
-                Exit::Configuration
-            }
+            Self::Open(_)
+            | Self::Ring(_)
+            | Self::Faults(_)
+            | Self::Spawn { .. }
+            | Self::TimeNamespace { .. } => Exit::Configuration,
         }
     }
 }
@@ -118,21 +130,29 @@ pub fn run(places: &Places, program: &Path) -> Result<Exit, StartError> {
     let signals = Signals::collect().map_err(descriptor("the signal descriptor"))?;
     drop(other);
     let setup = receive(&own, &mut control)?;
-    let links = open_links(&setup, faults)?;
+    let ring = open_ring(setup.network_io)?;
+    let links = open_links(&setup, ring.as_ref(), faults)?;
     if let Some(faults) = faults {
         eprintln!("netguard-fast: TEST: frames are disturbed on purpose: {faults:?}");
     }
 
     let mut engine = Engine::new(&setup, map, events, links, gate);
+    let io = if ring.is_some() { NetworkIo::IoUring } else { NetworkIo::Recvmmsg };
+    engine.map().header().set_network_io(io);
     engine.map().header().set_running(setup.me.node, setup.me.incarnation);
     let got = realtime::take(setup.core, setup.priority);
-    eprintln!("netguard-fast: node {} life {}: {got}", setup.me.node, setup.me.incarnation);
+    eprintln!(
+        "netguard-fast: node {} life {}: {got}, {}",
+        setup.me.node,
+        setup.me.incarnation,
+        io.name()
+    );
     for missing in &got.missing {
         eprintln!("netguard-fast: {missing}");
     }
     // R-START: closed before the first frame, whoever wrote the word before.
     engine.close();
-    let phase = watch::run(&mut engine, &control, own.as_fd(), &signals);
+    let phase = watch::run(&mut engine, Waiter::new(ring), &control, own.as_fd(), &signals);
     let exit = watch::report(phase, &mut control);
     let state = if exit == Exit::Orderly { State::Stopped } else { State::Failed };
     engine.map().header().set_state(state);
@@ -166,8 +186,26 @@ fn receive(socket: &UnixStream, control: &mut Control) -> Result<Setup, StartErr
     }
 }
 
-/// Opens every link of the set-up.
-fn open_links(setup: &Setup, faults: Option<Faults>) -> Result<Vec<Box<dyn Link>>, OpenError> {
+/// The ring that carries the frames, if it shall and can.
+fn open_ring(io: NetworkIo) -> Result<Option<Ring>, StartError> {
+    let open = || Ring::open(engine::FRAME_MAX);
+    match io {
+        NetworkIo::Recvmmsg => Ok(None),
+        NetworkIo::IoUring => open().map(Some).map_err(StartError::Ring),
+        NetworkIo::Auto => Ok(open()
+            .inspect_err(|why| {
+                eprintln!("netguard-fast: io_uring is not used: {why}; recvmmsg is");
+            })
+            .ok()),
+    }
+}
+
+/// Opens every link of the set-up, in the ring if there is one.
+fn open_links(
+    setup: &Setup,
+    ring: Option<&Ring>,
+    faults: Option<Faults>,
+) -> Result<Vec<Box<dyn Link>>, OpenError> {
     let node = u64::from(setup.me.node.get());
     setup
         .numbered_links()
@@ -189,11 +227,30 @@ fn open_links(setup: &Setup, faults: Option<Faults>) -> Result<Vec<Box<dyn Link>
                 frame_max: engine::FRAME_MAX,
                 stamped: true,
             };
-            let open: Box<dyn Link> = Box::new(UdpLink::open(&settings)?);
+            let open = patiently(|| {
+                Ok::<Box<dyn Link>, _>(match ring {
+                    Some(ring) => Box::new(UringLink::open(&settings, ring)?),
+                    None => Box::new(UdpLink::open(&settings)?),
+                })
+            })?;
             Ok(match &faults {
                 Some(faults) => faults.over(open, engine::FRAME_MAX, node),
                 None => open,
             })
         })
         .collect()
+}
+
+/// Opens what a former life may still hold.
+fn patiently<T>(open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let limit = clock::now() + LET_GO;
+    loop {
+        let now = clock::now();
+        match open() {
+            Err(OpenError::InUse { .. }) if now < limit => {
+                Waiter::default().wait(now, now + LET_GO / 100);
+            }
+            done => return done,
+        }
+    }
 }

@@ -28,14 +28,14 @@ pub enum Phase {
 /// Beats until control ends, stalls, or a signal asks for the end; then gives the obituary.
 ///
 /// `lifeline` hangs up as soon as control dies; its pidfd tells the same, up to 20 ms later. Until then it brings what
-/// control changes.
+/// control changes. `waiter` is new, and has the ring if the links are in one.
 pub fn run(
     engine: &mut Engine,
+    mut waiter: Waiter,
     control: &Control,
     lifeline: BorrowedFd<'_>,
     signals: &Signals,
 ) -> Phase {
-    let mut waiter = Waiter::default();
     engine.watch(&mut waiter);
     let child_at = waiter.add(control.pidfd());
     let lifeline_at = waiter.add(lifeline);
@@ -73,6 +73,8 @@ pub fn run(
             phase = Phase::Stopping(Instant::MAX);
         }
         if engine.turn(woke, due, &waiter) {
+            // There is no further wait that would hand over the last obituary.
+            waiter.gather();
             if phase != Phase::Gone {
                 // It hangs, and the peers have just been told to take over: its end lets go of the
                 // addresses (its sweeper waits for that), so it must not wait for politeness.

@@ -7,6 +7,7 @@ use shm::header::State;
 use shm::{Core, Frames, Key, LinkSetup, Map, Mode, NetworkIo, ReadMap, Setup};
 use std::fs::{self, File};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio, exit};
 use std::thread::sleep;
@@ -33,7 +34,7 @@ fn main() {
 
 type Case = fn(&Bed);
 
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 12] = [
     ("a stop is orderly", a_stop_is_orderly),
     ("real time is had or missed in words", real_time_is_had_or_missed),
     ("control's death ends the lease and the daemon", control_dies),
@@ -44,6 +45,8 @@ const CASES: [(&str, Case); 10] = [
     ("a missing run directory is code 5", the_run_directory_is_missing),
     ("a missing control is code 2", control_is_missing),
     ("a broken test knob is code 2", the_knob_is_broken),
+    ("without io_uring recvmmsg is used, and that is said", io_uring_is_forbidden),
+    ("io_uring is code 2 where it is insisted on and not there", io_uring_is_insisted_on),
 ];
 
 fn a_stop_is_orderly(bed: &Bed) {
@@ -139,6 +142,70 @@ fn the_knob_is_broken(bed: &Bed) {
     let output = bed.command("good").env(link::loss::VARIABLE, "loss=7").output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(!bed.0.join("map").exists(), "nothing is changed");
+}
+
+fn io_uring_is_forbidden(bed: &Bed) {
+    let own = std::env::current_exe().unwrap();
+    let mut command = bed.command("good");
+    forbid_io_uring(&mut command);
+    let daemon = Daemon(Some(command.arg("--control").arg(own).spawn().unwrap()));
+    let map = bed.running();
+    wait_for("beats", || counter(&map, "fast.beats") > 2);
+    daemon.terminate();
+    let output = daemon.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let text = text(&output);
+    assert!(text.contains("io_uring is not used: it is forbidden"), "{text}");
+    assert!(text.contains("recvmmsg is"), "{text}");
+    assert_eq!(map.header().network_io(), Some(NetworkIo::Recvmmsg));
+    assert_eq!(counter(&map, "fast.obituaries"), 3);
+}
+
+fn io_uring_is_insisted_on(bed: &Bed) {
+    let own = std::env::current_exe().unwrap();
+    let mut command = bed.command("insists");
+    forbid_io_uring(&mut command);
+    let output = Daemon(Some(command.arg("--control").arg(&own).spawn().unwrap())).end();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("set network_io = \"auto\""), "{}", text(&output));
+    let Ok(_) = link::Ring::open(1) else { return };
+    // Where it is there, it is used.
+    let daemon = bed.start("insists");
+    let map = bed.running();
+    wait_for("beats", || counter(&map, "fast.beats") > 2);
+    daemon.terminate();
+    let output = daemon.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains(", io_uring\n"), "{}", text(&output));
+    assert_eq!(map.header().network_io(), Some(NetworkIo::IoUring));
+    assert!(counter(&map, "fast.link0.sent") > 2);
+}
+
+/// Has the kernel answer EPERM to io_uring_setup, as a container's seccomp profile does.
+fn forbid_io_uring(command: &mut Command) {
+    const fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt, jf, k }
+    }
+    const FILTER: [libc::sock_filter; 4] = [
+        // The number of the call, which `seccomp_data` begins with.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = || {
+        let filter = FILTER.as_ptr().cast_mut();
+        let program = libc::sock_fprog { len: FILTER.len() as u16, filter };
+        // SAFETY: the program and its steps outlive the calls, which only read them.
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+                    == 0
+        };
+        if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(install) };
 }
 
 /// A daemon that does not outlive a failed test.
@@ -252,7 +319,8 @@ fn act_as_control(arguments: &[String]) -> ! {
         "realtime" => (50, Core::Auto),
         _ => (0, Core::None),
     };
-    let setup = Setup { priority, core, ..setup(port) };
+    let network_io = if node == "insists" { NetworkIo::IoUring } else { NetworkIo::Auto };
+    let setup = Setup { priority, core, network_io, ..setup(port) };
     // Open until the end: its hang-up means that control is dead.
     let lifeline = File::from(inherited("--setup-fd"));
     setup.send(&lifeline).unwrap();

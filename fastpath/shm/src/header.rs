@@ -1,6 +1,7 @@
 //! The first page: who made the map, in which layout, and what the daemon is doing.
 
 use crate::layout::{LAYOUT, Shared};
+use crate::setup::NetworkIo;
 use base::Instant;
 use heartbeat::Board;
 use std::mem::size_of;
@@ -60,6 +61,7 @@ pub struct Header {
     node: AtomicU32,
     incarnation: AtomicU32,
     state: AtomicU32,
+    network_io: AtomicU32,
 }
 
 /// What is wrong with a header; the map's path is added by the caller.
@@ -100,6 +102,15 @@ impl Header {
         self.incarnation.store(incarnation.0, Ordering::Relaxed);
         self.set_state(State::Running);
     }
+    /// Fast: says by what its frames go: not `Auto`, but what came of it.
+    pub fn set_network_io(&self, io: NetworkIo) {
+        let word = match io {
+            NetworkIo::Auto => 0,
+            NetworkIo::Recvmmsg => 1,
+            NetworkIo::IoUring => 2,
+        };
+        self.network_io.store(word, Ordering::Relaxed);
+    }
     /// Fast: says what it is doing.
     pub fn set_state(&self, state: State) {
         self.state.store(state as u32, Ordering::Release);
@@ -112,6 +123,14 @@ impl Header {
     /// Start of netguard-fast on CLOCK_BOOTTIME.
     pub fn started(&self) -> Instant {
         Instant(self.started.load(Ordering::Relaxed))
+    }
+    /// By what the frames go, once the links are open.
+    pub fn network_io(&self) -> Option<NetworkIo> {
+        match self.network_io.load(Ordering::Relaxed) {
+            1 => Some(NetworkIo::Recvmmsg),
+            2 => Some(NetworkIo::IoUring),
+            _ => None,
+        }
     }
     /// The node, once control has told it.
     pub fn node(&self) -> Option<NodeId> {

@@ -9,7 +9,7 @@ use heartbeat::Board;
 use std::mem::{offset_of, size_of};
 
 /// Number of this layout; a new one for every change of a size, an offset or a meaning.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// A region, rounded up to whole pages.
 #[repr(C, align(4096))]

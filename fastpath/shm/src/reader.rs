@@ -109,6 +109,8 @@ getters! { HeaderView:
     incarnation() -> Incarnation;
     /// What the daemon was doing last.
     state() -> crate::header::State;
+    /// By what the frames go, once the links are open.
+    network_io() -> Option<crate::setup::NetworkIo>;
 }
 
 /// The getters of the board. A reader's mapping cannot be written, so it gives no `&Board`.

@@ -56,6 +56,18 @@ pub enum NetworkIo {
     IoUring,
 }
 
+impl NetworkIo {
+    /// The word of `network_io` in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Recvmmsg => "recvmmsg",
+            Self::IoUring => "io_uring",
+        }
+    }
+}
+
 /// Which processor fast keeps for itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Core {

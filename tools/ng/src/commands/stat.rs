@@ -5,7 +5,7 @@ use crate::failure::Exit;
 use crate::output::Output;
 use crate::text::{Paint, Table, Tone, clean};
 use serde::Serialize;
-use shm::ReadMap;
+use shm::{NetworkIo, ReadMap};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,6 +21,8 @@ struct Object {
     node_id: Option<u8>,
     life: u32,
     started_ns: u64,
+    /// By what the heartbeats go: `recvmmsg` or `io_uring`; null before the links are open.
+    network_io: Option<&'static str>,
     /// Every counter by its name, zero or not.
     counters: BTreeMap<String, u64>,
     /// With `--trace`: what the fast path did last, the oldest first.
@@ -51,6 +53,7 @@ pub(super) fn run(run_dir: &Path, all: bool, trace: bool, output: &Output) -> Do
         node_id: header.node().map(|node| node.get()),
         life: header.incarnation().0,
         started_ns: header.started().0,
+        network_io: header.network_io().map(NetworkIo::name),
         counters: map.counters().collect(),
         trace: trace.then(steps),
     };
@@ -66,8 +69,9 @@ fn show(object: &Object, all: bool, paint: Paint) -> String {
         _ => (Tone::Warning, object.state),
     };
     let node = object.node_id.map_or_else(|| "node not known".into(), |id| format!("node {id}"));
+    let io = object.network_io.map(|io| format!(", by {io}")).unwrap_or_default();
     let mut text = format!(
-        "{}: {node}, life {}, pid {}: {}\n",
+        "{}: {node}, life {}, pid {}: {}{io}\n",
         clean(&object.map),
         object.life,
         object.pid,
