@@ -31,6 +31,9 @@ pub struct Status {
     pub heartbeat_interval_ns: u64,
     /// Silence that makes a peer suspect: interval times misses.
     pub deadline_ns: u64,
+    /// By what its heartbeats go: `recvmmsg` or `io_uring`; empty before the links are open.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub network_io: String,
     /// The agreed log.
     pub agreement: Agreement,
     /// The agreed configuration.

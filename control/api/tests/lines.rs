@@ -66,6 +66,7 @@ fn status() -> Status {
         uptime_ms: 4_000,
         heartbeat_interval_ns: 10_000_000,
         deadline_ns: 30_000_000,
+        network_io: "io_uring".into(),
         agreement: Agreement {
             era: 1,
             term: 2,

@@ -450,6 +450,7 @@ impl Daemon {
         let found = run.budget.found();
         let us = found.map_or(0, |found| found.budget().micros());
         map.counters().set(Side::Control, Counter::DetectionBudgetUs, us);
+        self.facts.carried_by(map.header().network_io());
         self.facts.measured(now, found).cloned()
     }
 

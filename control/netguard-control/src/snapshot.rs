@@ -36,6 +36,8 @@ pub struct Facts {
     standing: Vec<api::Alarm>,
     /// What its beats may take, and the alarm about that.
     detection: (Option<Detection>, Option<node::Alarm>),
+    /// By what the fast path's frames go.
+    network_io: Option<shm::NetworkIo>,
 }
 
 /// One moment on both clocks.
@@ -83,7 +85,12 @@ impl Facts {
             started,
             standing,
             detection: (None, None),
+            network_io: None,
         }
+    }
+    /// What the fast path says to use.
+    pub const fn carried_by(&mut self, io: Option<shm::NetworkIo>) {
+        self.network_io = io;
     }
     /// What the fast path's measurements say now. Returns the alarm about it.
     pub fn measured(&mut self, now: Instant, found: Option<Detection>) -> Option<&node::Alarm> {
@@ -131,6 +138,7 @@ impl Facts {
             uptime_ms: at.now.since(self.started).millis(),
             heartbeat_interval_ns: self.interval.nanos(),
             deadline_ns: self.deadline.nanos(),
+            network_io: self.network_io.map_or("", shm::NetworkIo::name).into(),
             agreement: self.agreement(&status),
             configuration: self.agreed(node),
             quorum: quorum(&status.quorum),

@@ -60,6 +60,7 @@ pub(crate) fn status() -> Status {
         uptime_ms: 95_000,
         heartbeat_interval_ns: 10_000_000,
         deadline_ns: 30_000_000,
+        network_io: "io_uring".into(),
         agreement: Agreement {
             era: 1,
             term: 2,

@@ -69,7 +69,7 @@ fn show(object: &Object, all: bool, paint: Paint) -> String {
         _ => (Tone::Warning, object.state),
     };
     let node = object.node_id.map_or_else(|| "node not known".into(), |id| format!("node {id}"));
-    let io = object.network_io.map(|io| format!(", by {io}")).unwrap_or_default();
+    let io = object.network_io.map(|io| format!("; heartbeats by {io}")).unwrap_or_default();
     let mut text = format!(
         "{}: {node}, life {}, pid {}: {}{io}\n",
         clean(&object.map),
@@ -114,6 +114,7 @@ mod tests {
             node_id: Some(2),
             life: 4,
             started_ns: 1,
+            network_io: Some("io_uring"),
             counters: [("fast.beats", 10), ("fast.reject.forged", 2), ("fast.stalls", 0)]
                 .map(|(name, count)| (name.to_owned(), count))
                 .into(),
@@ -126,14 +127,14 @@ mod tests {
         let shown = show(&object(), false, Paint { colour: false });
         assert_eq!(
             shown,
-            "/run/netguard/map: node 2, life 4, pid 7: dead, it was killed\n\n\
+            "/run/netguard/map: node 2, life 4, pid 7: dead, it was killed; heartbeats by io_uring\n\n\
              COUNTER             VALUE\n\
              fast.beats          10\n\
              fast.reject.forged  2\n\n\
              last steps, in seconds since the machine booted\n       1.000000005  Running\n"
         );
         let living = Object { pid_alive: true, ..object() };
-        assert!(show(&living, true, Paint { colour: false }).contains("pid 7: running\n"));
+        assert!(show(&living, true, Paint { colour: false }).contains("pid 7: running; "));
         assert!(show(&living, true, Paint { colour: false }).contains("fast.stalls"));
     }
 }

@@ -5,7 +5,7 @@ use super::members::member_rows;
 use crate::clock::span;
 use crate::failure::Exit;
 use crate::output::Output;
-use crate::text::{Paint, Table, Tone, counted};
+use crate::text::{Paint, Table, Tone, clean, counted};
 use api::{Health, MemberState, Phase, Problem, Role, Service, Severity, Status};
 use netguard::Client;
 use serde::Serialize;
@@ -87,9 +87,13 @@ fn this_node(status: &Status, paint: Paint) -> String {
         "not held".into()
     };
     let quorum = &status.quorum;
+    let io = match status.network_io.as_str() {
+        "" => String::new(),
+        io => format!("; heartbeats by {}", clean(io)),
+    };
     format!(
         "{}: life {}, up {}; {role}\nview {}, configuration {}, log {} of {} committed; votes {}, needed {}; \
-         lease {lease}\n",
+         lease {lease}{io}\n",
         paint.tone(Tone::Strong, &status.node),
         status.life,
         span(status.uptime_ms),
