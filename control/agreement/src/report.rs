@@ -69,6 +69,12 @@ impl Agreement {
         self.change.attempt
     }
 
+    /// Who may begin an era: a majority of fresh lives without any of these waits for one.
+    #[must_use]
+    pub fn era_leaders(&self) -> NodeSet {
+        self.conf.held.configuration.leaders(self.era_electorate(self.settled))
+    }
+
     /// What keeps this life from acting; `None` if nothing does.
     #[must_use]
     pub fn waiting(&self) -> Option<Waiting> {

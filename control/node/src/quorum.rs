@@ -18,7 +18,8 @@ impl Node {
             given: self.given(),
             member: self.own_member().is_some(),
         };
-        let hindrance = self.agreement.waiting().map(|w| words(&w, self.voters(), &self.names));
+        let sets = (self.voters(), self.agreement.era_leaders());
+        let hindrance = self.agreement.waiting().map(|w| words(&w, sets, &self.names));
         Quorum::count(&votes, hindrance, &self.names)
     }
 
@@ -31,9 +32,15 @@ impl Node {
     }
 }
 
-fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
+fn words(waiting: &Waiting, (voters, leaders): (NodeSet, NodeSet), names: &Names) -> String {
     let absent = |have: &NodeSet| names.list(voters.iter().filter(|n| !have.contains(*n)));
+    let led = |by: &NodeSet| by.iter().any(|node| leaders.contains(node));
     match waiting {
+        Waiting::ColdStart { fresh, need } if fresh.len() >= *need && !led(fresh) => format!(
+            "the cluster is starting: {} are there, and witnesses do not lead: start {}, or restart it",
+            names.list(fresh.iter()),
+            names.list(leaders.iter())
+        ),
         Waiting::ColdStart { fresh, need } => format!(
             "the cluster is starting: {} of {need} voters needed are there; not there yet: {}",
             fresh.len(),
@@ -41,9 +48,14 @@ fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
         ),
         Waiting::LivesEnded { ended, need } => format!(
             "a majority of lives with a vote has ended ({}): what only they had agreed is lost, and nothing can be agreed \
-             any more; the cluster starts anew when {need} voters have restarted (`ng cluster override` for those that \
+             any more; the cluster starts anew when {need} voters have restarted{} (`ng cluster override` for those that \
              cannot)",
-            names.list(ended.iter())
+            names.list(ended.iter()),
+            if led(ended) {
+                String::new()
+            } else {
+                format!(", {} among them (witnesses do not lead)", names.list(leaders.iter()))
+            }
         ),
         Waiting::Evidence { about } => {
             let node = names.of(about.node);
@@ -64,5 +76,34 @@ fn words(waiting: &Waiting, voters: NodeSet, names: &Names) -> String {
             have.len(),
             absent(have)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+    use agreement::Waiting;
+    use membership::Names;
+    use wire::{NodeId, NodeSet};
+
+    fn set(nodes: &[u8]) -> NodeSet {
+        nodes.iter().filter_map(|n| NodeId::new(*n)).collect()
+    }
+
+    /// Two witnesses have restarted and the third voter has not: a majority, and nobody who may lead it.
+    #[test]
+    fn a_majority_of_witnesses_says_whom_it_waits_for() {
+        let (voters, leaders, names) = (set(&[1, 2, 4]), set(&[2]), Names::default());
+        let two = names.list(leaders.iter());
+        let cold = |fresh| words(&Waiting::ColdStart { fresh, need: 2 }, (voters, leaders), &names);
+        let waits = format!("start {two}, or restart it");
+        assert!(cold(set(&[1, 4])).ends_with(&waits), "{}", cold(set(&[1, 4])));
+        assert!(
+            !cold(set(&[1, 2])).contains("witnesses") && !cold(set(&[1])).contains("witnesses")
+        );
+        let over =
+            |ended| words(&Waiting::LivesEnded { ended, need: 2 }, (voters, leaders), &names);
+        assert!(over(set(&[1, 4])).contains(&format!("restarted, {two} among them")));
+        assert!(!over(set(&[1, 2])).contains("witnesses"));
     }
 }

@@ -5,14 +5,14 @@ use super::log::Seats;
 use crate::machine::Machine;
 use crate::world::World;
 use services::Phase;
-use wire::{EntryKind, Life, NodeId, NodeSet, Op, ServiceId};
+use wire::{Charter, EntryKind, Life, NodeId, NodeSet, Op, ServiceId};
 
 /// What is to be expected of a cluster whose faults have stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hope {
     /// A majority of the lives that hold votes is alive.
     Goes,
-    /// A majority of fresh lives is there: a cold start.
+    /// A majority of fresh lives is there, one of them that may lead: a cold start.
     Cold,
     /// Neither: an operator has to restart nodes.
     Stuck,
@@ -41,9 +41,9 @@ pub fn electorate(world: &World) -> NodeSet {
 }
 
 /// The latest charter that a fresh life has stored: who begins an era. (Who has a log tells nobody of its own.)
-fn latest_electorate(world: &World, fresh: &[Life]) -> NodeSet {
+fn latest_charter(world: &World, fresh: &[Life]) -> Option<Charter> {
     let charters = fresh.iter().map(|life| world.charter_at(life.node));
-    charters.max_by_key(|c| (c.version, c.term)).map_or(world.shape.voters, |c| c.electorate)
+    charters.max_by_key(|c| (c.version, c.term))
 }
 
 /// What is to be expected now.
@@ -55,9 +55,15 @@ pub fn hope(world: &World) -> Hope {
     let up = world.machines.values().filter(|m| m.is_up());
     let fresh: Vec<Life> =
         up.filter_map(Machine::life).filter(|life| is_fresh(world, *life)).collect();
-    let voters = latest_electorate(world, &fresh);
-    let fresh = fresh.iter().filter(|life| voters.contains(life.node)).count();
-    if fresh > voters.len() / 2 { Hope::Cold } else { Hope::Stuck }
+    let Some(charter) = latest_charter(world, &fresh) else { return Hope::Stuck };
+    let voters = charter.electorate;
+    let fresh: NodeSet =
+        fresh.iter().map(|life| life.node).filter(|n| voters.contains(*n)).collect();
+    // The first primary of an era is one of those who begin it, and a witness is none (PROTOCOL 7). When only witnesses have
+    // restarted, the one that may lead is a life with a log: it gives that up when somebody restarts it (seed 514, an hour).
+    let leaders = charter.configuration.leaders(voters);
+    let led = fresh.iter().any(|node| leaders.contains(node));
+    if fresh.len() > voters.len() / 2 && led { Hope::Cold } else { Hope::Stuck }
 }
 
 /// R-PROMISE-QUORUM: a majority of votes is alive by the longest commit that a live life knows, and
