@@ -1,7 +1,7 @@
 //! FRR's bfdd: sessions between three nodes, each with zebra, which knows the interfaces.
 
-use crate::log::{Log, all_say};
-use crate::peer::{NODES, Peer};
+use crate::log::{self, Log};
+use crate::peer::{self, NODES, Peer};
 use anyhow::{Context, Result};
 use base::{Duration, Instant};
 use std::collections::BTreeMap;
@@ -98,23 +98,16 @@ impl Peer for Bfd {
         Ok(1 + (os::random() % u64::from(NODES)) as u8)
     }
 
-    fn cut(&mut self, node: u8) -> Result<Cut> {
-        for log in &mut self.logs {
-            let _ = log.next();
-        }
-        Ok(self.bed.cut(node)?)
-    }
-
-    fn seen(&mut self, victim: u8, _: Cut, limit: Duration) -> Result<Option<Instant>> {
-        let peer = format!("peer:{} ", address(victim, 1));
+    fn cut(&mut self, node: u8, limit: Duration) -> Result<(Cut, Option<Instant>)> {
+        let Self { bed, logs, .. } = self;
+        let peer = format!("peer:{} ", address(node, 1));
         let down =
             |text: &str| text.lines().any(|line| line.contains(&peer) && line.contains(DOWN));
-        let logs = (1..).zip(&mut self.logs).filter(|(node, _)| *node != victim);
-        Ok(all_say(logs.map(|(_, log)| log), limit, down))
+        peer::cut_and_look(bed, node, || log::survivors_say(logs, node, limit, down))
     }
 
     fn restore(&mut self, node: u8) -> Result<()> {
-        self.bed.restore(node)?;
+        peer::restore(&mut self.bed, node)?;
         self.logs[usize::from(node) - 1] = self.launch(node)?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! etcd: the leader is cut, and clients go on writing to those that are left, one write every 5 ms whatever became of the
 //! one before.
 
-use crate::peer::{NODES, Peer};
+use crate::peer::{self, NODES, Peer};
 use anyhow::{Context, Result};
 use base::{Duration, Instant};
 use std::io::{Read, Write};
@@ -20,6 +20,8 @@ const PEERS: u16 = 2380;
 const SETTLE: Duration = Duration::from_millis(30_000);
 /// Between two writes.
 const EVERY: Duration = Duration::from_millis(5);
+/// The cut has come by then.
+const SURELY: Duration = Duration::from_millis(60);
 /// How long one client waits.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -122,28 +124,31 @@ impl Peer for Etcd {
         Ok(leader)
     }
 
-    fn cut(&mut self, node: u8) -> Result<Cut> {
-        Ok(self.bed.cut(node)?)
-    }
-
-    fn seen(&mut self, victim: u8, cut: Cut, limit: Duration) -> Result<Option<Instant>> {
+    fn cut(&mut self, node: u8, limit: Duration) -> Result<(Cut, Option<Instant>)> {
         let survivors: Vec<Ipv4Addr> =
-            (1..=NODES).filter(|node| *node != victim).map(|node| address(node, 1)).collect();
-        let first = Mutex::new(None::<Instant>);
-        let known = || *first.lock().unwrap_or_else(PoisonError::into_inner);
+            (1..=NODES).filter(|it| *it != node).map(|it| address(it, 1)).collect();
+        let client = self.bed.topology().client();
+        // When each write that was acknowledged was begun, and when it was acknowledged.
+        let done = Mutex::new(Vec::<(Instant, Instant)>::new());
+        // What is acknowledged late may still have been begun before the cut.
+        let enough = |done: &[(Instant, Instant)], began: Instant| {
+            done.iter().any(|(begun, _)| begun.since(began) > SURELY)
+        };
         let write = |to: Ipv4Addr| {
-            let done = ask(to, "/v3/kv/put", r#"{"key":"bmc=","value":"bmV0Z3VhcmQ="}"#);
-            if done.is_some() {
-                let now = os::now();
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                *first = Some(first.map_or(now, |before| before.min(now)));
+            let begun = os::now();
+            if ask(to, "/v3/kv/put", r#"{"key":"bmc=","value":"bmV0Z3VhcmQ="}"#).is_some() {
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.push((begun, os::now()));
             }
         };
         let load = || {
             std::thread::scope(|scope| {
-                let mut due = os::now();
+                let began = os::now();
+                let mut due = began;
                 for to in survivors.iter().cycle() {
-                    if known().is_some() || os::now().since(cut.at) > limit || os::interrupted() {
+                    let so_far = done.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if enough(&so_far, began) || os::now().since(began) > limit || os::interrupted()
+                    {
                         break;
                     }
                     scope.spawn(|| write(*to));
@@ -153,12 +158,15 @@ impl Peer for Etcd {
             });
             Ok(())
         };
-        self.bed.topology().client().inside(load)?;
-        Ok(known())
+        let (cut, looked) = peer::cut_and_look(&self.bed, node, || client.inside(load))?;
+        looked?;
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let after = done.iter().filter(|(begun, _)| *begun > cut.at).map(|(_, end)| *end);
+        Ok((cut, after.min()))
     }
 
     fn restore(&mut self, node: u8) -> Result<()> {
-        self.bed.restore(node)?;
+        peer::restore(&mut self.bed, node)?;
         self.launch(node)
     }
 

@@ -34,21 +34,34 @@ impl Log {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// What is there by now is not read.
+    pub(crate) fn skip(&mut self) {
+        self.at = std::fs::metadata(&self.path).map_or(self.at, |about| about.len());
+    }
+
     /// All of it.
     pub(crate) fn whole(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.path).unwrap_or_default()).into_owned()
     }
 }
 
-/// When the last of these logs has said what `says` looks for; none if that is not within the limit. Looks from where each
-/// was read to.
-pub(crate) fn all_say<'l>(
-    logs: impl Iterator<Item = &'l mut Log>,
+/// When the last survivor's log has said what `says` looks for, from now on; none if that is not within the limit. The logs
+/// are by node.
+pub(crate) fn survivors_say(
+    logs: &mut [Log],
+    victim: u8,
     limit: Duration,
     says: impl Fn(&str) -> bool,
 ) -> Option<Instant> {
+    let survivors = (1..).zip(logs).filter(|(node, _)| *node != victim).map(|(_, log)| log);
+    // What was said before the cut says nothing of it.
+    let mut open: Vec<_> = survivors
+        .map(|log| {
+            log.skip();
+            (log, String::new())
+        })
+        .collect();
     let end = os::now() + limit;
-    let mut open: Vec<_> = logs.map(|log| (log, String::new())).collect();
     // The looks must not wait for the daemons that are looked at.
     let realtime = os::realtime(os::PRIORITY_OBSERVER).is_ok();
     let mut last = None;
@@ -71,27 +84,32 @@ pub(crate) fn all_say<'l>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Log, all_say};
+    use super::{Log, survivors_say};
     use base::Duration;
+    use std::fs::{self, OpenOptions};
     use std::io::Write;
 
     #[test]
-    fn a_line_is_seen_once_it_is_there_and_not_again() {
-        let path = std::env::temp_dir().join(format!("ng-peers-log-{}", std::process::id()));
-        let mut log = Log::new(path.clone());
-        let (soon, now) = (Duration::from_millis(5_000), Duration::from_millis(1));
-        assert!(
-            all_say(std::iter::once(&mut log), now, |text| text.contains("down")).is_none(),
-            "no file yet"
-        );
-        let mut file = std::fs::File::create(&path).unwrap();
-        file.write_all(b"up -> down\n").unwrap();
-        assert!(all_say(std::iter::once(&mut log), soon, |text| text.contains("down")).is_some());
-        assert!(
-            all_say(std::iter::once(&mut log), now, |text| text.contains("down")).is_none(),
-            "that was read"
-        );
-        drop(file);
-        std::fs::remove_file(path).unwrap();
+    fn what_was_said_before_does_not_count_and_nor_does_the_victim() {
+        let path =
+            |node| std::env::temp_dir().join(format!("ng-peers-{}-{node}", std::process::id()));
+        let mut logs = [1, 2].map(|node| Log::new(path(node)));
+        let down = |text: &str| text.contains("down");
+        let moment = Duration::from_millis(1);
+        assert!(survivors_say(&mut logs, 1, moment, down).is_none(), "no file yet");
+        fs::write(path(2), "down\n").unwrap();
+        assert!(survivors_say(&mut logs, 1, moment, down).is_none(), "that was before");
+        let seen = std::thread::scope(|scope| {
+            let logs = &mut logs;
+            let look = scope.spawn(|| survivors_say(logs, 1, Duration::from_millis(10_000), down));
+            let mut file = OpenOptions::new().append(true).open(path(2)).unwrap();
+            while !look.is_finished() {
+                file.write_all(b"up -> down\n").unwrap();
+                std::thread::yield_now();
+            }
+            look.join().unwrap()
+        });
+        assert!(seen.is_some());
+        fs::remove_file(path(2)).unwrap();
     }
 }

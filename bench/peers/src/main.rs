@@ -171,8 +171,7 @@ fn trial(
         os::sleep(REST);
         let victim = peer.settle()?;
         os::sleep(PHASE * 4 + Duration::from_nanos(os::random() % PHASE.nanos()));
-        let cut = peer.cut(victim)?;
-        let seen = peer.seen(victim, cut, LIMIT)?;
+        let (cut, seen) = peer.cut(victim, LIMIT)?;
         // A stall is known when it is over.
         os::sleep(Duration::from_millis(20));
         let stall = meter.overlaps(cut.at - PHASE * 2, seen.unwrap_or(cut.at), STALL);

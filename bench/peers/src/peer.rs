@@ -5,15 +5,18 @@ use crate::etcd::Etcd;
 use crate::ring::Ring;
 use anyhow::Result;
 use base::{Duration, Instant};
+use testbed::bed::Bed;
 use testbed::cluster::Cluster;
 use testbed::keepalived::Keepalived;
-use testbed::power::Cut;
+use testbed::power::{self, Cut};
 use testbed::programs::Programs;
 use testbed::record::Record;
 use testbed::spec::Spec;
 use testbed::topology::Shape;
 use testbed::trial::Contender;
 
+/// What was killed is gone within this.
+const GONE: Duration = Duration::from_millis(2_000);
 /// Nodes of each bed.
 pub(crate) const NODES: u8 = 3;
 
@@ -21,10 +24,9 @@ pub(crate) const NODES: u8 = 3;
 pub(crate) trait Peer {
     /// Waits until all nodes are up and ready, and returns the one to cut.
     fn settle(&mut self) -> Result<u8>;
-    /// Cuts a node's power.
-    fn cut(&mut self, node: u8) -> Result<Cut>;
-    /// When what is measured was seen; none if it was not within `limit`.
-    fn seen(&mut self, victim: u8, cut: Cut, limit: Duration) -> Result<Option<Instant>>;
+    /// Cuts a node's power. Returns when what is measured was seen, too; none if it was not within `limit`. Looks while the
+    /// node dies, which takes some programs half a second.
+    fn cut(&mut self, node: u8, limit: Duration) -> Result<(Cut, Option<Instant>)>;
     /// Gives the node its power back and starts everything on it.
     fn restore(&mut self, node: u8) -> Result<()>;
     /// How often it has believed, since the last call, that a node failed which had not.
@@ -67,7 +69,7 @@ pub(crate) const KINDS: [Kind; 5] = [
     Kind {
         name: "corosync",
         until: "the slowest survivor has the new membership; no address moves",
-        settings: "udpu, token 36, token_retransmits_before_loss_const 1, join 30, consensus 43",
+        settings: "udpu, token 36, token_coefficient 0, token_retransmits_before_loss_const 1, join 30, consensus 43",
         program: Some(("/usr/sbin/corosync", "corosync")),
         start: |programs| Ok(Box::new(Ring::start(programs)?)),
     },
@@ -87,6 +89,30 @@ pub(crate) const KINDS: [Kind; 5] = [
     },
 ];
 
+/// Cuts a node's power while `look` looks.
+pub(crate) fn cut_and_look<T: Send>(
+    bed: &Bed,
+    node: u8,
+    look: impl FnOnce() -> T + Send,
+) -> Result<(Cut, T)> {
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(look);
+        let cut = power::cut(bed.topology(), node);
+        match looking.join() {
+            Ok(seen) => Ok((cut?, seen)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Gives it its power back, once nothing of it is left.
+pub(crate) fn restore(bed: &mut Bed, node: u8) -> Result<()> {
+    for mut process in bed.processes(node).drain(..) {
+        process.wait(GONE);
+    }
+    Ok(bed.restore(node)?)
+}
+
 /// Those that move an address: the observer sees it answer.
 struct Address<C>(C);
 
@@ -100,14 +126,12 @@ impl<C: Contender> Peer for Address<C> {
     fn settle(&mut self) -> Result<u8> {
         Ok(self.0.settle()?)
     }
-    fn cut(&mut self, node: u8) -> Result<Cut> {
+    fn cut(&mut self, node: u8, limit: Duration) -> Result<(Cut, Option<Instant>)> {
         self.0.bed_mut().observer().record().begin_window();
-        Ok(self.0.cut(node)?)
-    }
-    fn seen(&mut self, victim: u8, cut: Cut, limit: Duration) -> Result<Option<Instant>> {
+        let cut = self.0.cut(node)?;
         let observer = self.0.bed_mut().observer();
-        let answer = observer.wait_for(cut.at, limit, |it| it.node != victim);
-        Ok(answer.map(|answer| answer.received))
+        let answer = observer.wait_for(cut.at, limit, |it| it.node != node);
+        Ok((cut, answer.map(|answer| answer.received)))
     }
     fn restore(&mut self, node: u8) -> Result<()> {
         Ok(self.0.restore(node)?)

@@ -1,7 +1,7 @@
 //! corosync: a membership, as its log tells it.
 
-use crate::log::{Log, all_say};
-use crate::peer::{NODES, Peer};
+use crate::log::{self, Log};
+use crate::peer::{self, NODES, Peer};
 use anyhow::Result;
 use base::{Duration, Instant};
 use testbed::bed::wait_until;
@@ -25,10 +25,6 @@ impl Ring {
         let logs = corosync.logs_mut().iter().cloned().map(Log::new).collect();
         Ok(Self { corosync, logs, failures: 0 })
     }
-
-    fn survivors(&mut self, victim: u8) -> impl Iterator<Item = &mut Log> {
-        (1..).zip(&mut self.logs).filter(move |(node, _)| *node != victim).map(|(_, log)| log)
-    }
 }
 
 /// The last membership that a log names, as `Members[2]: 1 3`.
@@ -49,20 +45,15 @@ impl Peer for Ring {
         Ok(1 + (os::random() % u64::from(NODES)) as u8)
     }
 
-    fn cut(&mut self, node: u8) -> Result<Cut> {
-        for log in &mut self.logs {
-            let _ = log.next();
-        }
-        Ok(self.corosync.bed_mut().cut(node)?)
-    }
-
-    fn seen(&mut self, victim: u8, _: Cut, limit: Duration) -> Result<Option<Instant>> {
+    fn cut(&mut self, node: u8, limit: Duration) -> Result<(Cut, Option<Instant>)> {
+        let Self { corosync, logs, .. } = self;
         let left = format!("Members[{}]", NODES - 1);
-        Ok(all_say(self.survivors(victim), limit, |text| text.contains(&left)))
+        let look = || log::survivors_say(logs, node, limit, |text| text.contains(&left));
+        peer::cut_and_look(corosync.bed_mut(), node, look)
     }
 
     fn restore(&mut self, node: u8) -> Result<()> {
-        self.corosync.bed_mut().restore(node)?;
+        peer::restore(self.corosync.bed_mut(), node)?;
         let log = self.corosync.launch(node)?;
         let place = usize::from(node) - 1;
         self.corosync.logs_mut()[place].clone_from(&log);
