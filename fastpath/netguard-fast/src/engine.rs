@@ -146,8 +146,14 @@ impl Engine {
     /// Has the loop wait for the links.
     pub fn watch(&mut self, waiter: &mut Waiter) {
         for wired in &mut self.links {
-            wired.place = waiter.add(wired.link.fd());
+            wired.place = waiter.add_link(wired.link.fd());
         }
+    }
+
+    /// Between two beats.
+    #[must_use]
+    pub const fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// When the core wants its next turn.

@@ -123,6 +123,8 @@ pub struct Waiter {
     ring: Option<Ring>,
     /// Places whose descriptor is the ring itself.
     in_ring: [bool; WAIT_MAX],
+    /// What is not a link: it wakes at any time.
+    urgent: [libc::pollfd; WAIT_MAX],
     /// When the ring was last asked: what it had not brought by then was not there.
     asked: Cell<Instant>,
 }
@@ -139,12 +141,22 @@ impl Waiter {
     pub fn new(ring: Option<Ring>) -> Self {
         let none = libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 };
         let (set, in_ring) = ([none; WAIT_MAX], [false; WAIT_MAX]);
-        Self { set, used: 0, ring, in_ring, asked: Cell::new(Instant::ZERO) }
+        let asked = Cell::new(Instant::ZERO);
+        Self { set, used: 0, ring, in_ring, urgent: [none; WAIT_MAX], asked }
     }
 
     /// Adds a descriptor, and returns its place. The caller keeps it open as long as the waiter is
-    /// used; one too many is not waited for. The descriptor of the ring itself stands for its links.
+    /// used; one too many is not waited for.
     pub fn add(&mut self, fd: BorrowedFd<'_>) -> usize {
+        let place = self.add_link(fd);
+        if let Some(slot) = self.urgent.get_mut(place) {
+            slot.fd = fd.as_raw_fd();
+        }
+        place
+    }
+
+    /// The same for a link, for which [`Waiter::rest`] does not wake. The descriptor of the ring itself stands for its links.
+    pub fn add_link(&mut self, fd: BorrowedFd<'_>) -> usize {
         let place = self.used;
         let Some(slot) = self.set.get_mut(place) else { return place };
         match &self.ring {
@@ -160,9 +172,11 @@ impl Waiter {
 
     /// Waits for the descriptor at `place` no longer.
     pub fn leave(&mut self, place: usize) {
-        if let Some(slot) = self.set.get_mut(place) {
-            slot.fd = -1;
-            slot.revents = 0;
+        for set in [&mut self.set, &mut self.urgent] {
+            if let Some(slot) = set.get_mut(place) {
+                slot.fd = -1;
+                slot.revents = 0;
+            }
         }
         if let Some(ring) = &self.ring {
             ring.leave(place);
@@ -184,23 +198,20 @@ impl Waiter {
         }
     }
 
+    /// Sleeps until `until` comes or what is not a link is readable; [`Waiter::wait`] then says what. What links have put
+    /// down has left before.
+    pub fn rest(&mut self, until: Instant) {
+        self.gather();
+        let used = self.used;
+        let now = clock::now();
+        if now < until {
+            poll(&mut self.urgent, used, until.since(now));
+        }
+    }
+
     /// Sleeps by ppoll.
     fn poll(&mut self, now: Instant, until: Instant) {
-        let Duration(ns) = until.since(now);
-        let limit = libc::timespec {
-            tv_sec: (ns / 1_000_000_000) as libc::time_t,
-            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
-        };
-        // SAFETY: the first `used` entries are initialized and the kernel writes only their
-        // `revents`; the limit outlives the call; no signal mask is given.
-        let ready = unsafe {
-            libc::ppoll(
-                self.set.as_mut_ptr(),
-                self.used as libc::nfds_t,
-                &raw const limit,
-                std::ptr::null(),
-            )
-        };
+        let ready = poll(&mut self.set, self.used, until.since(now));
         if ready <= 0 {
             // Time is up, or a signal that is not ours interrupted: nothing is readable.
             for slot in &mut self.set {
@@ -235,6 +246,18 @@ impl Waiter {
     }
 }
 
+/// Sleeps until one of the first `used` is readable, or so long. Returns how many are.
+fn poll(set: &mut [libc::pollfd; WAIT_MAX], used: usize, Duration(ns): Duration) -> libc::c_int {
+    let limit = libc::timespec {
+        tv_sec: (ns / 1_000_000_000) as libc::time_t,
+        tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+    };
+    let used = used.min(WAIT_MAX) as libc::nfds_t;
+    // SAFETY: the first `used` entries are initialized and the kernel writes only their `revents`; the limit outlives the
+    // call; no signal mask is given.
+    unsafe { libc::ppoll(set.as_mut_ptr(), used, &raw const limit, std::ptr::null()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{EventFd, Waiter, pidfd};
@@ -246,6 +269,27 @@ mod tests {
     fn waiters() -> impl Iterator<Item = Waiter> {
         let ring = link::Ring::open(64).inspect_err(|e| println!("SKIPPED: {e}")).ok();
         std::iter::once(Waiter::default()).chain(ring.map(|ring| Waiter::new(Some(ring))))
+    }
+
+    #[test]
+    fn a_rest_is_for_links_only_and_afterwards_they_are_heard() {
+        for mut waiter in waiters() {
+            let (link, other) = (EventFd::new().unwrap(), EventFd::new().unwrap());
+            let link_at = waiter.add_link(link.0.as_fd());
+            let other_at = waiter.add(other.0.as_fd());
+            link.signal();
+            let until = clock::now() + Duration::from_millis(2);
+            waiter.rest(until);
+            assert!(clock::now() >= until);
+            let start = clock::now();
+            waiter.wait(start, start + Duration::from_millis(60_000));
+            assert!(waiter.ready(link_at) && !waiter.ready(other_at));
+            other.signal();
+            waiter.rest(clock::now() + Duration::from_millis(60_000));
+            let start = clock::now();
+            waiter.wait(start, start + Duration::from_millis(60_000));
+            assert!(waiter.ready(other_at));
+        }
     }
 
     #[test]

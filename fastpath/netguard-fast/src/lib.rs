@@ -8,6 +8,7 @@
 //! * [`engine`]: one turn of the loop; [`watch`]: the loop with its child and its signals.
 //! * [`control`]: the child.
 //! * [`realtime`]: core, priority, memory.
+//! * [`pacing`]: how often frames may wake the loop.
 //! * [`meter`]: what beats and echoes say about the network.
 //! * [`clock`], [`kernel`]: what is asked of the system.
 
@@ -17,6 +18,7 @@ pub mod engine;
 pub mod exit;
 pub mod kernel;
 pub mod meter;
+pub mod pacing;
 pub mod realtime;
 pub mod start;
 pub mod watch;

@@ -31,6 +31,12 @@ impl Pacing {
         self.full = self.full.max(now) + Self::gap(interval);
     }
 
+    /// True if frames may wake the loop at `now`.
+    #[must_use]
+    pub fn may_wake(&self, now: Instant, interval: Duration) -> bool {
+        self.until(interval) <= now
+    }
+
     /// Until when the loop does not wake for frames; earlier than now if it may.
     #[must_use]
     pub fn until(&self, interval: Duration) -> Instant {

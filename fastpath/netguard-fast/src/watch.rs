@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::engine::Engine;
 use crate::exit::Exit;
 use crate::kernel::{Signals, Waiter, Waiting};
+use crate::pacing::Pacing;
 use base::{Duration, Instant};
 use shm::TraceKind;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,6 +41,7 @@ pub fn run(
     let child_at = waiter.add(control.pidfd());
     let lifeline_at = waiter.add(lifeline);
     let signals_at = waiter.add(signals.as_fd());
+    let mut pacing = Pacing::default();
     let mut phase = Phase::Running;
     loop {
         let due = engine.deadline();
@@ -47,8 +49,14 @@ pub fn run(
             Phase::Stopping(limit) => due.min(limit),
             _ => due,
         };
+        if !pacing.may_wake(clock::now(), engine.interval()) {
+            waiter.rest(until.min(pacing.until(engine.interval())));
+        }
         waiter.wait(clock::now(), until);
         let woke = clock::now();
+        if woke < due {
+            pacing.woke(woke, engine.interval());
+        }
         if waiter.ready(signals_at) {
             signals.drain();
             if phase == Phase::Running {
