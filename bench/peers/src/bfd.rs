@@ -125,11 +125,19 @@ mod tests {
 
     #[test]
     fn the_last_state_of_a_session_counts() {
-        let text = "BFD: [J1C6V] state-change: [mhop:no peer:10.77.1.2 local:10.77.1.1 vrf:default ifname:eth0] init -> up\n\
-                    BFD: session-new: mhop:no peer:10.77.1.3\n\
-                    BFD: [J1C6V] state-change: [mhop:no peer:10.77.1.3 local:10.77.1.1 vrf:default ifname:eth0] init -> up\n\
-                    BFD: [SEY1D] state-change: [mhop:no peer:10.77.1.3 local:10.77.1.1 vrf:default ifname:eth0] up -> down reason:control-expired\n";
-        let sessions = sessions(text);
+        let change = |peer: &str, change: &str| {
+            format!(
+                "BFD: [J1C6V] state-change: [mhop:no peer:{peer} local:10.77.1.1 vrf:default ifname:eth0] {change}\n"
+            )
+        };
+        let text = [
+            change("10.77.1.2", "init -> up"),
+            "BFD: session-new: mhop:no peer:10.77.1.3\n".to_owned(),
+            change("10.77.1.3", "init -> up"),
+            change("10.77.1.3", "up -> down reason:control-expired"),
+        ]
+        .concat();
+        let sessions = sessions(&text);
         assert_eq!((sessions["10.77.1.2"], sessions["10.77.1.3"]), ("up", "down"));
     }
 }
