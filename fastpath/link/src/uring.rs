@@ -1,8 +1,8 @@
 //! UDP on io_uring: the same wire and the same sockets as [`crate::udp`], in the ring of the thread.
 //!
-//! Nothing here enters the kernel: [`Link::send`] puts down, the next [`Ring::wait`] hands over, and what that brought is
-//! what [`Link::receive`] gives out. So [`Link::flush`] has nothing to do, and whoever will not wait again calls
-//! [`Ring::gather`]. What could not be sent is known, and counted, after that call.
+//! [`Link::send`] puts down, for as many links and peers as there are; [`Link::flush`] hands over what all links of the ring
+//! have put down, in one call. What was put down and not flushed goes out with the next [`Ring::wait`], and what a wait
+//! brought is what [`Link::receive`] gives out. What could not be sent is known, and counted, after the call.
 
 use crate::batch::Arrived;
 use crate::error::OpenError;
@@ -124,6 +124,10 @@ impl Link for UringLink {
             self.buffers.give_back(filled);
         }
         BATCH
+    }
+
+    fn flush(&mut self) {
+        self.ring.flush();
     }
 
     fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>) {

@@ -81,8 +81,6 @@ pub fn run(
             phase = Phase::Stopping(Instant::MAX);
         }
         if engine.turn(woke, due, &waiter) {
-            // There is no further wait that would hand over the last obituary.
-            waiter.gather();
             if phase != Phase::Gone {
                 // It hangs, and the peers have just been told to take over: its end lets go of the
                 // addresses (its sweeper waits for that), so it must not wait for politeness.

@@ -37,7 +37,7 @@ pub enum Unusable {
         switch: Option<String>,
     },
     /// An older kernel.
-    #[error("this kernel's io_uring lacks {0}; Linux 6.0 has all that is needed, 6.1 does it best")]
+    #[error("this kernel's io_uring lacks {0}; Linux 6.1 has all that is needed")]
     Lacks(&'static str),
     /// It is there, but it does not work.
     #[error("a trial on loopback failed: {step}: {source}")]
@@ -60,26 +60,20 @@ fn forbidden(switch: Option<&str>) -> String {
 
 /// Makes the ring itself.
 pub(super) fn build(queue: u32, completions: u32) -> Result<IoUring, Unusable> {
-    let mut deferred = IoUring::builder();
-    deferred
+    // What has come is worked off in our own calls, nowhere else: between them nothing changes under the turn.
+    let io = IoUring::builder()
         .setup_cqsize(completions)
         .setup_submit_all()
         .setup_single_issuer()
         .setup_defer_taskrun()
-        .setup_taskrun_flag();
-    // Linux 6.0: what has come is worked off at any entry into the kernel, not only in ours.
-    let mut plain = IoUring::builder();
-    plain.setup_cqsize(completions).setup_submit_all().setup_coop_taskrun().setup_taskrun_flag();
-    let io = deferred.build(queue).or_else(|error| match error.raw_os_error() {
-        Some(libc::EINVAL) => plain.build(queue),
-        _ => Err(error),
-    });
+        .setup_taskrun_flag()
+        .build(queue);
     let io = io.map_err(|source| match source.raw_os_error() {
         Some(libc::ENOSYS) => Unusable::Absent,
         Some(libc::EPERM | libc::EACCES) => Unusable::Forbidden {
             switch: std::fs::read_to_string(DISABLED).ok().map(|text| text.trim().to_owned()),
         },
-        Some(libc::EINVAL) => Unusable::Lacks("the flags of the ring"),
+        Some(libc::EINVAL) => Unusable::Lacks("work that is deferred"),
         _ => Unusable::Failed { step: "make a ring", source },
     })?;
     let has = io.params();

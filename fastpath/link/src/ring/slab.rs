@@ -1,27 +1,19 @@
 //! Frames that wait for the next call: bytes and addresses are copied here, and stay until the kernel has taken them.
 
 use crate::name::Name;
-use std::mem::zeroed;
 
 /// Messages of one call. More make it two.
 pub(crate) const MESSAGES: usize = 256;
 /// Different frames among them.
 pub(crate) const FRAMES: usize = 64;
 
-/// What the kernel reads of one message (sendmsg(2)).
-struct Message {
-    header: libc::msghdr,
-    vector: libc::iovec,
-    name: Name,
-}
-
 /// All memory of the sends.
 pub(crate) struct Slab {
-    messages: Box<[Message]>,
+    names: Box<[Name]>,
     frames: Box<[u8]>,
     /// Bytes of the longest frame.
     frame_max: usize,
-    messages_used: usize,
+    names_used: usize,
     frames_used: usize,
 }
 
@@ -32,20 +24,21 @@ pub(crate) struct Place {
     length: usize,
 }
 
+/// A frame and where it goes, for the kernel.
+pub(crate) struct Message {
+    pub(crate) frame: *const u8,
+    pub(crate) length: u32,
+    pub(crate) name: *const libc::sockaddr,
+    pub(crate) name_length: libc::socklen_t,
+}
+
 impl Slab {
     pub(crate) fn new(frame_max: usize) -> Self {
-        let message = || Message {
-            // SAFETY: C structs of integers and pointers, for which zero is a valid value.
-            header: unsafe { zeroed() },
-            // SAFETY: as above.
-            vector: unsafe { zeroed() },
-            name: Name::EMPTY,
-        };
         Self {
-            messages: (0..MESSAGES).map(|_| message()).collect(),
+            names: vec![Name::EMPTY; MESSAGES].into_boxed_slice(),
             frames: vec![0; FRAMES * frame_max].into_boxed_slice(),
             frame_max,
-            messages_used: 0,
+            names_used: 0,
             frames_used: 0,
         }
     }
@@ -66,25 +59,25 @@ impl Slab {
         Some(Place { at, length: frame.len() })
     }
 
-    /// A message of a frame to an address, for the kernel; none if there is no room. It stays where and what it is until
+    /// A message of a frame to an address; none if there is no room. What it points to stays where and what it is until
     /// [`Self::clear`], and as long as the slab lives.
-    pub(crate) fn address(&mut self, place: Place, name: &Name) -> Option<*const libc::msghdr> {
-        let frame = self.frames.get_mut(place.at..place.at + place.length)?;
-        let message = self.messages.get_mut(self.messages_used)?;
-        self.messages_used += 1;
-        message.name = *name;
-        message.vector.iov_base = frame.as_mut_ptr().cast();
-        message.vector.iov_len = frame.len();
-        message.header.msg_name = (&raw mut message.name).cast();
-        message.header.msg_namelen = name.bytes().len() as libc::socklen_t;
-        message.header.msg_iov = &raw mut message.vector;
-        message.header.msg_iovlen = 1;
-        Some(&raw const message.header)
+    pub(crate) fn address(&mut self, place: Place, name: &Name) -> Option<Message> {
+        let frame = self.frames.get(place.at..place.at + place.length)?;
+        let copy = self.names.get_mut(self.names_used)?;
+        self.names_used += 1;
+        *copy = *name;
+        let bytes = copy.bytes();
+        Some(Message {
+            frame: frame.as_ptr(),
+            length: frame.len() as u32,
+            name: bytes.as_ptr().cast(),
+            name_length: bytes.len() as libc::socklen_t,
+        })
     }
 
     /// Forgets all: the kernel has taken them.
     pub(crate) fn clear(&mut self) {
-        (self.messages_used, self.frames_used) = (0, 0);
+        (self.names_used, self.frames_used) = (0, 0);
     }
 }
 
@@ -105,11 +98,9 @@ mod tests {
             }
             assert!(slab.put(b"more").is_none());
             for _ in 0..MESSAGES {
-                let header = slab.address(place, &name).unwrap();
-                // SAFETY: the slab lives and was not cleared.
-                let (length, name) =
-                    unsafe { ((*(*header).msg_iov).iov_len, (*header).msg_namelen) };
-                assert_eq!((length, name), (5, 16));
+                let message = slab.address(place, &name).unwrap();
+                assert_eq!((message.length, message.name_length), (5, 16));
+                assert_eq!(message.frame, slab.frames.as_ptr());
             }
             assert!(slab.address(place, &name).is_none());
             slab.clear();
