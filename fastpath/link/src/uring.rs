@@ -1,8 +1,8 @@
 //! UDP on io_uring: the same wire and the same sockets as [`crate::udp`], in the ring of the thread.
 //!
-//! [`Link::send`] puts down, for as many links and peers as there are; [`Link::flush`] hands over what all links of the ring
-//! have put down, in one call. What was put down and not flushed goes out with the next [`Ring::wait`], and what a wait
-//! brought is what [`Link::receive`] gives out. What could not be sent is known, and counted, after the call.
+//! [`Link::send`] sends at once what goes to one address, a group's for instance, and puts down what goes to each peer;
+//! [`Link::flush`] hands over what all links of the ring have put down, in one call, and so does the next [`Ring::wait`]. What
+//! that could not send is known, and counted, after the call. What a wait brought is what [`Link::receive`] gives out.
 
 use crate::batch::Arrived;
 use crate::error::OpenError;
@@ -103,7 +103,7 @@ impl Link for UringLink {
             }
         };
         match one {
-            Some(one) => self.ring.send(self.place, frame, std::iter::once(one)),
+            Some(one) => self.ring.send_now(self.place, frame, one),
             None => self.ring.send(self.place, frame, self.peers.iter().flatten()),
         }
     }
