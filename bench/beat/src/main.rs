@@ -5,7 +5,6 @@
 //! that overlaps a stall of the machine is void and counted (DESIGN section 4).
 
 mod flood;
-mod jitter;
 mod tap;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tap::Tap;
 use testbed::cluster::Cluster;
+use testbed::jitter;
 use testbed::os;
 use testbed::programs::Programs;
 use testbed::report::{self, Row, Unit};

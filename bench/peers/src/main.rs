@@ -8,7 +8,6 @@ mod bfd;
 mod etcd;
 mod log;
 mod peer;
-mod plot;
 mod ring;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use testbed::load::Hogs;
 use testbed::os;
+use testbed::plot::{self, Curve};
 use testbed::programs::Programs;
 use testbed::report::{self, Row, Unit};
 use testbed::stall::StallMeter;
@@ -130,9 +130,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let table = table(&summary);
     println!("\n{table}");
-    let curves: Vec<_> =
-        kinds.iter().zip(&outcomes).map(|(kind, it)| (kind.name, it.values.as_slice())).collect();
-    write(&arguments.out, &summary, &table, &plot::draw(&curves)?)?;
+    let curve = |(kind, it): (&&Kind, &Outcome)| Curve::of(kind.name, &it.values);
+    let curves: Vec<_> = kinds.iter().zip(&outcomes).map(curve).collect();
+    let plot = plot::draw("From the power cut; share of the cuts", &curves);
+    write(&arguments.out, &summary, &table, &plot.map_err(anyhow::Error::msg)?)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&summary)?);
     }

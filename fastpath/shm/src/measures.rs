@@ -100,6 +100,11 @@ impl Spread {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+    /// Values, each rounded up by at most an eighth, and how often each was counted.
+    pub fn values(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let counted = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(index, count)| (end(index).min(self.largest), *count))
+    }
     /// What was counted since an earlier copy of the same histogram; its largest value is still that of the whole.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
@@ -306,6 +311,8 @@ mod tests {
         assert!((500..=512).contains(&at(500_000)), "{}", at(500_000));
         assert!((990..=1_000).contains(&at(990_000)), "{}", at(990_000));
         assert_eq!((at(1_000_000), at(0)), (1_000, 2), "the largest, and the smallest rounded up");
+        assert_eq!(spread.values().map(|(_, count)| count).sum::<u64>(), 1_000);
+        assert_eq!(spread.values().last().map(|(value, _)| value.micros()), Some(1_000));
     }
 
     #[test]

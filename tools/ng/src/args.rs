@@ -117,9 +117,33 @@ pub(crate) enum Command {
         #[arg(short, long)]
         trace: bool,
     },
+    /// Measures on this machine what is promised, and writes a report
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// About the cluster's key
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How exactly beats leave, beside a bare timer on the same core, and what the network does to them
+    ///
+    /// Reads what the running fast path measures, and does not disturb it but for the bare timer: in every other slice a
+    /// real-time thread wakes on the core of the beats as often as they do. Run it as root.
+    Latency {
+        /// How long a slice is, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 5,
+              value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+        /// How many slices of each
+        #[arg(long, value_name = "COUNT", default_value_t = 6,
+              value_parser = clap::value_parser!(u32).range(1..=1000))]
+        slices: u32,
+        /// Where report.html, report.json and the histograms go
+        #[arg(long, value_name = "DIR", default_value = "netguard-bench")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

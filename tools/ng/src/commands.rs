@@ -1,5 +1,6 @@
 //! One file per command; each makes the object that `-o json` prints, and a text from it.
 
+mod bench;
 mod change;
 mod cluster;
 mod config;
@@ -17,8 +18,8 @@ mod watch;
 mod why;
 
 use crate::args::{
-    Applying, Args, ClusterCommand, Command, ConfigCommand, FenceCommand, KeyCommand, NodeCommand,
-    ServiceCommand,
+    Applying, Args, BenchCommand, ClusterCommand, Command, ConfigCommand, FenceCommand, KeyCommand,
+    NodeCommand, ServiceCommand,
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -83,6 +84,11 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
             links::run(&args.run_dir, status.ok().as_ref(), output)
         }
         Command::Stat { all, trace } => stat::run(&args.run_dir, *all, *trace, output),
+        Command::Bench(BenchCommand::Latency { seconds, slices, out }) => {
+            let status = connect(args)?.status()?;
+            let order = bench::Order { slice_s: *seconds, slices: *slices, out };
+            bench::latency(&args.run_dir, &status, &order, output)
+        }
         Command::Key(KeyCommand::New { file }) => key::new(file, output),
     }
 }

@@ -65,6 +65,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         "tools/ng",
         Program,
         &[
+            "bench/harness",
             "control/api",
             "control/client",
             "control/config",
@@ -76,10 +77,12 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         ],
     ),
     ("tools/xtask", Program, &[]),
+    ("bench/harness", Edge, &["fastpath/base"]),
     (
         "bench/testbed",
         Edge,
         &[
+            "bench/harness",
             "fastpath/base",
             "fastpath/wire",
             "fastpath/shm",

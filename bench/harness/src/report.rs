@@ -1,15 +1,15 @@
 //! What a bench measured: percentiles, for people and for programs.
 
-use crate::error::{Context, Result};
 use crate::os;
 use base::Duration;
 use serde::Serialize;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// How a harness ends: a reason in one sentence, without a backtrace.
-pub fn exit<E: fmt::Display>(result: &std::result::Result<(), E>) -> ExitCode {
+pub fn exit<E: fmt::Display>(result: &Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -116,10 +116,19 @@ pub fn commit() -> String {
 ///
 /// # Errors
 /// When the disk does not take it.
-pub fn write(dir: &Path, name: &str, json: &str) -> Result<()> {
-    let path = dir.join(format!("{name}.json"));
-    std::fs::create_dir_all(dir).context(dir.display().to_string())?;
-    std::fs::write(&path, format!("{json}\n")).context(path.display().to_string())
+pub fn write(dir: &Path, name: &str, json: &str) -> io::Result<()> {
+    write_file(dir, &format!("{name}.json"), &format!("{json}\n"))
+}
+
+/// Writes a file into `dir`, which is made if it is not there; the error names it.
+///
+/// # Errors
+/// When the disk does not take it.
+pub fn write_file(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let path = dir.join(name);
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text)).map_err(named)
 }
 
 #[cfg(test)]

@@ -1,16 +1,13 @@
 //! How exactly something happens that should happen every interval.
 
+use crate::os;
+use crate::stall::StallMeter;
 use base::{Duration, Instant};
-use testbed::os;
-use testbed::stall::StallMeter;
 
 /// Times of one slice, as lateness against the earliest: t_i - i * interval, less the smallest of those. What a stall of the
 /// machine overlaps is left out; returns how many that were.
-pub(crate) fn lateness(
-    times: &[Instant],
-    interval: Duration,
-    meter: &StallMeter,
-) -> (Vec<Duration>, u64) {
+#[must_use]
+pub fn lateness(times: &[Instant], interval: Duration, meter: &StallMeter) -> (Vec<Duration>, u64) {
     let mut voids = 0;
     let Some(first) = times.first() else { return (Vec::new(), 0) };
     let mut residues = Vec::with_capacity(times.len());
@@ -29,14 +26,10 @@ pub(crate) fn lateness(
     (late, voids)
 }
 
-/// A bare SCHED_FIFO loop on a core that wakes every interval and does nothing else: what this machine's timer can do. It is
-/// just above the fast path, and in the middle between its beats.
-pub(crate) fn bare(
-    core: usize,
-    interval: Duration,
-    begin: Instant,
-    until: Instant,
-) -> Vec<Instant> {
+/// A bare SCHED_FIFO loop on a core that wakes every interval from `begin` on and does nothing else: what this machine's timer
+/// can do. It is just above the fast path.
+#[must_use]
+pub fn bare(core: usize, interval: Duration, begin: Instant, until: Instant) -> Vec<Instant> {
     let wakes = || {
         let ready = os::pin(core).and_then(|()| os::realtime(PRIORITY));
         if let Err(error) = ready {
@@ -60,13 +53,15 @@ pub(crate) fn bare(
 const PRIORITY: i32 = 51;
 
 /// The value that a share of the sorted values does not exceed.
-pub(crate) fn quantile(sorted: &[Duration], share: f64) -> Duration {
+#[must_use]
+pub fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
 /// The median of what each slice has at a quantile.
-pub(crate) fn median_of(slices: &[Vec<Duration>], share: f64) -> Duration {
+#[must_use]
+pub fn median_of(slices: &[Vec<Duration>], share: f64) -> Duration {
     let of = |slice: &Vec<Duration>| {
         let mut sorted = slice.clone();
         sorted.sort_unstable();
@@ -80,8 +75,8 @@ pub(crate) fn median_of(slices: &[Vec<Duration>], share: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::{lateness, median_of, quantile};
+    use crate::stall::StallMeter;
     use base::{Duration, Instant};
-    use testbed::stall::StallMeter;
 
     #[test]
     fn lateness_is_against_the_earliest_of_the_grid() {
