@@ -64,6 +64,31 @@ pub enum OpenError {
         /// Which setting.
         field: &'static str,
     },
+    /// Its interface is no Ethernet: there are no frames of our own.
+    #[error(
+        "link {link}: {interface} is no Ethernet interface; set frames = \"udp\" for this link in netguard.toml, on all nodes"
+    )]
+    NotEthernet {
+        /// The link.
+        link: LinkId,
+        /// Its interface.
+        interface: String,
+    },
+    /// The longest frame does not fit the interface.
+    #[error(
+        "link {link}: frames of {needed} bytes do not fit {interface}, whose MTU is {mtu}; \
+         raise it (ip link set {interface} mtu 1500), or set frames = \"udp\" for this link in netguard.toml, on all nodes"
+    )]
+    SmallMtu {
+        /// The link.
+        link: LinkId,
+        /// Its interface.
+        interface: String,
+        /// Its MTU.
+        mtu: usize,
+        /// What the longest frame needs of it.
+        needed: usize,
+    },
     /// Anything else the system says.
     #[error("link {link}: cannot {doing}: {source}")]
     System {

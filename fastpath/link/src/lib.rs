@@ -8,9 +8,10 @@
 //! * [`error`]: why a link cannot be opened, with the remedy.
 //! * [`udp`]: UDP by recvmmsg and sendmsg.
 //! * [`uring`]: UDP in an io_uring; [`ring`]: that ring, in which the thread waits for everything else too.
+//! * [`packet`]: Ethernet frames without IP.
 //! * [`loss`]: seeded loss, doubles and disorder over any link, for tests.
 //! * `batch`: recvmmsg and sendmmsg; `options`: socket options; `name`: socket addresses; `stamp`: the kernel's time of
-//!   receipt. The unsafe code is in these and in `ring`.
+//!   receipt. The unsafe code is in these, in `ring` and in `packet`.
 
 mod batch;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod link;
 pub mod loss;
 mod name;
 mod options;
+pub mod packet;
 pub mod ring;
 pub mod settings;
 mod stamp;
@@ -27,6 +29,7 @@ pub mod uring;
 pub use error::OpenError;
 pub use link::{Arrival, Counts, Destination, Hear, Link, Source};
 pub use loss::{Faults, Lossy};
+pub use packet::PacketLink;
 pub use ring::{Ring, Unusable};
 pub use settings::{Mode, Settings};
 pub use udp::{BATCH, UdpLink};

@@ -58,7 +58,7 @@ pub struct Counts {
     pub oversize: u64,
     /// Received, sent by ourselves (broadcast comes back), dropped.
     pub own: u64,
-    /// The receive call failed.
+    /// The receive call failed, or the kernel had no room for a datagram and said so.
     pub receive_failed: u64,
     /// Not sent: the node has no address on this link.
     pub no_address: u64,

@@ -11,9 +11,9 @@ use std::os::fd::AsRawFd;
 /// Room for what arrives while nobody reads: some seconds of beats of a full cluster.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Room for one burst to all peers.
-const SEND_BUFFER: libc::c_int = 1 << 20;
+pub(crate) const SEND_BUFFER: libc::c_int = 1 << 20;
 /// Highest queueing priority that needs no privilege.
-const PRIORITY: libc::c_int = 6;
+pub(crate) const PRIORITY: libc::c_int = 6;
 /// DSCP CS6, network control.
 const TRAFFIC_CLASS: libc::c_int = 0xC0;
 const ON: libc::c_int = 1;
@@ -146,7 +146,7 @@ fn membership(group: Ipv4Addr, own: Ipv4Addr, interface: u32) -> libc::ip_mreqn 
 }
 
 /// Sets one option; `T` is the C type that the option takes.
-fn set<T: Copy>(socket: &Socket, level: i32, option: i32, value: &T) -> io::Result<()> {
+pub(crate) fn set<T: Copy>(socket: &Socket, level: i32, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: pointer and length describe `value`, which outlives the call; the kernel only reads
     // it. The descriptor is open because `socket` is borrowed.
     let result = unsafe {
@@ -162,7 +162,7 @@ fn set<T: Copy>(socket: &Socket, level: i32, option: i32, value: &T) -> io::Resu
 }
 
 /// The typed error of a failed step.
-fn name(settings: &Settings, doing: &'static str, source: io::Error) -> OpenError {
+pub(crate) fn name(settings: &Settings, doing: &'static str, source: io::Error) -> OpenError {
     let (link, own) = (settings.id, settings.own);
     match source.raw_os_error() {
         Some(libc::EADDRINUSE) => OpenError::InUse { link, own },

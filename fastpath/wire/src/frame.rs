@@ -14,6 +14,8 @@ pub const MAGIC: [u8; 2] = *b"NG";
 pub const VERSION: u8 = 2;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 64;
+/// Where the cluster id lies in the header.
+pub const CLUSTER_AT: usize = 8;
 /// Bytes of the tag.
 pub const TAG_LEN: usize = 16;
 /// Largest body in a datagram: one agreement message.
@@ -108,7 +110,7 @@ impl RawHeader {
 
 const _: () = assert!(size_of::<RawHeader>() == HEADER_LEN);
 const _: () = assert!(align_of::<RawHeader>() == 1);
-const _: () = assert!(core::mem::offset_of!(RawHeader, cluster) == 8);
+const _: () = assert!(core::mem::offset_of!(RawHeader, cluster) == CLUSTER_AT);
 const _: () = assert!(core::mem::offset_of!(RawHeader, nonce) == 24);
 const _: () = assert!(core::mem::offset_of!(RawHeader, tag) == TAG_AT);
 const _: () = assert!(FRAME_MAX <= u16::MAX as usize && BULK_MAX <= u32::MAX as usize);

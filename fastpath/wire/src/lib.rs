@@ -6,6 +6,7 @@
 //! * [`codec`]: bounded little-endian reader and writer; bad bytes are an error, never a panic.
 //! * [`configuration`]: what the cluster is to be, and what is in force of it.
 //! * [`entry`]: entries of the agreed log.
+//! * [`ethernet`]: what stands before a frame that travels without IP.
 //! * [`message`]: agreement messages.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ pub mod beat;
 pub mod codec;
 pub mod configuration;
 pub mod entry;
+pub mod ethernet;
 pub mod frame;
 pub mod ids;
 pub mod message;

@@ -3,6 +3,7 @@
 
 use ng_wire::Reject;
 use ng_wire::beat::{BEAT_HEAD_LEN, BEAT_MAX, ECHO_BODY_LEN, ECHO_LEN};
+use ng_wire::ethernet::{self, ENVELOPE_LEN};
 use ng_wire::frame::{BULK_MAX, FRAME_MAX, HEADER_LEN, VERSION};
 
 const TEXT: &str = include_str!("../WIRE.md");
@@ -27,7 +28,7 @@ fn layouts() -> Vec<Vec<(usize, usize)>> {
 
 #[test]
 fn the_tables_have_no_gaps_and_are_as_long_as_the_code_says() {
-    let sizes = [HEADER_LEN, BEAT_HEAD_LEN, ECHO_LEN, ECHO_BODY_LEN, 8, 4];
+    let sizes = [HEADER_LEN, ENVELOPE_LEN, BEAT_HEAD_LEN, ECHO_LEN, ECHO_BODY_LEN, 8, 4];
     let layouts = layouts();
     assert_eq!(layouts.len(), sizes.len());
     for (table, expected) in layouts.iter().zip(sizes) {
@@ -58,6 +59,8 @@ fn version_and_limits_are_those_of_the_code() {
         |n: usize| format!("{},{:03},{:03}", n / 1_000_000, n / 1_000 % 1_000, n % 1_000);
     for said in [
         format!("| version | of the bytes on the wire: {VERSION} |"),
+        format!("| version | of these bytes: {} |", ethernet::VERSION),
+        format!("ethertype `{:02x} {:02x}`", ethernet::ETHERTYPE >> 8, ethernet::ETHERTYPE & 0xFF),
         format!("at most {} in a datagram", grouped(FRAME_MAX)),
         format!("at most {} on the stream", millions(BULK_MAX)),
         format!("(≤ {})", millions(ng_wire::entry::BODY_MAX)),
