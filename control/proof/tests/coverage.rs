@@ -16,6 +16,9 @@ use Where::{Beside, Targets};
 const DECODERS: &[(&str, Where)] = &[
     // Frames and messages.
     ("fastpath/wire/src/frame.rs", Targets(&["frame"])),
+    ("fastpath/wire/src/ethernet.rs", Targets(&["envelope"])),
+    ("fastpath/link/src/packet/frame.rs", Beside(&["any_bytes_are_survived"])),
+    ("fastpath/link/src/packet/ring.rs", Beside(&["a_frame_lies_inside_its_slot_or_nowhere"])),
     ("fastpath/wire/src/beat.rs", Targets(&["beat", "echo", "obituary"])),
     ("fastpath/wire/src/message.rs", Targets(&["message"])),
     ("fastpath/wire/src/entry.rs", Targets(&["entry", "apply"])),

@@ -11,7 +11,7 @@ use crate::watch;
 use base::Duration;
 use gate::Words;
 use link::loss::FaultsError;
-use link::{Faults, Link, OpenError, Ring, UdpLink, Unusable, UringLink};
+use link::{Faults, Link, OpenError, PacketLink, Ring, UdpLink, Unusable, UringLink};
 use shm::header::State;
 use shm::{Maker, Map, MapError, NetworkIo, Setup, SetupError, lifeline};
 use std::io;
@@ -228,9 +228,12 @@ fn open_links(
                 stamped: true,
             };
             let open = patiently(|| {
-                Ok::<Box<dyn Link>, _>(match ring {
-                    Some(ring) => Box::new(UringLink::open(&settings, ring)?),
-                    None => Box::new(UdpLink::open(&settings)?),
+                Ok::<Box<dyn Link>, _>(match (link.frames, ring) {
+                    (shm::Frames::Ethernet, _) => {
+                        Box::new(PacketLink::open(&settings, setup.me.node, setup.cluster)?)
+                    }
+                    (shm::Frames::Udp, Some(ring)) => Box::new(UringLink::open(&settings, ring)?),
+                    (shm::Frames::Udp, None) => Box::new(UdpLink::open(&settings)?),
                 })
             })?;
             Ok(match &faults {

@@ -76,7 +76,7 @@ const _: () = assert!(PORT_AT + 2 == ENVELOPE_LEN);
 
 #[cfg(test)]
 mod tests {
-    use super::{Envelope, ENVELOPE_LEN, group_mac};
+    use super::{ENVELOPE_LEN, Envelope, group_mac};
     use crate::ids::NodeId;
 
     #[test]

@@ -6,6 +6,7 @@ use crate::choices::Choices;
 use crate::target::Target;
 use wire::beat::BEAT_MAX;
 use wire::codec::{Malformed, Reader, Writer};
+use wire::ethernet::Envelope;
 use wire::frame::{self, FRAME_MAX};
 use wire::{
     Beat, Charter, ClusterId, Configuration, EchoBody, Edition, Entry, Header, Kind, LinkId,
@@ -14,6 +15,7 @@ use wire::{
 
 pub(super) const TARGETS: &[Target] = &[
     Target { name: "frame", sample: frame_sample, check: frame_check },
+    Target { name: "envelope", sample: envelope_sample, check: envelope_check },
     Target { name: "beat", sample: beat_sample, check: beat_check },
     Target {
         name: "echo",
@@ -121,6 +123,21 @@ fn frame_check(bytes: &[u8]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What precedes a frame in an Ethernet frame of its own, with something behind it.
+fn envelope_sample(c: &mut Choices<'_>) -> Vec<u8> {
+    let envelope = Envelope { to: NodeId::new(c.below(130) as u8), port: c.edge(16) as u16 };
+    let (frame, padding) = (c.bytes(80), c.below(50) as usize);
+    let head = envelope.encode(frame.len()).unwrap_or_default();
+    [&head, &*frame, &vec![0; padding]].concat()
+}
+
+fn envelope_check(bytes: &[u8]) -> Result<(), String> {
+    let Some((envelope, frame)) = Envelope::decode(bytes) else { return Ok(()) };
+    let head = envelope.encode(frame.len()).ok_or("taken, and longer than any")?;
+    let again = [&head, frame].concat();
+    same("an envelope", &bytes.get(..again.len()), &Some(&*again))
 }
 
 fn blake3_tag(bytes: &[u8]) -> [u8; 16] {

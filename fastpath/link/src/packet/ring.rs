@@ -128,9 +128,8 @@ impl Ring {
             let (range, cut) = locate(&header, self.shape.slot).unwrap_or_default();
             // SAFETY: `locate` has checked that the range lies in the slot, which is the reader's as above; the slice is gone
             // when `each` returns, because its lifetime is that of the call.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(slot.add(range.start).as_ptr(), range.len())
-            };
+            let bytes =
+                unsafe { std::slice::from_raw_parts(slot.add(range.start).as_ptr(), range.len()) };
             let stamp = libc::timespec {
                 tv_sec: libc::time_t::from(header.tp_sec),
                 tv_nsec: libc::c_long::from(header.tp_nsec),
@@ -212,14 +211,19 @@ mod tests {
 
     #[test]
     fn slots_are_aligned_apart_and_within_their_blocks() {
-        for (frame, slots, page) in [(1_156, 2_048, 4_096), (60, 1, 4_096), (9_000, 100, 4_096), (1_156, 100, 65_536)] {
+        for (frame, slots, page) in
+            [(1_156, 2_048, 4_096), (60, 1, 4_096), (9_000, 100, 4_096), (1_156, 100, 65_536)]
+        {
             let shape = Shape::new(frame, slots, page);
             assert!(shape.slots() >= slots && shape.slots() < slots + shape.per_block, "{shape:?}");
-            assert_eq!(shape.block % page, 0);
+            assert!(shape.block.is_multiple_of(page));
             let mut end = 0;
             for number in 0..shape.slots() {
                 let place = shape.place(number);
-                assert!(place >= end && place % libc::TPACKET_ALIGNMENT == 0, "{shape:?} {number}");
+                assert!(
+                    place >= end && place.is_multiple_of(libc::TPACKET_ALIGNMENT),
+                    "{shape:?} {number}"
+                );
                 assert!(place % shape.block + shape.slot <= shape.block, "{shape:?} {number}");
                 end = place + shape.slot;
             }

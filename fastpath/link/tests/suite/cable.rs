@@ -99,6 +99,32 @@ impl Cable {
         end
     }
 
+    /// Runs something on side `n`, in a thread of its own.
+    pub(crate) fn inside<T: Send + 'static>(
+        &self,
+        n: u8,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let there = File::open(format!("/run/netns/{}", self.name(n))).unwrap();
+        let inside = move || {
+            enter(there.as_fd());
+            run()
+        };
+        std::thread::spawn(inside).join().unwrap()
+    }
+
+    /// The Ethernet address of an interface of side `n`.
+    pub(crate) fn mac(&self, n: u8, interface: &str) -> [u8; 6] {
+        let shown = Command::new("ip")
+            .args(["-n", self.name(n), "-br", "link", "show", interface])
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let text = shown.split_whitespace().find(|word| word.len() == 17).unwrap();
+        let mut bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
+        std::array::from_fn(|_| bytes.next().unwrap())
+    }
+
     fn name(&self, n: u8) -> &str {
         &self.0[usize::from(n) - 1]
     }

@@ -1,11 +1,14 @@
 //! One end of a link, and how each back end is opened and waited for.
 
 use base::Instant as Moment;
-use ng_link::{Counts, Destination, Link, OpenError, Ring, Settings, Source, UdpLink, UringLink};
+use ng_link::{
+    Arrival, Counts, Destination, Hear, Link, OpenError, PacketLink, Ring, Settings, Source,
+    UdpLink, UringLink,
+};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
-use wire::NodeId;
+use wire::{ClusterId, LinkId, NodeId};
 
 /// How long a frame that must come may take.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -17,6 +20,8 @@ pub(crate) struct BackEnd {
     pub(crate) lacks: fn() -> Option<String>,
     /// Opens one end.
     pub(crate) open: fn(&Settings) -> Result<End, OpenError>,
+    /// It can send to each peer by its address.
+    pub(crate) unicast: bool,
 }
 
 /// UDP by recvmmsg.
@@ -28,6 +33,7 @@ pub(crate) const RECVMMSG: BackEnd = BackEnd {
         let local = SocketAddr::new(settings.own.ip(), port);
         Ok(End { link: Box::new(link), local, wait: Box::new(poll) })
     },
+    unicast: true,
 };
 
 /// UDP on io_uring, each end with a ring of its own.
@@ -46,6 +52,7 @@ pub(crate) const IO_URING: BackEnd = BackEnd {
         };
         Ok(End { link: Box::new(link), local, wait: Box::new(wait) })
     },
+    unicast: true,
 };
 
 /// True if this machine can do a case; else says why not.
@@ -64,6 +71,50 @@ fn now() -> Moment {
     // SAFETY: a timespec, alive during the call.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     Moment(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Ethernet frames, of the node that the address ends with.
+pub(crate) const PACKET: BackEnd = BackEnd {
+    lacks: || None,
+    open: |settings| {
+        let me =
+            node(settings.own.ip().to_string().rsplit(['.', ':']).next().unwrap().parse().unwrap());
+        let link = Framed(PacketLink::open(settings, me, CLUSTER)?);
+        Ok(End { link: Box::new(link), local: settings.own, wait: Box::new(poll) })
+    },
+    unicast: false,
+};
+
+/// The cluster that the kernel's filter of Ethernet frames looks for.
+pub(crate) const CLUSTER: ClusterId = ClusterId(0x0102_0304_A5B6_C7D8);
+
+/// What that filter sees of one of our frames; `text` follows.
+pub(crate) fn framed(ClusterId(cluster): ClusterId, text: &[u8]) -> Vec<u8> {
+    [b"NG\x02\x01\0\0\x01\0", &cluster.to_le_bytes()[..], text].concat()
+}
+
+/// A link whose frames begin as real ones do, so that the filter knows them; the cases see what follows.
+struct Framed(PacketLink);
+
+impl Link for Framed {
+    fn id(&self) -> LinkId {
+        self.0.id()
+    }
+    fn send(&mut self, to: Destination, frame: &[u8]) -> bool {
+        self.0.send(to, &framed(CLUSTER, frame))
+    }
+    fn receive(&mut self, each: &mut Hear<'_>) -> usize {
+        self.0.receive(&mut |arrival| each(Arrival { frame: &arrival.frame[16..], ..arrival }))
+    }
+    fn set_peer(&mut self, node: NodeId, address: Option<SocketAddr>) {
+        self.0.set_peer(node, address);
+    }
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+    fn counts(&self) -> Counts {
+        self.0.counts()
+    }
 }
 
 /// Hands over what was put down, then waits until something can be received; false if nothing came in time.

@@ -4,8 +4,10 @@
 //!   entry there, and one more line where the cases are listed.
 //! * `loopback`: UDP without root.
 //! * `cable`: two namespaces and what joins them; `wire`: the cases over it (needs root; says SKIPPED without).
+//! * `packet`: what only links of Ethernet frames do.
 
 mod cable;
 mod fixture;
 mod loopback;
+mod packet;
 mod wire;
