@@ -71,10 +71,6 @@ pub(super) struct Ring {
     next: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone, which gives nothing of it away but for the length of a borrow; the kernel's
-// side does not know threads.
-unsafe impl Send for Ring {}
-
 impl Ring {
     /// Makes the ring of a packet socket that is not bound yet, and maps it.
     pub(super) fn new(socket: Socket, shape: Shape) -> io::Result<Self> {

@@ -79,38 +79,27 @@ impl Cable {
         mode: Mode,
         own: &str,
     ) -> Result<End, OpenError> {
-        let home = File::open("/proc/thread-self/ns/net").unwrap();
-        let there = File::open(format!("/run/netns/{}", self.name(n))).unwrap();
-        let name = CString::new(interface).unwrap();
-        enter(there.as_fd());
-        // SAFETY: a C string, alive during the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        let end = (back_end.open)(&Settings {
-            id: LinkId(0),
-            mode,
-            own: own.parse().unwrap(),
-            interface: index,
-            peers: Vec::new(),
-            frame_max: FRAME_MAX,
-            stamped: true,
-        });
-        enter(home.as_fd());
-        assert_ne!(index, 0, "no interface {interface}");
-        end
+        self.inside(n, || {
+            (back_end.open)(&Settings {
+                id: LinkId(0),
+                mode,
+                own: own.parse().unwrap(),
+                interface: index(interface),
+                peers: Vec::new(),
+                frame_max: FRAME_MAX,
+                stamped: true,
+            })
+        })
     }
 
-    /// Runs something on side `n`, in a thread of its own.
-    pub(crate) fn inside<T: Send + 'static>(
-        &self,
-        n: u8,
-        run: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
+    /// Runs something on side `n`.
+    pub(crate) fn inside<T>(&self, n: u8, run: impl FnOnce() -> T) -> T {
+        let home = File::open("/proc/thread-self/ns/net").unwrap();
         let there = File::open(format!("/run/netns/{}", self.name(n))).unwrap();
-        let inside = move || {
-            enter(there.as_fd());
-            run()
-        };
-        std::thread::spawn(inside).join().unwrap()
+        enter(there.as_fd());
+        let result = run();
+        enter(home.as_fd());
+        result
     }
 
     /// The Ethernet address of an interface of side `n`.
@@ -136,6 +125,15 @@ impl Drop for Cable {
             ip(&format!("netns del {name}"));
         }
     }
+}
+
+/// The index of an interface of the namespace that this thread is in.
+pub(crate) fn index(interface: &str) -> u32 {
+    let name = CString::new(interface).unwrap();
+    // SAFETY: a C string, alive during the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    assert_ne!(index, 0, "no interface {interface}");
+    index
 }
 
 /// Moves this thread into a network namespace.

@@ -1,11 +1,10 @@
 //! What only links of Ethernet frames do: places that are learned, the kernel's filter, the ring.
 
-use crate::cable::Cable;
+use crate::cable::{Cable, index};
 use crate::fixture::{CLUSTER, framed, node, pause};
 use ng_link::{
     BATCH, Counts, Destination, Faults, Link, Mode, OpenError, PacketLink, Settings, Source,
 };
-use std::ffi::CString;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -20,9 +19,8 @@ type Change = fn(&mut Settings);
 
 /// Node `n` of the two on an interface, with the settings changed.
 fn try_open(cable: &Cable, n: u8, on: &str, change: Change) -> Result<PacketLink, OpenError> {
-    let on = on.to_owned();
-    cable.inside(n, move || {
-        let mut settings = settings(n, index(&on));
+    cable.inside(n, || {
+        let mut settings = settings(n, index(on));
         change(&mut settings);
         PacketLink::open(&settings, node(n), CLUSTER)
     })
@@ -81,14 +79,6 @@ impl Tap {
         }
         None
     }
-}
-
-fn index(name: &str) -> u32 {
-    let name = CString::new(name).unwrap();
-    // SAFETY: a C string, alive during the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    assert_ne!(index, 0);
-    index
 }
 
 /// What node `n` has: the other of the two is its peer.
@@ -365,11 +355,14 @@ fn what_cannot_be_opened_is_named_with_the_remedy() {
         let error = error("l0", gone);
         assert!(matches!(error, OpenError::NoInterface { .. }), "{error}");
     }
-    let forbidden = cable.inside(1, || {
-        // SAFETY: takes integers; by the system call, and not the library's function, it concerns this thread only.
-        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) }, 0);
-        PacketLink::open(&settings(1, index("l0")), node(1), CLUSTER).unwrap_err()
-    });
+    // A thread without rights, begun where this one is.
+    let forbidden = cable.inside(1, || std::thread::spawn(open_without_rights).join().unwrap());
     assert!(matches!(forbidden, OpenError::Forbidden { .. }), "{forbidden}");
     assert!(forbidden.to_string().contains("CAP_NET_RAW"), "{forbidden}");
+}
+
+fn open_without_rights() -> OpenError {
+    // SAFETY: takes integers; by the system call, and not the library's function, it concerns this thread only.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) }, 0);
+    PacketLink::open(&settings(1, index("l0")), node(1), CLUSTER).unwrap_err()
 }
