@@ -20,6 +20,8 @@ pub const PORT_BEATS: u16 = 5800;
 pub struct Spec {
     /// `udp` or `ethernet`: what carries the beats, on every link.
     pub frames: String,
+    /// Links whose beats go in Ethernet frames, from 1, whatever `frames` says.
+    pub ethernet: Vec<u8>,
     /// Nodes and links.
     pub shape: Shape,
     /// The interval between beats, as the file has it: `10ms`.
@@ -54,6 +56,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             frames: "udp".into(),
+            ethernet: Vec::new(),
             shape: Shape { nodes: 3, links: 2 },
             interval: "10ms".into(),
             misses: 3,
@@ -107,6 +110,7 @@ impl Spec {
         );
         let links = 1..=self.shape.links;
         for link in links.clone() {
+            let frames = if self.ethernet.contains(&link) { "ethernet" } else { frames };
             let _ = write!(
                 text,
                 "\n[[link]]\nname = \"{}\"\nmode = \"multicast\"\n\

@@ -3,7 +3,7 @@
 //! A packet socket hears the link's interface beside the daemon, for some seconds: which peer's
 //! frames come to the group, which only to this node alone. Every `ng doctor` also sends small
 //! datagrams to the group (port 9, where nobody listens), so that two of them that run at the same
-//! time hear each other before any daemon was started.
+//! time hear each other before any daemon was started. On a link of Ethernet frames all of this goes without IP.
 
 use crate::finding::{Area, Check, Finding};
 use crate::os::{self, Cast, PacketSocket};
@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use wire::ethernet::{self, ETHERTYPE, Envelope};
 use wire::{LinkId, Reject, Seal};
 
 const HEARD: Check = Check {
@@ -42,14 +43,57 @@ pub(crate) struct Ear {
     pub(crate) link: LinkId,
     pub(crate) name: String,
     pub(crate) mode: Mode,
+    pub(crate) frames: config::Frames,
     pub(crate) port: u16,
     pub(crate) interface: String,
     pub(crate) own: IpAddr,
     pub(crate) me: u8,
     /// Names and addresses.
     pub(crate) peers: Vec<(String, IpAddr)>,
+    /// Their ids, in that order.
+    pub(crate) ids: Vec<u8>,
     /// To check frames with; none = the key cannot be read.
     pub(crate) seal: Option<Seal>,
+}
+
+/// Something that came: from which peer, by its place, and to which port.
+struct Heard<'p> {
+    peer: usize,
+    port: u16,
+    payload: &'p [u8],
+}
+
+impl Ear {
+    fn ethertype(&self) -> u16 {
+        match (self.frames, self.own) {
+            (config::Frames::Ethernet, _) => ETHERTYPE,
+            (config::Frames::Udp, IpAddr::V4(_)) => libc::ETH_P_IP as u16,
+            (config::Frames::Udp, IpAddr::V6(_)) => libc::ETH_P_IPV6 as u16,
+        }
+    }
+
+    /// Reads what follows an Ethernet header.
+    fn read<'p>(&self, packet: &'p [u8]) -> Option<Heard<'p>> {
+        if self.frames == config::Frames::Udp {
+            let packet::Datagram { from, port, payload } = packet::datagram(packet)?;
+            let peer = self.peers.iter().position(|(_, address)| *address == from)?;
+            return Some(Heard { peer, port, payload });
+        }
+        let (envelope, payload) = Envelope::decode(packet)?;
+        let id = match payload.strip_prefix(PROBE) {
+            Some(id) => std::str::from_utf8(id).ok()?.parse().ok()?,
+            None => wire::frame::claimed_node(payload)?.get(),
+        };
+        let peer = self.ids.iter().position(|it| *it == id)?;
+        Some(Heard { peer, port: envelope.port, payload })
+    }
+
+    fn all_stations(&self) -> [u8; 6] {
+        match self.mode {
+            Mode::Multicast { group } => ethernet::group_mac(group),
+            Mode::Broadcast | Mode::Unicast => ethernet::BROADCAST,
+        }
+    }
 }
 
 /// What one peer sent.
@@ -73,6 +117,7 @@ pub(crate) struct Facts {
     pub(crate) link: String,
     pub(crate) multicast: bool,
     pub(crate) unicast: bool,
+    pub(crate) ethernet: bool,
     pub(crate) span: Duration,
     pub(crate) peers: Vec<(String, Frames)>,
 }
@@ -82,25 +127,27 @@ pub(crate) fn sample(ear: &Ear, span: Duration) -> io::Result<Facts> {
     let index = os::interface_index(&ear.interface)
         .ok_or_else(|| io::Error::other(format!("there is no interface {}", ear.interface)))?;
     let wait = std::time::Duration::from_millis(20);
-    let packets = PacketSocket::open(index, ear.own.is_ipv6(), wait)?;
+    let packets = PacketSocket::open(index, ear.ethertype(), wait)?;
     // Joins the group too: without a daemon nobody here has.
     let mut prober = Prober::open(ear, index)?;
     let mut frames: Vec<Frames> = vec![Frames::default(); ear.peers.len()];
     let mut buffer = [0; BUFFER];
     let begin = os::now();
     while os::now().since(begin) < span {
-        prober.probe(os::now());
+        prober.probe(os::now(), &packets);
         let Ok((length, cast)) = packets.receive(&mut buffer) else { continue };
-        let Some(datagram) = buffer.get(..length).and_then(packet::datagram) else { continue };
-        let peer = ear.peers.iter().position(|(_, address)| *address == datagram.from);
-        let Some(frames) = peer.and_then(|peer| frames.get_mut(peer)) else { continue };
-        count(frames, ear, cast, datagram.port, datagram.payload);
+        let Some(heard) = buffer.get(..length).and_then(|packet| ear.read(packet)) else {
+            continue;
+        };
+        let Some(frames) = frames.get_mut(heard.peer) else { continue };
+        count(frames, ear, cast, heard.port, heard.payload);
     }
     let names = ear.peers.iter().map(|(name, _)| name.clone());
     Ok(Facts {
         link: ear.name.clone(),
         multicast: matches!(ear.mode, Mode::Multicast { .. }),
         unicast: ear.mode == Mode::Unicast,
+        ethernet: ear.frames == config::Frames::Ethernet,
         span,
         peers: names.zip(frames).collect(),
     })
@@ -127,6 +174,8 @@ fn count(frames: &mut Frames, ear: &Ear, cast: Cast, port: u16, payload: &[u8]) 
 struct Prober {
     socket: Socket,
     to: Option<SocketAddr>,
+    /// On a link of Ethernet frames: where to, and all that follows the Ethernet header.
+    ethernet: Option<([u8; 6], Vec<u8>)>,
     message: Vec<u8>,
     due: Instant,
 }
@@ -158,15 +207,23 @@ impl Prober {
             socket.bind(&SocketAddr::new(ear.own, 0).into())?;
         }
         let message = [PROBE, ear.me.to_string().as_bytes()].concat();
-        Ok(Self { socket, to, message, due: Instant::ZERO })
+        let envelope = Envelope { to: None, port: PROBE_PORT }.encode(message.len());
+        let ethernet = envelope.filter(|_| ear.frames == config::Frames::Ethernet);
+        let ethernet = ethernet.map(|before| (ear.all_stations(), [&before, &*message].concat()));
+        Ok(Self { socket, to, ethernet, message, due: Instant::ZERO })
     }
 
-    fn probe(&mut self, now: Instant) {
-        if let Some(to) = self.to.filter(|_| now >= self.due) {
-            // An interface that is down is told by another check.
-            let _ = self.socket.send_to(&self.message, &to.into());
-            self.due = now + PROBE_EVERY;
+    fn probe(&mut self, now: Instant, packets: &PacketSocket) {
+        if now < self.due {
+            return;
         }
+        // An interface that is down is told by another check.
+        let _ = match (&self.ethernet, self.to) {
+            (Some((to, probe)), _) => packets.send(*to, probe),
+            (None, Some(to)) => self.socket.send_to(&self.message, &to.into()).map(drop),
+            (None, None) => Ok(()),
+        };
+        self.due = now + PROBE_EVERY;
     }
 }
 
@@ -242,6 +299,13 @@ fn remedy(facts: &Facts) -> String {
     if facts.unicast {
         return format!("let UDP pass on link {} in the packet filters of both nodes", facts.link);
     }
+    if facts.ethernet {
+        return format!(
+            "have the switches and hypervisors of link {} pass ethertype {ETHERTYPE:#06x}, turn on an IGMP querier there or \
+             turn their snooping off, or set frames = \"udp\" for the link",
+            facts.link
+        );
+    }
     format!(
         "turn on an IGMP querier in the switches of link {} or turn their snooping off, let UDP to \
          the group pass in packet filters, or set mode = \"unicast\" for the link",
@@ -292,12 +356,13 @@ fn same(frames: &Frames) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ear, Facts, Frames, Known, PROBE_PORT, count, judge};
+    use super::{Ear, Facts, Frames, Known, PROBE, PROBE_PORT, count, judge};
     use crate::finding::Grade;
     use crate::os::Cast;
     use api::MemberState;
     use base::Duration;
     use config::Mode;
+    use wire::ethernet::Envelope;
     use wire::{ClusterId, Header, Incarnation, Kind, Life, LinkId, NodeId, Nonce, Seal, Seq};
 
     fn facts(frames: Frames) -> Facts {
@@ -305,6 +370,7 @@ mod tests {
             link: "blue".into(),
             multicast: true,
             unicast: false,
+            ethernet: false,
             span: Duration::from_millis(3_000),
             peers: vec![("n2".into(), frames)],
         }
@@ -350,11 +416,13 @@ mod tests {
             link,
             name: "blue".into(),
             mode: Mode::Unicast,
+            frames: config::Frames::Udp,
             port: 5800,
             interface: "eth0".into(),
             own: "10.0.0.1".parse().unwrap(),
             me: 1,
             peers: vec![],
+            ids: vec![],
             seal,
         };
         let mut frames = Frames::default();
@@ -378,5 +446,39 @@ mod tests {
         );
         let member = Known { state: Some(MemberState::Member), ..Known::default() };
         assert_eq!(judge(&facts(frames), |_| member).remove(1).grade, Grade::Notice);
+    }
+
+    #[test]
+    fn in_an_ethernet_frame_the_peer_is_who_it_says() {
+        let life = Life { node: NodeId::new(3).unwrap(), incarnation: Incarnation(1) };
+        let header =
+            Header { kind: Kind::Beat, from: life, nonce: Nonce(1), link: LinkId(0), seq: Seq(1) };
+        let mut buffer = [0; 128];
+        let beat = wire::frame::seal(&seal(5), &header, &[0; 8], &mut buffer).unwrap();
+        let ear = Ear {
+            link: LinkId(0),
+            name: "blue".into(),
+            mode: Mode::Broadcast,
+            frames: config::Frames::Ethernet,
+            port: 5800,
+            interface: "eth0".into(),
+            own: "10.0.0.1".parse().unwrap(),
+            me: 1,
+            peers: ["n2", "n3"].map(|name| (name.into(), "10.0.0.2".parse().unwrap())).into(),
+            ids: vec![2, 3],
+            seal: None,
+        };
+        let packet = |port, payload: &[u8]| {
+            let before = Envelope { to: None, port }.encode(payload.len()).unwrap();
+            [&before, payload, &[0; 20]].concat()
+        };
+        let heard = |packet: &[u8]| ear.read(packet).map(|it| (it.peer, it.port));
+        assert_eq!(heard(&packet(5800, beat)), Some((1, 5800)));
+        assert_eq!(heard(&packet(PROBE_PORT, &[PROBE, b"2"].concat())), Some((0, PROBE_PORT)));
+        for none in [&[PROBE, b"1"].concat(), &[PROBE, b"x"].concat(), &vec![0; 7]] {
+            assert_eq!(heard(&packet(PROBE_PORT, none)), None);
+        }
+        assert_eq!(heard(&packet(5800, beat)[..40]), None);
+        assert_eq!((ear.ethertype(), ear.all_stations()), (0x88B5, [0xFF; 6]));
     }
 }

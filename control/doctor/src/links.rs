@@ -49,9 +49,9 @@ impl Ground<'_> {
         let link = self.config.links.get(number)?;
         let under = facts.under.as_ref().filter(|under| under.flags.up)?;
         let peers = self.config.nodes.iter().filter(|node| node.id != self.me.id);
-        let peers: Vec<(String, IpAddr)> = peers
-            .filter_map(|node| Some((node.name.clone(), *node.addresses.get(number)?)))
-            .collect();
+        let (ids, peers): (Vec<u8>, Vec<(String, IpAddr)>) = peers
+            .filter_map(|node| Some((node.id, (node.name.clone(), *node.addresses.get(number)?))))
+            .unzip();
         let route = Route {
             link: link.name.clone(),
             interface: under.name.clone(),
@@ -62,11 +62,13 @@ impl Ground<'_> {
             link: LinkId(u8::try_from(number).ok()?),
             name: link.name.clone(),
             mode: link.mode,
+            frames: link.frames,
             port: link.port,
             interface: under.name.clone(),
             own: facts.address,
             me: self.me.id,
             peers,
+            ids,
             seal: self.seal(),
         };
         Some((route, ear))

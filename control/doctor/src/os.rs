@@ -197,19 +197,24 @@ pub(crate) enum Cast {
     Other,
 }
 
-/// Hears what an interface receives, beside whoever it is for; packets begin with their IP header.
+/// Hears what an interface receives, beside whoever it is for; packets begin behind their Ethernet header.
 #[derive(Debug)]
-pub(crate) struct PacketSocket(Socket);
+pub(crate) struct PacketSocket {
+    socket: Socket,
+    place: libc::sockaddr_ll,
+}
 
 impl PacketSocket {
-    pub(crate) fn open(interface: u32, ipv6: bool, wait: std::time::Duration) -> io::Result<Self> {
-        let protocol = if ipv6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP } as u16;
-        let order = i32::from(protocol.to_be());
+    pub(crate) fn open(
+        interface: u32,
+        ethertype: u16,
+        wait: std::time::Duration,
+    ) -> io::Result<Self> {
         // Without a protocol it hears nothing until it is bound to the one interface.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
         let place = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
-            sll_protocol: order as u16,
+            sll_protocol: ethertype.to_be(),
             sll_ifindex: interface as libc::c_int,
             sll_hatype: 0,
             sll_pkttype: 0,
@@ -222,7 +227,26 @@ impl PacketSocket {
         socket.set_read_timeout(Some(wait))?;
         // Up to the system's limit: room for what comes while nobody reads.
         let _ = socket.set_recv_buffer_size(1 << 20);
-        Ok(Self(socket))
+        Ok(Self { socket, place })
+    }
+
+    /// Sends what follows the Ethernet header to a station, a group or all.
+    pub(crate) fn send(&self, to: [u8; 6], payload: &[u8]) -> io::Result<()> {
+        let mut place = self.place;
+        place.sll_halen = 6;
+        place.sll_addr[..6].copy_from_slice(&to);
+        // SAFETY: payload and address with their lengths, which the kernel reads.
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                payload.as_ptr().cast(),
+                payload.len(),
+                libc::MSG_DONTWAIT,
+                (&raw const place).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// The next packet, cut to the buffer, and how it came; `WouldBlock` if none comes in time.
@@ -233,7 +257,7 @@ impl PacketSocket {
         // SAFETY: buffer and address with their lengths, which the kernel fills and keeps to.
         let count = unsafe {
             libc::recvfrom(
-                self.0.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
                 0,

@@ -99,23 +99,31 @@ addresses = ["10.79.0.3"]
 witness = true
 "#;
 
-/// The same over IPv6.
-fn config_text(ipv6: bool) -> String {
-    if !ipv6 {
-        return CONFIG.into();
+/// What carries the beats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Over {
+    Ipv4,
+    Ipv6,
+    Ethernet,
+}
+
+fn config_text(over: Over) -> String {
+    match over {
+        Over::Ipv4 => CONFIG.into(),
+        Over::Ipv6 => CONFIG.replace("239.255.77.9", "ff02::4e47").replace("10.79.0.", "fd79::"),
+        Over::Ethernet => CONFIG.replace("port =", "frames = \"ethernet\"\nport ="),
     }
-    CONFIG.replace("239.255.77.9", "ff02::4e47").replace("10.79.0.", "fd79::")
 }
 
 /// A folder with configuration and key, gone with the test.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new(test: &str, ipv6: bool) -> Self {
+    fn new(test: &str, over: Over) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = std::env::temp_dir().join(format!("ng-doctor-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("netguard.toml"), config_text(ipv6)).unwrap();
+        std::fs::write(folder.join("netguard.toml"), config_text(over)).unwrap();
         std::fs::write(folder.join("key"), "0a1b2c3d".repeat(8)).unwrap();
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(folder.join("key"), private).unwrap();
@@ -131,14 +139,14 @@ impl Drop for Folder {
 
 /// Examines n1, while n2 at the other end of a cable with `mtu` does what `peer` says.
 fn examined(peer: Peer, mtu: u32) -> Vec<Finding> {
-    examined_over(false, peer, mtu)
+    examined_over(Over::Ipv4, peer, mtu)
 }
 
-fn examined_over(ipv6: bool, peer: Peer, mtu: u32) -> Vec<Finding> {
+fn examined_over(over: Over, peer: Peer, mtu: u32) -> Vec<Finding> {
     as_root();
-    let folder = Folder::new(&format!("{peer:?}-{mtu}-{ipv6}"), ipv6);
+    let folder = Folder::new(&format!("{peer:?}-{mtu}-{over:?}"), over);
     let address = |n: u8| {
-        if ipv6 { format!("fd79::{n}/64 nodad") } else { format!("10.79.0.{n}/24") }
+        if over == Over::Ipv6 { format!("fd79::{n}/64 nodad") } else { format!("10.79.0.{n}/24") }
     };
     let done = AtomicBool::new(false);
     let (mine, here) = mpsc::channel();
@@ -157,7 +165,7 @@ fn examined_over(ipv6: bool, peer: Peer, mtu: u32) -> Vec<Finding> {
                 until_up("ngd1");
                 assert_eq!(examine(&request(folder)).node.as_deref(), Some("n2"));
             } else {
-                speak(ipv6, peer, done);
+                speak(over, peer, done);
             }
         });
         let report = scope.spawn(move || {
@@ -195,8 +203,8 @@ fn request(folder: &Folder) -> Request {
 }
 
 /// Sends a beat every 10 ms, as n2.
-fn speak(ipv6: bool, peer: Peer, done: &AtomicBool) {
-    let (config, _) = config::parse("test", &config_text(ipv6)).unwrap_or_else(|e| panic!("{e}"));
+fn speak(over: Over, peer: Peer, done: &AtomicBool) {
+    let (config, _) = config::parse("test", &config_text(over)).unwrap_or_else(|e| panic!("{e}"));
     let other = u32::from(peer == Peer::IsConfiguredOtherwise);
     let seal = Seal {
         cluster: ClusterId(config.cluster_id()),
@@ -206,7 +214,7 @@ fn speak(ipv6: bool, peer: Peer, done: &AtomicBool) {
         level: 1,
     };
     let to = |address: &str| address.parse::<SocketAddr>().unwrap();
-    let (own, alone, mut group) = if ipv6 {
+    let (own, alone, mut group) = if over == Over::Ipv6 {
         (to("[fd79::2]:0"), to("[fd79::1]:5800"), to("[ff02::4e47]:5800"))
     } else {
         (to("10.79.0.2:0"), to("10.79.0.1:5800"), to("239.255.77.9:5800"))
@@ -263,11 +271,11 @@ fn a_cable_that_passes_everything_is_fine() {
 
 #[test]
 fn ipv6_is_as_good() {
-    let found = examined_over(true, Peer::Multicasts, 1500);
+    let found = examined_over(Over::Ipv6, Peer::Multicasts, 1500);
     for check in ["peer-reached", "path-mtu", "fragments", "peer-heard"] {
         assert_eq!(grade(&found, check, "blue n2"), Some(Grade::Ok), "{check}: {found:#?}");
     }
-    let found = examined_over(true, Peer::Examines, 1300);
+    let found = examined_over(Over::Ipv6, Peer::Examines, 1300);
     assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Ok), "{found:#?}");
 }
 
@@ -284,6 +292,15 @@ fn a_group_that_does_not_pass_is_told_from_a_peer_that_is_silent() {
 fn two_doctors_hear_each_other_before_any_daemon_runs() {
     let found = examined(Peer::Examines, 1500);
     assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Ok), "{found:#?}");
+}
+
+#[test]
+fn on_a_link_of_ethernet_frames_that_ethertype_is_heard_and_udp_is_not() {
+    let found = examined_over(Over::Ethernet, Peer::Examines, 1500);
+    assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Ok), "{found:#?}");
+    // Beats by UDP are not those of this link.
+    let found = examined_over(Over::Ethernet, Peer::Multicasts, 1500);
+    assert_eq!(grade(&found, "peer-heard", "blue n2"), Some(Grade::Notice), "{found:#?}");
 }
 
 #[test]

@@ -232,6 +232,13 @@ pub fn open<'f>(seal: &Seal, link: LinkId, frame: &'f [u8]) -> Result<(Header, &
     Ok((Header { kind, from, nonce, link, seq: Seq(raw.seq.get()) }, body))
 }
 
+/// The node that a frame says it is of. Nothing proves it before [`open`] took the frame.
+#[must_use]
+pub fn claimed_node(frame: &[u8]) -> Option<NodeId> {
+    let (head, _) = frame.split_at_checked(HEADER_LEN)?;
+    NodeId::new(bytemuck::from_bytes::<RawHeader>(head).node)
+}
+
 /// Hash of the configuration that the sender of a frame began with; only worth something of a frame that [`open`] took.
 #[must_use]
 pub fn config_hash(frame: &[u8]) -> Option<u32> {

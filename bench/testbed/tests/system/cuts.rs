@@ -29,16 +29,15 @@ pub(crate) const TESTS: &[Test] = &[
 const SECONDS: Duration = Duration::from_millis(5_000);
 
 fn cut_owner(programs: &Programs) -> Result<Verdict> {
-    takeover(programs, false)
+    takeover(Arena::start(Spec::default(), programs)?, false)
 }
 
 fn cut_both(programs: &Programs) -> Result<Verdict> {
-    takeover(programs, true)
+    takeover(Arena::start(Spec::default(), programs)?, true)
 }
 
 /// Cuts the owner; the service must answer elsewhere within the budget, one generation later.
-fn takeover(programs: &Programs, on_primary: bool) -> Result<Verdict> {
-    let mut arena = Arena::start(Spec::default(), programs)?;
+pub(crate) fn takeover(mut arena: Arena, on_primary: bool) -> Result<Verdict> {
     for _ in 0..=REPEATS_MAX {
         arena.place(on_primary)?;
         let (victim, generation) = (arena.rest.owner, arena.rest.generation);

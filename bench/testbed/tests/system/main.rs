@@ -13,6 +13,7 @@ mod changes;
 mod cuts;
 mod daemons;
 mod draw;
+mod ethernet;
 mod evidence;
 mod frames;
 mod gate;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         random::TESTS,
         large::TESTS,
         links::TESTS,
+        ethernet::TESTS,
         quorum::TESTS,
         frames::TESTS,
         starts::TESTS,
