@@ -4,8 +4,9 @@
 //!   entry there, and one more line where the cases are listed.
 //! * `loopback`: UDP without root.
 //! * `cable`: two namespaces and what joins them; `wire`: the cases over it (needs root; says SKIPPED without).
-//! * `packet`: what only links of Ethernet frames do.
+//! * `packet`: what only links of Ethernet frames do; `allocations`: that they allocate nothing meanwhile.
 
+mod allocations;
 mod cable;
 mod fixture;
 mod loopback;

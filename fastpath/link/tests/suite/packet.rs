@@ -1,5 +1,6 @@
 //! What only links of Ethernet frames do: places that are learned, the kernel's filter, the ring.
 
+use crate::allocations;
 use crate::cable::{Cable, index};
 use crate::fixture::{CLUSTER, framed, node, pause};
 use ng_link::{
@@ -321,6 +322,33 @@ fn a_frame_says_how_long_it_waited() {
     });
     assert_eq!(waited.len(), 2);
     assert!((30..5_000).contains(&waited[0]) && waited[1] + 30 <= waited[0] + 1, "{waited:?}");
+}
+
+#[test]
+fn nothing_is_allocated_once_it_is_open() {
+    let Some(cable) = Cable::new() else { return };
+    let (mut a, mut b) = (open(&cable, 1), open(&cable, 2));
+    let beat = frame("beat");
+    let talk = |a: &mut PacketLink, b: &mut PacketLink| {
+        for _ in 0..3_000 {
+            a.send(Destination::All, &beat);
+        }
+        a.send(Destination::Node(node(2)), &beat);
+        while b.receive(&mut |_| Some(node(1))) > 0 {}
+        b.send(Destination::Node(node(1)), &beat);
+        while a.receive(&mut |_| Some(node(2))) > 0 {}
+        a.set_peer(node(2), None);
+        a.send(Destination::Node(node(2)), &beat);
+        a.set_peer(node(2), Some(([10, 99, 0, 2], PORT).into()));
+    };
+    for _ in 0..2 {
+        assert_eq!(allocations::counted(|| talk(&mut a, &mut b)), 0);
+    }
+    cable.must(1, "link set l0 down");
+    assert_eq!(allocations::counted(|| talk(&mut a, &mut b)), 0);
+    // All of it really happened: a full ring, a refused peer, an interface that is down.
+    assert!(b.counts().received > 2_000 && b.counts().receive_failed > 0, "{:?}", b.counts());
+    assert!(a.counts().unreachable > 3_000 && a.counts().no_address == 3, "{:?}", a.counts());
 }
 
 #[test]
