@@ -1,7 +1,7 @@
 //! What the kernel lets through to the ring: a classic BPF program over the frame, from its Ethernet header on. A link shares
 //! its wire with whatever else is there; what is not for it must cost neither a wake-up nor a place in the ring.
 //!
-//! It only spares work: everything is checked again when it is read.
+//! What the frame itself says is checked again when it is read.
 
 use crate::packet::frame::{HEADER_LEN, OVERHEAD};
 use libc::sock_filter;
@@ -16,12 +16,14 @@ const TAKE: u32 = u32::MAX;
 const DROP: u32 = 0;
 
 /// Instructions of the program.
-pub(crate) const LENGTH: usize = 15;
+pub(crate) const LENGTH: usize = 17;
 
 /// The program. Frames for other stations do not pass either: a card in promiscuous mode sees them, and those of a VLAN that has
-/// no interface here.
+/// no interface here. Nor do frames for an interface that stands on this one (VLAN, macvlan): the kernel offers them to whoever
+/// listens below, too.
 pub(crate) const fn program(
     me: NodeId,
+    interface: u32,
     port: u16,
     ClusterId(cluster): ClusterId,
 ) -> [sock_filter; LENGTH] {
@@ -29,21 +31,24 @@ pub(crate) const fn program(
     let cluster = cluster.swap_bytes();
     let drop_at = LENGTH - 1;
     let kind_at = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+    let interface_at = (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX) as u32;
     [
         load(libc::BPF_H, ETHERTYPE_AT as u32),
         unless(ETHERTYPE as u32, 1, drop_at),
         load(libc::BPF_B, kind_at),
         when(libc::PACKET_OTHERHOST as u32, 3, drop_at),
+        load(libc::BPF_W, interface_at),
+        unless(interface, 5, drop_at),
         load(libc::BPF_H, (HEADER_LEN + PORT_AT) as u32),
-        unless(port as u32, 5, drop_at),
+        unless(port as u32, 7, drop_at),
         load(libc::BPF_W, CLUSTER_AT as u32),
-        unless((cluster >> 32) as u32, 7, drop_at),
+        unless((cluster >> 32) as u32, 9, drop_at),
         load(libc::BPF_W, CLUSTER_AT as u32 + 4),
-        unless(cluster as u32, 9, drop_at),
+        unless(cluster as u32, 11, drop_at),
         load(libc::BPF_B, (HEADER_LEN + TO_AT) as u32),
         // For all.
-        when(0, 11, drop_at - 1),
-        unless(me.get() as u32, 12, drop_at),
+        when(0, 13, drop_at - 1),
+        unless(me.get() as u32, 14, drop_at),
         give(TAKE),
         give(DROP),
     ]
@@ -82,7 +87,7 @@ mod tests {
     use wire::{ClusterId, NodeId};
 
     /// The instructions that the program has, as the kernel documents them (networking/filter).
-    fn run(program: &[sock_filter], frame: &[u8], kind: u8) -> u32 {
+    fn run(program: &[sock_filter], frame: &[u8], kind: u8, interface: u32) -> u32 {
         let (mut at, mut a) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];
@@ -93,6 +98,7 @@ mod tests {
             };
             let loaded = match u32::from(code) {
                 0x28 => word(2),
+                0x20 if k == (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX) as u32 => Some(interface),
                 0x20 => word(4),
                 0x30 if k == (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32 => Some(kind.into()),
                 0x30 => word(1),
@@ -122,14 +128,16 @@ mod tests {
 
     #[test]
     fn what_is_for_all_or_for_this_node_passes_and_nothing_else() {
-        let program = program(NodeId::new(7).unwrap(), 5800, CLUSTER);
-        let passes = |frame: &[u8], kind| run(&program, frame, kind) == TAKE;
+        let program = program(NodeId::new(7).unwrap(), 3, 5800, CLUSTER);
+        let passes = |frame: &[u8], kind| run(&program, frame, kind, 3) == TAKE;
         for to in [None, Some(7)] {
             let frame = frame(to, 5800, CLUSTER);
             for kind in [libc::PACKET_HOST, libc::PACKET_BROADCAST, libc::PACKET_MULTICAST] {
                 assert!(passes(&frame, kind));
             }
             assert!(!passes(&frame, libc::PACKET_OTHERHOST));
+            // Of a VLAN on this interface.
+            assert_eq!(run(&program, &frame, libc::PACKET_HOST, 4), DROP);
             for end in 0..OVERHEAD + 16 {
                 assert!(!passes(&frame[..end], libc::PACKET_HOST), "{end} bytes");
             }
@@ -149,7 +157,7 @@ mod tests {
     #[test]
     fn the_kernel_and_the_reader_agree_on_any_bytes() {
         let me = NodeId::new(7).unwrap();
-        let program = program(me, 5800, CLUSTER);
+        let program = program(me, 3, 5800, CLUSTER);
         let mut prng = Prng::new(3);
         let (mut passed, mut dropped) = (0, 0);
         for _ in 0..50_000 {
@@ -158,7 +166,7 @@ mod tests {
                 let at = prng.below(40) as usize;
                 bytes[at] = prng.below(256) as u8;
             }
-            let passes = run(&program, &bytes, libc::PACKET_HOST) == TAKE;
+            let passes = run(&program, &bytes, libc::PACKET_HOST, 3) == TAKE;
             let for_me = |it: Envelope| it.port == 5800 && it.to.is_none_or(|to| to == me);
             let ours = bytes[OVERHEAD + 8..OVERHEAD + 16] == CLUSTER.0.to_le_bytes();
             match read(&bytes) {

@@ -24,7 +24,7 @@ pub(super) fn hearing(
     cluster: ClusterId,
 ) -> Result<Socket, OpenError> {
     let socket = open(settings)?;
-    let mut program = filter::program(me, settings.own.port(), cluster);
+    let mut program = filter::program(me, settings.interface, settings.own.port(), cluster);
     let attached = libc::sock_fprog { len: filter::LENGTH as u16, filter: program.as_mut_ptr() };
     // The kernel copies the program, which `program` holds during the call.
     set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &attached)
