@@ -201,7 +201,9 @@ impl Waiter {
     /// Sleeps until `until` comes or what is not a link is readable; [`Waiter::wait`] then says what. What links have put
     /// down has left before.
     pub fn rest(&mut self, until: Instant) {
-        self.gather();
+        if let Some(ring) = &self.ring {
+            ring.flush();
+        }
         let used = self.used;
         let now = clock::now();
         if now < until {
@@ -220,7 +222,7 @@ impl Waiter {
         }
     }
 
-    /// Hands over what the ring's links have put down, and takes what came since the wait. Nothing to do without a ring.
+    /// Takes what came to the ring's links since the wait. Nothing to do without a ring.
     pub fn gather(&self) {
         if let Some(ring) = &self.ring {
             self.asked.set(clock::now());
