@@ -12,8 +12,9 @@
 //! * *IGMP*: the card's filter is set here. Switches that snoop learn the group from control, which joins it for the agreement
 //!   on the same addresses.
 //!
-//! There is no back end on AF_XDP: it wants a receive queue of the card for itself, its gain is the cost of a packet at
-//! millions a second, and here one costs less than the wake-up that follows it.
+//! There is no back end on AF_XDP: its sockets are bound to one receive queue of the card (networking/af_xdp in the kernel's
+//! documentation), so it wants a queue for itself and a program that steers beats there, per driver; and what it saves is the
+//! cost of a packet, of which there are some hundred to some thousand a second.
 
 mod filter;
 mod frame;
