@@ -10,17 +10,20 @@
 use crate::api::Status;
 use crate::replica::Agreement;
 use base::Instant;
-use wire::{Entry, EntryKind, Message};
+use wire::{Entry, EntryKind, Life, Message};
 
 /// True for entries that change neither lives nor votes nor what is wanted.
 pub(crate) const fn is_plain(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::Request { .. } | EntryKind::Noop)
 }
 
-/// True for messages that nothing follows from but commits and acknowledgements.
-pub(crate) fn is_routine(message: &Message) -> bool {
+/// True for messages that nothing follows from but commits and acknowledgements. (An entry that another one passes on is
+/// no word of the primary, which may have been mute for long.)
+pub(crate) fn is_routine(from: Life, message: &Message) -> bool {
     match message {
-        Message::Prepare { entries, .. } => !entries.is_empty() && entries.iter().all(is_plain),
+        Message::Prepare { term, entries, .. } => {
+            from == term.life && !entries.is_empty() && entries.iter().all(is_plain)
+        }
         Message::PrepareOk { .. } | Message::Request { .. } => true,
         _ => false,
     }
@@ -42,7 +45,6 @@ impl Agreement {
             && committed.votes(self.me)
             && self.suspicions.is_silent()
             && self.said_off.is_empty()
-            && self.seals.is_empty()
             && !self.requests.has_orders()
             && !self.requests.is_holding()
             && self.conf.is_idle()
@@ -54,7 +56,16 @@ impl Agreement {
             && committed.void().is_empty()
             && latest.members().all(|(life, _)| latest.configuration().nodes.contains(life.node))
             && !self.joins.is_asked(now, self.slowest())
+            // (A removal that is not sealed is none of these.)
             && self.log.after(self.commit).all(|(_, entry)| is_plain(entry))
+            && !self.is_owed_for_long(now)
+    }
+
+    /// As primary: a member will soon have owed its acknowledgement for too long (R-PROGRESS), by time alone. Asked each
+    /// interval at least, so that three deadlines never pass while all is calm.
+    fn is_owed_for_long(&self, now: Instant) -> bool {
+        let mut others = self.latest.members().filter(|(life, _)| *life != self.me);
+        self.status == Status::Primary && others.any(|(life, _)| self.owes_long(now, life.node))
     }
 
     /// What follows from a routine message, or from a request of this node.
@@ -70,9 +81,8 @@ impl Agreement {
             self.advance_commit(now);
             self.watch_peers(now);
             self.broadcast();
-        } else {
-            self.acknowledge(now, false);
         }
+        // A follower has acknowledged with the Prepare itself: nothing is sealed, and nothing on its way to the disk.
         self.forward_requests(now);
         self.arm(now);
     }

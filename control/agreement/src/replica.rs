@@ -161,7 +161,7 @@ impl Agreement {
         }
         self.forget_evidence(from);
         self.spoke.insert(from.node, now);
-        let routine = is_routine(&message);
+        let routine = is_routine(from, &message);
         match message {
             Message::Prepare { term, prev_op, prev_term, entries, commit, release, held } => {
                 let limits = (commit, release, held);
@@ -584,7 +584,6 @@ impl Agreement {
             let size = entry.size();
             self.tail_bytes = self.tail_bytes.saturating_sub(size);
             self.commit = op;
-            self.calm &= is_plain(&entry);
             published |= self.committed.apply(op, &entry);
             if matches!(entry.kind, EntryKind::Configure { .. } | EntryKind::Vote { .. }) {
                 if self.committed.was_changed_by(op) {

@@ -29,10 +29,6 @@ impl Seals {
     pub(crate) fn name(&self, life: Life) -> bool {
         self.0.values().any(|seal| seal.life == life)
     }
-    /// True if no removal stands in the log uncommitted.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
     /// True if the fast path has answered every freeze, as it does at once.
     pub(crate) fn are_answered(&self, me: Life) -> bool {
         self.0.values().all(|seal| seal.end.is_some() || seal.life == me)

@@ -1,5 +1,6 @@
 //! Three to five agreements in one test, under a virtual clock.
 
+#[cfg(feature = "mutations")]
 mod calm;
 mod changes;
 mod eras;

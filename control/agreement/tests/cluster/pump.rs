@@ -106,7 +106,7 @@ fn decode_state(slices: &[Arc<[u8]>]) -> Vec<(Op, Entry)> {
 }
 
 /// A message on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Packet {
     at: Instant,
     pub(crate) from: Life,
@@ -456,6 +456,19 @@ impl Cluster {
         }
         let votes = machine.roster.as_ref().is_some_and(|r| r.votes(machine.life));
         stint.is_member() && machine.stint_of(from) == stint && !frozen && votes
+    }
+
+    /// `n` calls another one silent until it hears its next beat.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn accuse(&mut self, n: u8, other: u8) {
+        let (now, machine) = (self.now, self.machines.get_mut(&id(n)).unwrap());
+        if let Some((_, life)) = machine.heard.get(&id(other)).copied()
+            && machine.suspected.insert(id(other))
+        {
+            let stint = machine.stint_of(life);
+            machine.agreement.handle_suspected(now, life, stint);
+            self.perform(id(n));
+        }
     }
 
     fn detect(&mut self, node: NodeId) {
