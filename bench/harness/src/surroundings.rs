@@ -96,7 +96,8 @@ pub fn describe(core: usize, before: &Counters, after: &Counters) -> Vec<(String
 mod tests {
     use super::{Counters, describe, interrupts, stolen};
 
-    const INTERRUPTS: &str = "           CPU0       CPU1\n  1:          5          7   IO-APIC  1-edge  i8042\nLOC:    100    200   Local timer interrupts\nERR:          0\n";
+    const INTERRUPTS: &str = "           CPU0       CPU1\n  1:          5          7   IO-APIC  1-edge  i8042\n\
+                              LOC:    100    200   Local timer interrupts\nERR:          0\n";
 
     #[test]
     fn stolen_time_and_interrupts_are_read_by_their_places() {

@@ -64,8 +64,8 @@ pub enum Request {
         /// The nodes that are off.
         absent: Vec<String>,
     },
-    /// Entries that change nothing, measured by the daemon: [`crate::Probed`]. Only a daemon that was
-    /// started for tests takes it.
+    /// Entries that change nothing, measured by the daemon: [`crate::Probed`]. More than 500 at a time, longer than 64 bytes or
+    /// side by side are only for a daemon that was started for tests.
     Probe {
         /// How large each is.
         bytes: u32,

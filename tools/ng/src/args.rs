@@ -127,6 +127,40 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// What it costs to agree: entries of 64 bytes that change nothing, one after another
+    Agree {
+        /// How many
+        #[arg(long, value_name = "COUNT", default_value_t = 2000,
+              value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        count: u32,
+        /// Where report.html, report.json and the histograms go
+        #[arg(long, value_name = "DIR", default_value = "netguard-bench")]
+        out: PathBuf,
+    },
+    /// Cuts the power of a service's owner, and measures for how long the service's address does not answer
+    ///
+    /// Run it on a node that does not own the service, or on none that may: it asks the address every millisecond. The cut is
+    /// your command; it finds the owner's name in NETGUARD_NODE.
+    Failover {
+        /// The service; it needs an address
+        service: String,
+        /// The command that cuts the power of $NETGUARD_NODE, run by a shell
+        #[arg(long, value_name = "COMMAND")]
+        cut: String,
+        /// The command that gives it back, before the next trial
+        #[arg(long, value_name = "COMMAND")]
+        restore: Option<String>,
+        /// How many cuts; more than one needs --restore
+        #[arg(long, value_name = "COUNT", default_value_t = 1,
+              value_parser = clap::value_parser!(u32).range(1..=1000))]
+        trials: u32,
+        /// You know what this does
+        #[arg(long)]
+        yes_cut_power: bool,
+        /// Where report.html, report.json and the histograms go
+        #[arg(long, value_name = "DIR", default_value = "netguard-bench")]
+        out: PathBuf,
+    },
     /// How exactly beats leave, beside a bare timer on the same core, and what the network does to them
     ///
     /// Reads what the running fast path measures, and does not disturb it but for the bare timer: in every other slice a

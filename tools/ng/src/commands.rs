@@ -86,8 +86,24 @@ pub(crate) fn run(args: &Args, output: &Output) -> Done {
         Command::Stat { all, trace } => stat::run(&args.run_dir, *all, *trace, output),
         Command::Bench(BenchCommand::Latency { seconds, slices, out }) => {
             let status = connect(args)?.status()?;
-            let order = bench::Order { slice_s: *seconds, slices: *slices, out };
-            bench::latency(&args.run_dir, &status, &order, output)
+            let order = bench::latency::Order { slice_s: *seconds, slices: *slices, out };
+            bench::latency::run(&args.run_dir, &status, &order, output)
+        }
+        Command::Bench(BenchCommand::Agree { count, out }) => {
+            bench::agree::run(&mut connect(args)?, &args.run_dir, (*count, out), output)
+        }
+        Command::Bench(BenchCommand::Failover {
+            service,
+            cut,
+            restore,
+            trials,
+            yes_cut_power,
+            out,
+        }) => {
+            bench::failover::may_cut(service, *trials, restore.is_some(), *yes_cut_power)?;
+            let (cut, restore, trials) = (cut.as_str(), restore.as_deref(), *trials);
+            let order = bench::failover::Order { service, cut, restore, trials, out };
+            bench::failover::run(&mut connect(args)?, &order, output)
         }
         Command::Key(KeyCommand::New { file }) => key::new(file, output),
     }
