@@ -1,6 +1,6 @@
 //! What a right file becomes, and what changes its hash.
 
-use ng_config::{Config, Core, Fence, Mode, Placement, Resource, parse};
+use ng_config::{Config, Core, Fence, Frames, Mode, NetworkIo, Placement, Resource, parse};
 use std::time::Duration;
 
 const GOOD: &str = include_str!("../testdata/good.toml");
@@ -27,6 +27,7 @@ fn every_key_arrives() {
     assert_eq!(ids, [(1, false), (2, false), (3, true)], "by id, not by place");
     assert_eq!(config.nodes[1].addresses[1].to_string(), "10.77.2.2");
     assert_eq!((config.local.core, config.local.realtime_priority), (Core::Number(1), 60));
+    assert_eq!(config.local.network_io, NetworkIo::Recvmmsg);
     let vip = &config.services[0];
     assert_eq!((vip.placement, vip.fence), (Placement::FailBack, Fence::Lease));
     assert_eq!(vip.nodes, [2, 1], "the order is the preference");
@@ -47,12 +48,13 @@ fn every_key_arrives() {
 fn defaults_are_what_the_manual_says() {
     let text = GOOD
         .replace("heartbeat_interval = \"10ms\"\nheartbeat_misses = 3\n", "")
-        .replace("[local]\ncore = 1\nrealtime_priority = 60\n", "")
+        .replace("[local]\ncore = 1\nrealtime_priority = 60\nnetwork_io = \"recvmmsg\"\n", "")
         .replace("stop_timeout = \"2s\"\n", "");
     let config = good(&text);
     assert_eq!(config.cluster.heartbeat_interval, Duration::from_millis(10));
     assert_eq!(config.cluster.heartbeat_misses, 3);
     assert_eq!((config.local.core, config.local.realtime_priority), (Core::Auto, 50));
+    assert_eq!((config.local.network_io, config.links[0].frames), (NetworkIo::Auto, Frames::Udp));
     let Resource::Command { stop_timeout, .. } = config.services[1].resources[1] else {
         panic!("a command");
     };
@@ -73,6 +75,8 @@ fn the_hash_is_of_what_must_be_equal_on_all_nodes() {
         reordered,
         GOOD.replace("core = 1", "core = \"none\""),
         GOOD.replace("core = 1", "core = 1\ngate_sockets = \"none\""),
+        GOOD.replace("recvmmsg", "io_uring"),
+        GOOD.replacen("port = 5800", "port = 5800\nframes = \"udp\"", 1),
         GOOD.replace("\"10ms\"", "\"10000us\""),
         GOOD.replace("port = 5800", "port = 0x16a8"),
         GOOD.replace("name = \"thing\"", "name = \"thing\"\nnodes = [\"n1\", \"n2\"]"),
@@ -86,6 +90,7 @@ fn the_hash_is_of_what_must_be_equal_on_all_nodes() {
         ("\"blue\"", "\"red\""),
         ("\"unicast\"", "\"broadcast\""),
         ("239.255.77.1", "239.255.77.2"),
+        ("\"239.255.77.1\"", "\"239.255.77.1\"\nframes = \"ethernet\""),
         ("10.77.2.3", "10.77.2.4"),
         ("witness = true", "witness = false"),
         ("[\"n2\", \"n1\"]", "[\"n1\", \"n2\"]"),
