@@ -509,7 +509,7 @@ impl World {
     /// The past takes what a life did.
     fn remember(&self, state: &mut State, life: Life, control: u32, facts: u32) {
         let living: Vec<Life> = state.machines.iter().filter_map(Self::life).collect();
-        let said = self.said(&state.arrived).chain(self.said(&state.net)).collect();
+        let said = self.said(state.arrived.iter().chain(&state.net)).collect();
         let (after, facts) = (self.controls.value(control), self.facts.value(facts));
         let mut history = (*self.histories.value(state.history)).clone();
         let mut by = Actor { life, agreement: &after.agreement, living: &living, said };
@@ -519,15 +519,19 @@ impl World {
         }
     }
 
-    /// What was said that binds.
-    fn said(&self, frames: &[u32]) -> impl Iterator<Item = (Life, Said)> {
+    /// What was said that binds. Holds the table as long as it lives: a thread that asked for a second one meanwhile would wait
+    /// behind a writer who waits for the first.
+    fn said<'f>(
+        &self,
+        frames: impl Iterator<Item = &'f u32>,
+    ) -> impl Iterator<Item = (Life, Said)> {
         let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
-        frames.iter().filter_map(move |number| said.get(*number as usize).copied().flatten())
+        frames.filter_map(move |number| said.get(*number as usize).copied().flatten())
     }
 
     /// True if a frame says something that binds.
     pub(crate) fn binds(&self, frame: u32) -> bool {
-        self.said(&[frame]).next().is_some()
+        self.said(std::iter::once(&frame)).next().is_some()
     }
 
     /// I7: an entry of a term is that of its one primary, wherever it stands.
