@@ -63,8 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Packages whose integration tests need root and have a tier of their own.
-const WITH_A_TIER: [&str; 4] = ["ng-testbed", "ng-gate", "ng-doctor", "ng-proofs"];
+/// Packages whose integration tests have a tier of their own: they need root, or take twenty times longer without
+/// optimization.
+const WITH_A_TIER: [&str; 5] = ["ng-testbed", "ng-gate", "ng-doctor", "ng-proofs", "ng-sim"];
 
 fn unit() -> Result<()> {
     let list = ["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--quiet"];
