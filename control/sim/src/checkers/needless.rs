@@ -237,8 +237,10 @@ impl Needless {
         let late = self.before.iter().filter(move |(_, until)| self.lately(now, *until));
         late.map(|(stated, _)| *stated).chain([self.stated])
     }
-    /// A majority of votes belongs to nodes that have not heard it, now or lately, and the world made that.
-    fn is_silent_to_a_majority(&self, now: Real, node: NodeId, electorate: NodeSet) -> bool {
+    /// So many votes belong to nodes that have not heard it, now or lately, that it and those who hear it are no majority; and
+    /// the world made that. Of four that are half: then neither half may act, and whichever leads when they meet again may still
+    /// miss the beats of the other (seed 39469).
+    fn is_silent_to_too_many(&self, now: Real, node: NodeId, electorate: NodeSet) -> bool {
         let lately = |to: &NodeId| {
             let known = self.hearing.get(&(node, *to));
             known.is_some_and(|known| {
@@ -247,7 +249,7 @@ impl Needless {
         };
         let others = electorate.without(node);
         // One vote of two decides only with evidence that the other's life is over.
-        let need = (electorate.len() / 2 + 1).min(others.len());
+        let need = electorate.len().div_ceil(2).min(others.len());
         !others.is_empty() && others.iter().filter(lately).count() >= need
     }
     /// The operator wants it out: it is configured no more, or was said to be off.
@@ -268,7 +270,7 @@ impl Needless {
         let mute = now <= unheard.after(self.deadline * 8) && unheard != Real(0);
         let silent = || {
             let mut electorates = self.in_force(now).map(|stated| stated.electorate);
-            electorates.any(|voters| self.is_silent_to_a_majority(now, node, voters))
+            electorates.any(|voters| self.is_silent_to_too_many(now, node, voters))
         };
         self.is_over(life)
             || match cause {
@@ -357,8 +359,37 @@ mod tests {
         }
         needless
     }
+    /// So many nodes, of which those named hear the first no more after 100 ms.
+    fn half_deaf(nodes: u8, deaf: &[u8]) -> Needless {
+        let mut needless = Needless::default();
+        needless.configure(&Shape::calm(nodes));
+        for ms in (10..=200).step_by(10) {
+            for to in 2..=nodes {
+                let arrives = ms <= 100 || !deaf.contains(&to);
+                needless.travels(
+                    at(ms),
+                    Stream::Fast,
+                    id(1),
+                    id(to),
+                    arrives.then_some(Duration(1)),
+                );
+                if arrives {
+                    needless.arrives(at(ms), life(1), id(to), Seq(ms));
+                }
+            }
+        }
+        needless
+    }
     fn removed(needless: &Needless, now: u64, cause: RemovalCause) -> bool {
         needless.removed(at(now), life(1), Stint(4), cause).is_ok()
+    }
+
+    #[test]
+    fn who_has_no_majority_with_those_who_hear_it_may_be_removed() {
+        assert!(removed(&half_deaf(4, &[2, 3]), 205, RemovalCause::Silent), "half of four");
+        assert!(!removed(&half_deaf(4, &[2]), 205, RemovalCause::Silent));
+        assert!(removed(&half_deaf(5, &[2, 3, 4]), 205, RemovalCause::Silent));
+        assert!(!removed(&half_deaf(5, &[2, 3]), 205, RemovalCause::Silent), "three of five");
     }
 
     #[test]
